@@ -1,0 +1,1 @@
+"""Language models: prompt pairs, scenarios, fine-tuning, and the measuring of deception."""
