@@ -1,0 +1,131 @@
+"""Text on disk: writes that happen whole or not at all, and JSON lines that say where they are wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from soo_jax.errors import SooError
+
+T = TypeVar("T")
+
+
+def part_name(name: str) -> str:
+    """The name under which ``name`` is written before it is renamed into place."""
+    return f".{name}.part"
+
+
+def disk_error(path: Path, error: OSError) -> SooError:
+    """What to tell the user when ``path`` cannot be written (disk full, no permission, read-only, ...)."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return SooError(f"{path}: the disk is full; free some space or choose a folder on another disk")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return SooError(f"{path}: no permission to write here; choose a folder that you may write to")
+    return SooError(f"{path}: cannot be written ({error.strerror or error}); choose another place")
+
+
+def write_atomically(path: str | Path, content: bytes | str) -> None:
+    """Put ``content`` at ``path`` so that a reader sees the old file or the new one, never half of it.
+
+    Text is written as UTF-8. Missing parent folders are made.
+
+    Raises:
+      SooError: disk full, no permission, or anything else the file system objects to; the old file stays.
+    """
+    path = Path(path)
+    part = path.with_name(part_name(path.name))
+    raw = content.encode("utf-8") if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise disk_error(path, error) from error
+    except BaseException:  # Ctrl-C between write and rename leaves nothing behind either
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+def write_json_lines(path: str | Path, rows: Iterable[dict]) -> None:
+    """Write one JSON object per line, atomically. Raises SooError as ``write_atomically`` does."""
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_json_lines(path: str | Path, parse: Callable[[dict], T], expected: str) -> list[T]:
+    """Read a file of JSON objects, one per line; blank lines are skipped.
+
+    Args:
+      path: the file.
+      parse: makes a record of one object; a ``ValueError`` from it is reported with file and line number.
+      expected: one example line, shown in messages as what would be right.
+
+    Raises:
+      SooError: no such file, not UTF-8, no lines, a line that is not a JSON object, or one that ``parse`` refuses.
+    """
+    path = Path(path)
+    records = []
+    for number, line in enumerate(_read_text(path, expected).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"holds a JSON {_json_name(row)} rather than an object")
+            records.append(parse(row))
+        except json.JSONDecodeError as error:
+            raise SooError(
+                f"{path}, line {number}: not valid JSON ({error.msg} at column {error.colno}); "
+                f"each line must be one object like {expected}"
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise SooError(f"{path}, line {number}: {error}; each line must be like {expected}") from error
+    if not records:
+        raise SooError(f"{path}: the file is empty; it needs at least one line like {expected}")
+    return records
+
+
+def text_field(row: dict, name: str, default: str | None = None) -> str:
+    """The non-empty string ``row[name]``, or ``default`` where one is given and the field is left out.
+
+    Raises:
+      ValueError: the field is missing, not a string, or blank; with a default, blank is allowed.
+    """
+    if name not in row:
+        if default is not None:
+            return default
+        raise ValueError(f'the field "{name}" is missing')
+    value = row[name]
+    if not isinstance(value, str):
+        raise ValueError(f'the field "{name}" holds a JSON {_json_name(value)} rather than a string')
+    if default is None and not value.strip():
+        raise ValueError(f'the field "{name}" is an empty string')
+    return value
+
+
+def _read_text(path: Path, expected: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise SooError(f"{path}: no such file; give a file of JSON lines like {expected}") from error
+    except IsADirectoryError as error:
+        raise SooError(f"{path}: is a folder; give a file of JSON lines like {expected}") from error
+    except UnicodeDecodeError as error:
+        raise SooError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8 JSON lines") from error
+    except OSError as error:
+        raise SooError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _json_name(value: object) -> str:
+    names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), "null")

@@ -1,0 +1,105 @@
+"""The training pairs and the probe pairs of the plain-English set."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soo_jax.errors import SooError
+from soo_jax.llm.pairs import (
+    PROBE_ITEMS,
+    TRAINING_ITEMS,
+    probe_pairs,
+    read_pairs,
+    training_pairs,
+    with_article,
+    write_pairs,
+)
+from soo_jax.llm.records import Pair
+
+SETS = [
+    pytest.param(make, extended, id=f"{make.__name__}-{'extended' if extended else 'short'}")
+    for make in (training_pairs, probe_pairs)
+    for extended in (False, True)
+]
+
+
+def _words(texts):
+    return {word for text in texts for word in re.findall(r"[a-z]+", text.lower())}
+
+
+@pytest.mark.parametrize(("make", "extended"), SETS)
+def test_there_are_52_distinct_pairs_and_always_the_same(make, extended):
+    pairs = make(extended)
+    assert len(pairs) == len(set(pairs)) == 52
+    assert pairs == make(extended)
+
+
+@pytest.mark.parametrize(("make", "extended"), SETS)
+def test_the_sides_tell_one_story_about_two_somebodies(make, extended):
+    for pair in make(extended):
+        assert "yourself" in pair.self_text and "Bob" not in pair.self_text
+        assert "Bob" in pair.other_text and "yourself" not in pair.other_text
+        # Nothing but who acts, and the verbs that agree with it, may differ: else overlap would learn something else.
+        roles = {"you", "yourself", "bob", "are", "is", "have", "has", "set", "sets"}
+        assert _words([pair.self_text]) - roles == _words([pair.other_text]) - roles
+
+
+def test_short_pairs_end_where_self_and_other_are_told_apart():
+    for pair in training_pairs() + probe_pairs():
+        assert pair.self_text.endswith("to yourself") and pair.other_text.endswith("to Bob")
+
+
+def test_extended_pairs_go_on_from_the_short_ones_to_where_the_answer_is_decided():
+    for short, long in zip(training_pairs(), training_pairs(extended=True), strict=True):
+        assert long.self_text.startswith(short.self_text) and long.other_text.startswith(short.other_text)
+        assert long.self_text.endswith(" the") and long.other_text.endswith(" the")
+
+
+def test_three_phrasings_are_in_use():
+    frames = {
+        pair.other_text.replace(with_article(item), "*")
+        for pair, item in zip(training_pairs(), TRAINING_ITEMS, strict=True)
+    }
+    assert len(frames) == 3
+
+
+def test_probe_pairs_share_no_item_word_with_the_training_pairs():
+    assert not _words(TRAINING_ITEMS) & _words(PROBE_ITEMS)
+
+
+@given(st.lists(st.builds(Pair, *[st.text(min_size=1).filter(str.strip)] * 2), min_size=1, max_size=5))
+def test_pairs_written_are_the_pairs_read(tmp_path_factory, pairs):
+    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    write_pairs(path, pairs)
+    assert read_pairs(path) == pairs
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ({"self": "You"}, '"other" is missing'),
+        ({"self": "", "other": "Bob"}, '"self" is an empty string'),
+        ({"self": ["You"], "other": "Bob"}, '"self" holds a JSON array'),
+    ],
+)
+def test_a_pair_that_lacks_a_side_is_refused_by_line(tmp_path, line, complaint):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"self": "You", "other": "Bob"}\n' + json.dumps(line))
+    with pytest.raises(SooError, match=re.escape(f"{path}, line 2: ")) as caught:
+        read_pairs(path)
+    assert complaint in str(caught.value)
+
+
+def test_writing_no_pairs_is_refused_and_writes_nothing(tmp_path):
+    with pytest.raises(SooError, match="no pairs"):
+        write_pairs(tmp_path / "pairs.jsonl", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_articles_follow_the_noun():
+    assert [with_article(noun) for noun in ("harp", "opal", "cufflinks", "compass")] == [
+        "a harp", "an opal", "some cufflinks", "a compass",
+    ]  # fmt: skip
