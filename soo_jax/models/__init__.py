@@ -1,0 +1,1 @@
+"""Decoders: configs, weights, probes, forward passes and generation. Knows nothing of self-other overlap."""
