@@ -6,7 +6,8 @@ that stops early indexes that axis inside the scan, so no copy of a part of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
@@ -69,12 +70,13 @@ def _init(config: DecoderConfig, key: Array) -> Params:
     }
 
 
+@partial(jax.jit, static_argnames=("config", "probes", "remat"))
 def forward(
     config: DecoderConfig,
     params: Params,
     tokens: Array,
     mask: Array,
-    probes: Sequence[Probe] = (logits(),),
+    probes: tuple[Probe, ...] = (logits(),),
     *,
     positions: Array | None = None,
     attend: Array | None = None,
@@ -82,7 +84,7 @@ def forward(
     dropout_key: Array | None = None,
     remat: bool = False,
 ) -> dict[Probe, Array]:
-    """Runs the decoder as far as the deepest probe and returns what the probes read.
+    """Runs the decoder as far as the deepest probe and returns what the probes read. Jitted.
 
     Args:
       tokens: ``[B, T]`` ids. mask: ``[B, T]`` bool, True where there is text; padding may stand on either side.

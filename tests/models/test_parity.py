@@ -1,5 +1,6 @@
 """The decoder against transformers (torch, eager attention, float32) on small random models."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from transformers import (
 
 from soo_jax.models.config import GLOBAL, read_config
 from soo_jax.models.decoder import forward
+from soo_jax.models.generate import generate
 from soo_jax.models.hf import load_params
 from soo_jax.models.probes import attn_out, logits
 
@@ -158,3 +160,28 @@ def test_windows_are_as_the_config_says():
         assert windows("qwen2_mixed_windows_tied", tmp) == (GLOBAL, 4, 4)
         assert windows("gemma2", tmp) == (6, GLOBAL, 6)
         assert windows("qwen2", tmp) == (GLOBAL,) * 3
+
+
+def test_greedy_generation_is_that_of_transformers_for_32_tokens(both):
+    model, config, params = both
+    tokens, mask = left_padded(np.random.default_rng(2), [10, 7, 1])
+    with torch.no_grad():
+        expected = model.generate(
+            torch.tensor(tokens).long(),
+            attention_mask=torch.tensor(mask).long(),
+            max_new_tokens=32,
+            min_new_tokens=32,
+            do_sample=False,
+            pad_token_id=0,
+            eos_token_id=None,
+        ).numpy()[:, tokens.shape[1] :]
+    got = generate(
+        config,
+        params,
+        jnp.asarray(tokens),
+        jnp.asarray(mask),
+        jax.random.key(0),
+        max_new_tokens=32,
+        stop_tokens=(),
+    )
+    np.testing.assert_array_equal(np.asarray(got), expected)

@@ -1,0 +1,42 @@
+"""The objective: views of an agent, distances between them, terms, and their weighted sum.
+
+Pure functions over activations; knows no model, no environment and no tokenizer.
+"""
+
+from soo_jax.overlap.distances import (
+    DISTANCES,
+    cosine,
+    kl,
+    kl_batchmean,
+    linear_cka,
+    log_mse,
+    mse,
+    normalised_mse,
+    relative_mse,
+    smooth_l1,
+)
+from soo_jax.overlap.objective import Objective, weighted
+from soo_jax.overlap.terms import DIRECTIONS, Term, language_model, overlap, retain
+from soo_jax.overlap.views import View, Views
+
+__all__ = [
+    "DIRECTIONS",
+    "DISTANCES",
+    "Objective",
+    "Term",
+    "View",
+    "Views",
+    "cosine",
+    "kl",
+    "kl_batchmean",
+    "language_model",
+    "linear_cka",
+    "log_mse",
+    "mse",
+    "normalised_mse",
+    "overlap",
+    "relative_mse",
+    "retain",
+    "smooth_l1",
+    "weighted",
+]

@@ -1,0 +1,60 @@
+"""The weighted sum of terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jax import Array
+
+from soo_jax.errors import SooError
+from soo_jax.overlap.terms import Term
+from soo_jax.overlap.views import Key, Views
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Named, weighted terms; a hashable value, so that it can be static in jit. Made by :func:`weighted`."""
+
+    names: tuple[str, ...]
+    weights: tuple[float, ...]
+    terms: tuple[Term, ...]
+
+    @property
+    def reads(self) -> dict[str, tuple[Key, ...]]:
+        """For each field of :class:`Views` that some term needs, the keys that must have been read."""
+        wanted: dict[str, dict[Key, None]] = {}
+        for term in self.terms:
+            for view, key in term.reads:
+                wanted.setdefault(view, {})[key] = None
+        return {view: tuple(keys) for view, keys in wanted.items()}
+
+    def __call__(self, views: Views, weights: Mapping[str, Array] | None = None) -> tuple[Array, dict[str, Array]]:
+        """Loss and the unweighted value of every term by name.
+
+        Args:
+          weights: replaces the weights of some terms, as arrays that may be traced and vmapped.
+        """
+        metrics = {name: term(views) for name, term in zip(self.names, self.terms, strict=True)}
+        chosen = {**dict(zip(self.names, self.weights, strict=True)), **(weights or {})}
+        loss = jnp.asarray(0.0, jnp.float32)
+        for name, value in metrics.items():
+            loss = loss + chosen[name] * value
+        return loss, metrics
+
+
+def weighted(**terms: tuple[float, Term]) -> Objective:
+    """Adds terms up: ``weighted(overlap=(1.0, overlap(...)), retain=(0.1, retain(...)))``.
+
+    Raises:
+      SooError: no term, or a weight that is no finite number.
+    """
+    if not terms:
+        raise SooError("an objective needs at least one term")
+    for name, (weight, _) in terms.items():
+        if not jnp.isfinite(weight):
+            raise SooError(f"weight of term {name} must be a finite number, found {weight!r}")
+    return Objective(
+        tuple(terms), tuple(float(weight) for weight, _ in terms.values()), tuple(term for _, term in terms.values())
+    )
