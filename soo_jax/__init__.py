@@ -1,0 +1,46 @@
+"""soo-jax: Self-Other Overlap fine-tuning and measurement, in JAX.
+
+The names below are loaded when they are first used, so that ``import soo_jax`` and ``soo --help`` answer at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "soo_jax.overlap": (
+        "DISTANCES Objective Term View Views cosine kl kl_batchmean linear_cka log_mse mse normalised_mse "
+        "relative_mse smooth_l1 language_model overlap retain weighted"
+    ),
+    "soo_jax.models.probes": "Probe attn_out mlp_out residual logits",
+    "soo_jax.models.lm": "LM load",
+    "soo_jax.models.generate": "Sampling generate",
+    "soo_jax.adapters": "Lora LoraConfig init_lora merge stack unstack",
+    "soo_jax.parallel": "parse_mesh",
+    "soo_jax.errors": "SooError",
+    "soo_jax.llm.records": "Pair Scenario",
+    "soo_jax.llm.pairs": "training_pairs probe_pairs read_pairs write_pairs",
+    "soo_jax.llm.scenarios": "english_scenarios honesty_prompt read_scenarios write_scenarios",
+    "soo_jax.llm.organism": "organism_pairs organism_scenarios",
+    "soo_jax.llm.config": "FinetuneConfig PRESETS preset",
+    "soo_jax.llm.finetune": "finetune save_adapters",
+    "soo_jax.llm.evaluate": "EvalConfig evaluate",
+    "soo_jax.llm.latent": "latent_overlap",
+    "soo_jax.llm.folders": "load_adapter merge_folder save_adapter",
+    "soo_jax.report": "write_report",
+}
+_NAMES = {name: module for module, names in _WHERE.items() for name in names.split()}
+__all__ = sorted(["__version__", *_NAMES])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'soo_jax' has no attribute {name!r}")
+    return getattr(import_module(_NAMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

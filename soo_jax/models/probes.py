@@ -21,6 +21,10 @@ class Probe:
     site: str
     layer: int | tuple[int, ...] | str | None = None
 
+    def __lt__(self, other: Probe) -> bool:
+        # JAX sorts the keys of dictionaries that cross a jit boundary.
+        return repr(self) < repr(other)
+
     def layers(self, num_layers: int) -> tuple[int, ...]:
         """The layers that are read in a decoder of ``num_layers``; raises SooError if one is out of range."""
         if self.layer is None:

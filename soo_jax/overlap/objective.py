@@ -30,6 +30,12 @@ class Objective:
                 wanted.setdefault(view, {})[key] = None
         return {view: tuple(keys) for view, keys in wanted.items()}
 
+    @property
+    def still(self) -> frozenset[str]:
+        """The views through which no term of this objective sends a gradient; they need no backward pass."""
+        moved = {view for term in self.terms for view, _ in term.reads if view not in getattr(term, "still", ())}
+        return frozenset(self.reads) & {"self_view", "other_view"} - moved
+
     def __call__(self, views: Views, weights: Mapping[str, Array] | None = None) -> tuple[Array, dict[str, Array]]:
         """Loss and the unweighted value of every term by name.
 

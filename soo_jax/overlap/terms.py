@@ -1,8 +1,8 @@
 """Loss terms: hashable values that say what they read and turn it into a scalar.
 
 A term of your own needs no registration: a frozen dataclass (or any hashable object) with ``reads`` and
-``__call__(views) -> scalar``. Most often a new *distance*, a function of two arrays and a mask, is enough:
-``overlap(my_distance, at=...)``.
+``__call__(views) -> scalar``, and if it stops the gradient of a whole view, ``still``, which saves a backward pass.
+Most often a new *distance*, a function of two arrays and a mask, is enough: ``overlap(my_distance, at=...)``.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ class Overlap:
     @property
     def reads(self) -> tuple[tuple[str, Key], ...]:
         return tuple((view, key) for key in self.at for view in ("self_view", "other_view"))
+
+    @property
+    def still(self) -> tuple[str, ...]:
+        """The view through which no gradient flows."""
+        return {"other_to_self": ("self_view",), "self_to_other": ("other_view",)}.get(self.direction, ())
 
     def __call__(self, views: Views) -> Array:
         ours, theirs = views.self_view, views.other_view

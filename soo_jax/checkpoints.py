@@ -1,0 +1,121 @@
+"""Orbax: save, resume, verify. A half-written checkpoint is never used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import orbax.checkpoint as ocp
+
+from soo_jax.errors import SooError
+from soo_jax.files import disk_error, write_atomically
+from soo_jax.models.config import read_json
+
+State = TypeVar("State")
+_IDENTITY = "identity.json"
+
+
+class Checkpoints:
+    """The checkpoints of one run; the newest two are kept.
+
+    Args:
+      folder: where they lie.
+      identity: what must be the same for a checkpoint to be resumed (settings, data, base weights), as JSON.
+      every: steps between two checkpoints; 0 saves only when asked.
+    """
+
+    def __init__(self, folder: str | Path, identity: dict[str, Any], every: int = 0):
+        self.folder = Path(folder).resolve()
+        self.every = every
+        self._identity = json.loads(json.dumps(identity, sort_keys=True, default=str))
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=False)
+        try:
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
+
+    def due(self, step: int, last: int) -> bool:
+        """Whether a multiple of ``every`` lies in ``(last, step]``."""
+        return bool(self.every) and step // self.every > last // self.every
+
+    def save(self, step: int, state: Any) -> None:
+        """Writes the state beside and renames it; after this returns it survives a kill.
+
+        Raises:
+          SooError: the disk refuses.
+        """
+        if step in self._manager.all_steps():
+            return
+        try:
+            write_atomically(self.folder / _IDENTITY, json.dumps(self._identity, sort_keys=True) + "\n")
+            self._manager.save(step, args=ocp.args.StandardSave(state))
+            self._manager.wait_until_finished()
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
+
+    def restore(self, like: State) -> State | None:
+        """The newest complete state, with the shapes and shardings of ``like``; None if there is none.
+
+        Raises:
+          SooError: the checkpoint belongs to other settings.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        found = read_json(self.folder / _IDENTITY)
+        if found != self._identity:
+            differing = sorted(key for key in self._identity | found if self._identity.get(key) != found.get(key))
+            raise SooError(
+                f"{self.folder}: this checkpoint was made with other settings ({', '.join(differing)}); "
+                "resume with the same ones, or choose another folder"
+            )
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+
+    def close(self) -> None:
+        """Releases Orbax's threads."""
+        self._manager.close()
+
+
+def digest(*parts: Any) -> str:
+    """A short hash of JSON values or arrays, for an identity."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(
+            part.tobytes() if hasattr(part, "tobytes") else json.dumps(part, sort_keys=True, default=str).encode()
+        )
+    return sha.hexdigest()[:16]
+
+
+class Terminated(SystemExit):
+    """SIGTERM arrived; the state was saved. Exit code 143, as the shell reports a terminated process."""
+
+    def __init__(self) -> None:
+        super().__init__(143)
+
+
+@contextmanager
+def sigterm_flag() -> Iterator[list[bool]]:
+    """Turns SIGTERM into a flag ``[True]`` for as long as the context lasts, so that a loop can save and leave."""
+    flag = [False]
+
+    def raise_flag(*_: Any) -> None:
+        flag[0] = True
+
+    try:
+        before = signal.signal(signal.SIGTERM, raise_flag)
+    except ValueError:  # not the main thread: signals are somebody else's
+        yield flag
+        return
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,262 @@
+"""The settings of a fine-tuning run, the presets, and how settings become an objective."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from soo_jax.adapters import LoraConfig
+from soo_jax.errors import SooError
+from soo_jax.models.probes import SITES, Probe, logits
+from soo_jax.overlap import DIRECTIONS, DISTANCES, Objective, Term, overlap, retain, weighted
+from soo_jax.overlap.pooling import POOLINGS
+
+SCHEDULES = ("constant", "linear", "cosine")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """All settings of SOO fine-tuning of a language model.
+
+    Attributes:
+      site, layer: where activations are read: ``attn_out``, ``mlp_out``, ``residual`` at one layer or several, or
+        ``logits`` (no layer). ``layer`` None takes the middle of the model.
+      tokens: ``last``, ``mean`` or ``all`` tokens. distance: a name out of ``soo_jax.overlap.DISTANCES``.
+      direction: ``both``, ``other_to_self`` (self side held still) or ``self_to_other``.
+      retain: weight of the KL divergence to the base model on ordinary text; 0 leaves the term out.
+      terms: terms of your own, ``file.py:name`` or ``pkg.module:name``, ``=weight`` behind it if it is not 1. A
+        distance becomes an overlap term at this config's site; anything with ``reads`` is taken as it is.
+      overlap_weight: weight of the overlap term; 0 leaves it to ``terms`` alone.
+      lora: the adapter.
+      learning_rate: peak rate of AdamW; several rates cross with the seeds.
+      epochs, batch_size, accumulation: passes over the pairs, pairs in a micro-batch, micro-batches in an update.
+      weight_decay, clip_norm (0: none), warmup (updates), schedule: of the optimiser.
+      ema: decay of an average over updates that is returned in place of the last adapter; 0: none.
+      seeds: one adapter each, trained together.
+      extended: lengthen the built-in pairs to the position where the answer is decided.
+      pad_to: pad all prompts to this many tokens; None pads to the longest.
+      chat: put each text of a pair as a chat message.
+      remat: recompute layers in the backward pass to save memory.
+      checkpoint_every: updates between two checkpoints; 0: only on SIGTERM.
+    """
+
+    site: str = "attn_out"
+    layer: int | tuple[int, ...] | None = None
+    tokens: str = "last"
+    distance: str = "mse"
+    direction: str = "both"
+    retain: float = 0.0
+    terms: tuple[str, ...] = ()
+    overlap_weight: float = 1.0
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    learning_rate: float | tuple[float, ...] = 1e-4
+    epochs: int = 15
+    batch_size: int = 4
+    accumulation: int = 1
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    warmup: int = 0
+    schedule: str = "constant"
+    ema: float = 0.0
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    extended: bool = False
+    pad_to: int | None = None
+    chat: bool = False
+    remat: bool = False
+    checkpoint_every: int = 50
+
+    def __post_init__(self):
+        def one_of(name: str, allowed: tuple[str, ...]) -> None:
+            if getattr(self, name) not in allowed:
+                raise SooError(f"{name} {getattr(self, name)!r} is unknown; choose {', '.join(allowed)}")
+
+        def at_least(name: str, least: float) -> None:
+            if not getattr(self, name) >= least:
+                raise SooError(f"{name} must be at least {least}, found {getattr(self, name)}")
+
+        for name, allowed in (
+            ("site", (*SITES, "logits")),
+            ("tokens", POOLINGS),
+            ("distance", tuple(DISTANCES)),
+            ("direction", DIRECTIONS),
+            ("schedule", SCHEDULES),
+        ):
+            one_of(name, allowed)
+        for name in ("epochs", "batch_size", "accumulation"):
+            at_least(name, 1)
+        for name in ("retain", "overlap_weight", "weight_decay", "clip_norm", "warmup", "checkpoint_every"):
+            at_least(name, 0)
+        if not 0.0 <= self.ema < 1.0:
+            raise SooError(f"ema must be in [0, 1), found {self.ema}")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise SooError(f"seeds must be different whole numbers, at least one; found {list(self.seeds)}")
+        if any(rate <= 0 for rate in self.rates):
+            raise SooError(f"learning_rate must be positive, found {self.learning_rate}")
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates, one or several."""
+        return self.learning_rate if isinstance(self.learning_rate, tuple) else (self.learning_rate,)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; :func:`config_from_dict` reads them back."""
+        return asdict(self)
+
+
+PRESETS: dict[str, FinetuneConfig] = {
+    # Carauleanu et al. 2024, the three models of the paper. What the paper leaves open is said in docs/presets.md.
+    "paper-mistral": FinetuneConfig(
+        layer=19,
+        tokens="all",
+        lora=LoraConfig(rank=8, alpha=32.0, dropout=0.2),
+        learning_rate=1e-4,
+        epochs=15,
+        batch_size=4,
+        clip_norm=0.0,
+    ),
+    "paper-gemma2": FinetuneConfig(
+        layer=20,
+        tokens="all",
+        lora=LoraConfig(rank=4, alpha=8.0, dropout=0.1),
+        learning_rate=9e-4,
+        epochs=8,
+        batch_size=4,
+        clip_norm=0.0,
+    ),
+    "paper-calme": FinetuneConfig(
+        layer=57,
+        tokens="all",
+        lora=LoraConfig(rank=8, alpha=32.0, dropout=0.2),
+        learning_rate=1e-4,
+        epochs=15,
+        batch_size=4,
+        clip_norm=0.0,
+    ),
+    # The older variant of the paper's public code: KL between the output logits of the two prompts.
+    "kl-logits": FinetuneConfig(
+        site="logits",
+        tokens="all",
+        distance="kl_batchmean",
+        lora=LoraConfig(rank=8, alpha=32.0, dropout=0.2),
+        learning_rate=5e-5,
+        epochs=20,
+        batch_size=4,
+        accumulation=4,
+        clip_norm=0.0,
+        pad_to=128,
+        seeds=(276, 809, 609, 802, 792),
+    ),
+    # Chosen on the validation scenarios of the built-in organism: docs/organism.md.
+    "organism": FinetuneConfig(
+        layer=1,
+        direction="other_to_self",
+        lora=LoraConfig(rank=8, alpha=32.0, dropout=0.2),
+        learning_rate=1e-3,
+        epochs=40,
+        batch_size=16,
+        extended=True,
+    ),
+}
+
+
+def preset(name: str) -> FinetuneConfig:
+    """The settings of that name. Raises SooError for an unknown one."""
+    if name not in PRESETS:
+        raise SooError(f"preset {name!r} is unknown; choose {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def config_from_dict(values: Mapping[str, Any], start: FinetuneConfig | None = None) -> FinetuneConfig:
+    """Changes ``start`` (default: the defaults) by plain values, as they stand in a config file.
+
+    ``lora`` may be a dict of its own settings, which change those of ``start``.
+
+    Raises:
+      SooError: an unknown setting, or a value of the wrong kind.
+    """
+    start = start or FinetuneConfig()
+    known = {f.name for f in fields(FinetuneConfig)}
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise SooError(f"setting {name!r} is unknown; choose from {', '.join(sorted(known))}")
+        if name == "lora" and isinstance(value, Mapping):
+            value = _changed_lora(start.lora, value)
+        changes[name] = tuple(value) if isinstance(value, list) else value
+    try:
+        return replace(start, **changes)
+    except TypeError as error:
+        raise SooError(f"a setting has a value of the wrong kind ({error})") from error
+
+
+def _changed_lora(start: LoraConfig, values: Mapping[str, Any]) -> LoraConfig:
+    unknown = set(values) - {f.name for f in fields(LoraConfig)}
+    if unknown:
+        raise SooError(f"setting lora.{sorted(unknown)[0]} is unknown")
+    return replace(start, **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def resolve_layer(config: FinetuneConfig, num_layers: int) -> FinetuneConfig:
+    """Fills in the middle layer where none was chosen, and checks that the model has the layers asked for."""
+    if config.site == "logits":
+        return replace(config, layer=None)
+    layer = num_layers // 2 if config.layer is None else config.layer
+    Probe(config.site, layer).layers(num_layers)
+    return replace(config, layer=layer)
+
+
+def build_objective(config: FinetuneConfig) -> Objective:
+    """The weighted terms that the settings ask for. Raises SooError where a term cannot be loaded."""
+    at = logits() if config.site == "logits" else Probe(config.site, config.layer)
+    own = lambda distance: overlap(distance, at=at, tokens=config.tokens, direction=config.direction)
+    terms: dict[str, tuple[float, Term]] = {}
+    if config.overlap_weight:
+        terms["overlap"] = (config.overlap_weight, own(DISTANCES[config.distance]))
+    if config.retain:
+        terms["retain"] = (config.retain, retain(DISTANCES["kl"], at=logits()))
+    for spec in config.terms:
+        path, _, weight = spec.partition("=")
+        found = load_object(path)
+        name = path.rpartition(":")[2]
+        if name in terms:
+            raise SooError(f"term {spec}: there is already a term named {name}")
+        try:
+            terms[name] = (float(weight or 1.0), found if isinstance(found, Term) else own(found))
+        except ValueError as error:
+            raise SooError(f"term {spec}: the weight {weight!r} is no number") from error
+    return weighted(**terms)
+
+
+def load_object(spec: str) -> Any:
+    """What ``file.py:name`` or ``pkg.module:name`` names. The file is the user's own choice and is executed."""
+    place, _, name = spec.rpartition(":")
+    if not place or not name:
+        raise SooError(f"term {spec!r}: write file.py:name or pkg.module:name")
+    try:
+        module = _module_from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except ImportError as error:
+        raise SooError(f"term {spec}: cannot be imported ({error})") from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise SooError(f"term {spec}: {place} has no function or term {name}")
+    return found
+
+
+def _module_from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise SooError(f"{path}: no such file")
+    name = f"soo_term_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise SooError(f"{path}: fails on import ({type(error).__name__}: {error})") from error
+    return module

@@ -1,0 +1,275 @@
+"""Deception measured by what a model says: free answers, labelled, and the log-probability margin behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from soo_jax.adapters import Lora, stack_size, stacked
+from soo_jax.errors import SooError
+from soo_jax.llm.labels import label, paper_deceptive
+from soo_jax.llm.records import Scenario
+from soo_jax.llm.scenarios import with_suffix
+from soo_jax.llm.statistics import count_responses
+from soo_jax.models.config import DecoderConfig
+from soo_jax.models.decoder import Params, forward, unembed
+from soo_jax.models.generate import Sampling, bucket, generate
+from soo_jax.models.lm import LM
+from soo_jax.models.probes import residual
+from soo_jax.parallel import NamedSharding, rows_spec
+
+Progress = Callable[[int, int], None]
+"""Called with prompts answered and prompts in all."""
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """How scenarios are put and answered.
+
+    Attributes:
+      max_new_tokens: at most this many tokens an answer. batch_size: prompts in one device call.
+      suffix: what follows each prompt (``soo_jax.llm.scenarios.SUFFIXES``).
+      chat: put prompts as chat messages; None does so if the tokenizer has a chat template.
+      temperature: 0 is greedy. top_p, seed: for sampling.
+      margins: also measure ``log p(deceptive) - log p(honest)`` behind each scenario's lead.
+    """
+
+    max_new_tokens: int = 32
+    batch_size: int = 128
+    suffix: str = "none"
+    chat: bool | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    margins: bool = True
+
+    def __post_init__(self):
+        for name in ("max_new_tokens", "batch_size"):
+            if getattr(self, name) < 1:
+                raise SooError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if self.temperature < 0:
+            raise SooError(f"temperature must not be negative, found {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise SooError(f"top_p must be in (0, 1], found {self.top_p}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+class Evaluation(NamedTuple):
+    """Tidy rows of counts, and every response with its label (fields: docs/data.md)."""
+
+    rows: list[dict[str, Any]]
+    responses: list[dict[str, Any]]
+
+
+def evaluate(
+    lm: LM,
+    scenarios: Sequence[Scenario],
+    config: EvalConfig | None = None,
+    *,
+    adapters: Lora | Iterable[Lora] | None = None,
+    seeds: Sequence[int | None] | None = None,
+    condition: str | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Asks every scenario of the base model, or of each adapter of a stack, and labels the answers.
+
+    Args:
+      adapters: one adapter, several, or a stack; all answer in the same program.
+      seeds: what stands in the rows' ``seed`` for each adapter; by default 0, 1, ...
+      condition: of the rows; by default ``base`` or, with adapters, ``soo``.
+
+    Raises:
+      SooError: no scenarios, or a prompt that does not fit the model's context.
+    """
+    config = config or EvalConfig()
+    if not scenarios:
+        raise SooError("scenarios: none given; evaluation needs at least one")
+    stack = stacked(adapters)
+    count = 1 if stack is None else stack_size(stack)
+    if seeds is None:
+        seeds = [None] if stack is None else list(range(count))
+    condition = condition or ("base" if stack is None else "soo")
+    asked = [with_suffix(scenario, config.suffix) for scenario in scenarios]
+    prompts = _render(lm, [s.prompt for s in asked], config)
+    answers = answer(lm, prompts, config, stack, progress)
+    margins = measure_margins(lm, asked, prompts, config, stack) if config.margins else None
+    responses = [
+        {
+            "condition": condition,
+            "seed": seeds[s],
+            "scenario": scenario.scenario,
+            "order": scenario.order,
+            "prompt": scenario.prompt,
+            "honest": scenario.honest,
+            "deceptive": scenario.deceptive,
+            "response": answers[s][i],
+            "label": label(answers[s][i], scenario),
+            "paper_deceptive": paper_deceptive(answers[s][i], scenario),
+            "logp_margin": None if margins is None else margins[s][i],
+        }
+        for s in range(count)
+        for i, scenario in enumerate(asked)
+    ]
+    return Evaluation(count_responses(responses), responses)
+
+
+def _chat(lm: LM, config: EvalConfig) -> bool:
+    return lm.has_chat_template if config.chat is None else config.chat
+
+
+def _render(lm: LM, prompts: Sequence[str], config: EvalConfig) -> list[str]:
+    return [lm.as_chat(prompt) for prompt in prompts] if _chat(lm, config) else list(prompts)
+
+
+def answer(
+    lm: LM, prompts: Sequence[str], config: EvalConfig, stack: Lora | None = None, progress: Progress | None = None
+) -> list[list[str]]:
+    """Free answers to rendered prompts, ``[S][prompt]`` (S = 1 without a stack)."""
+    rows = lm.token_ids(prompts, chat=_chat(lm, config))
+    _check_room(lm, prompts, rows, config.max_new_tokens)
+    count = 1 if stack is None else stack_size(stack)
+    answers = [[""] * len(prompts) for _ in range(count)]
+    done = 0
+    for indices, tokens, mask in _batches(lm, rows, config.batch_size, config.max_new_tokens):
+        out = generate(
+            lm.config,
+            lm.params,
+            tokens,
+            mask,
+            jax.random.fold_in(jax.random.key(config.seed), done),
+            max_new_tokens=config.max_new_tokens,
+            stop_tokens=lm.stop_tokens,
+            pad_token=lm.pad_token,
+            sampling=Sampling(config.temperature, config.top_p),
+            adapters=stack,
+            stacked=stack is not None,
+        )
+        out = np.asarray(out)[None] if stack is None else np.asarray(out)
+        for s in range(count):
+            for i, text in zip(indices, lm.decode(out[s, : len(indices)]), strict=True):
+                answers[s][i] = text
+        done += len(indices)
+        if progress is not None:
+            progress(done, len(prompts))
+    return answers
+
+
+def _check_room(lm: LM, prompts: Sequence[str], rows: Sequence[Sequence[int]], new_tokens: int) -> None:
+    room = lm.config.max_positions - new_tokens
+    for prompt, row in zip(prompts, rows, strict=True):
+        if len(row) > room:
+            raise SooError(
+                f"a prompt of {len(row)} tokens and {new_tokens} new ones do not fit the model's context of "
+                f"{lm.config.max_positions}: {prompt[:60]!r}..."
+            )
+        if not row:
+            raise SooError(f"prompt {prompt!r} gives no token")
+
+
+def _batches(
+    lm: LM, rows: Sequence[Sequence[int]], size: int, new_tokens: int = 0
+) -> Iterator[tuple[list[int], Array, Array]]:
+    """Rows of similar length together, padded to few shapes: ``(indices, tokens [size, T], mask [size, T])``."""
+    limit = lm.config.max_positions - new_tokens
+    groups: dict[int, list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault(bucket(len(row), limit), []).append(i)
+    for width, members in sorted(groups.items()):
+        for start in range(0, len(members), size):
+            indices = members[start : start + size]
+            arrays = lm.pad([rows[i] for i in indices], width, size)
+            if lm.mesh is not None:
+                arrays = jax.device_put(arrays, NamedSharding(lm.mesh, rows_spec(lm.mesh, size)))
+            yield indices, *map(jnp.asarray, arrays)
+
+
+class _Ask(NamedTuple):
+    """The log-probability of ``token`` after ``position`` tokens of a row counts towards one side of a scenario."""
+
+    position: int
+    token: int
+    scenario: int
+    side: int
+
+
+def measure_margins(
+    lm: LM, scenarios: Sequence[Scenario], prompts: Sequence[str], config: EvalConfig, stack: Lora | None = None
+) -> list[list[float]]:
+    """``log p(deceptive) - log p(honest)`` in nats behind prompt and lead, ``[S][scenario]``.
+
+    An answer of several tokens counts with the sum of their log-probabilities.
+    """
+    chat = _chat(lm, config)
+    gap = "" if chat else " "
+    leads = [f"{p}{gap}{s.lead}" if s.lead else p for p, s in zip(prompts, scenarios, strict=True)]
+    texts = [f"{lead} {word}" for lead, s in zip(leads, scenarios, strict=True) for word in (s.honest, s.deceptive)]
+    ids = lm.token_ids(texts, chat=chat)
+    rows: list[list[int]] = []
+    asks: list[list[_Ask]] = []
+    for i in range(len(scenarios)):
+        honest, deceptive = (_strip_stop(lm, row) for row in ids[2 * i : 2 * i + 2])
+        common = next((k for k, (a, b) in enumerate(zip(honest, deceptive, strict=False)) if a != b), None)
+        if common is None:
+            raise SooError(f"scenario {i + 1}: its two answers are the same to the tokenizer: {scenarios[i].honest!r}")
+        sides = [(0, honest), (1, deceptive)]
+        if len(honest) == len(deceptive) == common + 1:
+            rows.append(honest[:common])
+            asks.append([_Ask(common - 1, row[common], i, side) for side, row in sides])
+        else:
+            for side, row in sides:
+                rows.append(row[:-1])
+                asks.append([_Ask(k - 1, row[k], i, side) for k in range(common, len(row))])
+    most = max(map(len, asks))
+    count = 1 if stack is None else stack_size(stack)
+    sums = np.zeros((count, len(scenarios), 2))
+    for indices, tokens, mask in _batches(lm, rows, config.batch_size):
+        size, width = tokens.shape
+        position, token = np.zeros((size, most), np.int32), np.zeros((size, most), np.int32)
+        for row, i in enumerate(indices):
+            for k, ask in enumerate(asks[i]):
+                position[row, k], token[row, k] = width - len(rows[i]) + ask.position, ask.token
+        values = np.asarray(
+            _log_probs(lm.config, lm.params, tokens, mask, position, token, stack, stack is not None)
+        ).reshape(count, size, most)
+        for row, i in enumerate(indices):
+            for k, ask in enumerate(asks[i]):
+                sums[:, ask.scenario, ask.side] += values[:, row, k]
+    return (sums[..., 1] - sums[..., 0]).tolist()
+
+
+def _strip_stop(lm: LM, row: list[int]) -> list[int]:
+    """Some tokenizers end every text with a stop token."""
+    return row[:-1] if row and row[-1] in lm.stop_tokens else row
+
+
+@partial(jax.jit, static_argnames=("config", "stacked_adapters"))
+def _log_probs(
+    config: DecoderConfig,
+    params: Params,
+    tokens: Array,
+    mask: Array,
+    position: Array,
+    token: Array,
+    adapters: Lora | None,
+    stacked_adapters: bool,
+) -> Array:
+    """Log-probabilities ``[B, K]`` (``[S, B, K]``) of ``token [B, K]`` after ``position [B, K]``."""
+    probe = residual(config.num_layers - 1)
+
+    def one(adapters: Lora | None) -> Array:
+        x = forward(config, params, tokens, mask, (probe,), adapters=adapters)[probe]
+        x = jnp.take_along_axis(x, position[..., None], axis=1)
+        scores = jax.nn.log_softmax(unembed(config, params, x), axis=-1)
+        return jnp.take_along_axis(scores, token[..., None], axis=-1)[..., 0]
+
+    return jax.vmap(one)(adapters) if stacked_adapters else one(adapters)

@@ -1,0 +1,126 @@
+"""Latent overlap: the distance between self and other activations, layer by layer and site by site."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from soo_jax.adapters import Lora, stack_size, stacked
+from soo_jax.errors import SooError
+from soo_jax.llm.records import Pair
+from soo_jax.models.config import DecoderConfig
+from soo_jax.models.decoder import Params, forward
+from soo_jax.models.lm import LM
+from soo_jax.models.probes import SITES, Probe
+from soo_jax.overlap.distances import mse, normalised_mse
+from soo_jax.overlap.pooling import pooled
+
+BATCH = 64
+"""Pairs in one device call."""
+
+
+def latent_overlap(
+    lm: LM,
+    pairs: Sequence[Pair],
+    *,
+    adapters: Lora | Iterable[Lora] | None = None,
+    seeds: Sequence[int | None] | None = None,
+    condition: str | None = None,
+    sites: Sequence[str] = SITES,
+    tokens: str = "last",
+    chat: bool = False,
+) -> list[dict[str, Any]]:
+    """Self/other distance at every layer, for the base model or each adapter of a stack.
+
+    Args:
+      pairs: probe pairs, held out from training.
+      tokens: ``last`` or ``mean`` token of each text.
+
+    Returns:
+      Rows ``{condition, seed, site, layer, mse, normalised}``; ``normalised`` is the MSE over the variance of the
+      activations across the pairs.
+
+    Raises:
+      SooError: fewer than two pairs (there is no variance over one), an unknown site, a text beyond the context.
+    """
+    if len(pairs) < 2:
+        raise SooError(f"latent overlap needs at least 2 pairs, found {len(pairs)}")
+    if tokens not in ("last", "mean"):
+        raise SooError(f"latent overlap reads the last or mean token, not {tokens!r}")
+    unknown = sorted(set(sites) - set(SITES))
+    if unknown:
+        raise SooError(f"site {unknown[0]!r} is unknown; choose {', '.join(SITES)}")
+    stack = stacked(adapters)
+    count = 1 if stack is None else stack_size(stack)
+    if seeds is None:
+        seeds = [None] if stack is None else list(range(count))
+    condition = condition or ("base" if stack is None else "soo")
+    sides = []
+    for texts in ([p.self_text for p in pairs], [p.other_text for p in pairs]):
+        texts = [lm.as_chat(text) for text in texts] if chat else texts
+        parts: dict[str, list[np.ndarray]] = {site: [] for site in sites}
+        for start in range(0, len(texts), BATCH):
+            read = _activations(
+                lm.config,
+                lm.params,
+                *lm.encode(texts[start : start + BATCH], chat=chat),
+                tuple(sites),
+                tokens,
+                stack,
+                stack is not None,
+            )
+            for site in sites:
+                value = np.asarray(read[site], np.float32)
+                parts[site].append(value[None] if stack is None else value)
+        sides.append({site: jnp.asarray(np.concatenate(chunks, axis=2)) for site, chunks in parts.items()})
+    rows = []
+    for site in sites:
+        raw, relative = _distances(sides[0][site], sides[1][site])
+        for s in range(count):
+            for layer in range(lm.config.num_layers):
+                rows.append(
+                    {
+                        "condition": condition,
+                        "seed": seeds[s],
+                        "site": site,
+                        "layer": layer,
+                        "mse": float(raw[s, layer]),
+                        "normalised": float(relative[s, layer]),
+                    }
+                )
+    return rows
+
+
+@partial(jax.jit, static_argnames=("config", "sites", "tokens", "stacked_adapters"))
+def _activations(
+    config: DecoderConfig,
+    params: Params,
+    ids: Array,
+    mask: Array,
+    sites: tuple[str, ...],
+    tokens: str,
+    adapters: Lora | None,
+    stacked_adapters: bool,
+) -> dict[str, Array]:
+    """Pooled activations ``{site: [L, P, D]}`` (``[S, L, P, D]``)."""
+    probes = {site: Probe(site, "all") for site in sites}
+
+    def one(adapters: Lora | None) -> dict[str, Array]:
+        read = forward(config, params, ids, mask, tuple(probes.values()), adapters=adapters)
+        return {site: pooled(read[p], mask, read[p], mask, tokens)[0] for site, p in probes.items()}
+
+    return jax.vmap(one)(adapters) if stacked_adapters else one(adapters)
+
+
+@jax.jit
+def _distances(ours: Array, theirs: Array) -> tuple[Array, Array]:
+    """Raw and normalised distance ``[S, L]`` of sides ``[S, L, P, D]``."""
+    mask = jnp.ones(ours.shape[2], bool)
+    every = lambda distance: jax.vmap(jax.vmap(lambda x, y: distance(x, y, mask)))(ours, theirs)
+    return every(mse), every(normalised_mse)

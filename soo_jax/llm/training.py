@@ -1,0 +1,293 @@
+"""The training step: a pure function of base weights, data and the state of one adapter, vmapped over S of them.
+
+Shapes: S stacked adapters (members of a sweep), P pairs, B pairs in a micro-batch, T tokens, U updates in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.sharding import Mesh
+
+from soo_jax.adapters import Lora, LoraConfig, init_lora
+from soo_jax.models.config import DecoderConfig
+from soo_jax.models.decoder import Params, forward
+from soo_jax.overlap import Objective, View, Views
+from soo_jax.parallel import constrain_rows
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything static about a training run; hashable, so one program serves all members of a sweep."""
+
+    model: DecoderConfig
+    lora: LoraConfig
+    objective: Objective
+    updates: int
+    batch_size: int
+    accumulation: int
+    weight_decay: float
+    clip_norm: float
+    warmup: int
+    schedule: str
+    ema: float
+    remat: bool
+    mesh: Mesh | None
+
+
+class Data(NamedTuple):
+    """Tokenised pairs ``[P, T]`` (self and other side), ordinary texts ``[N, T']`` or None, and a norm.
+
+    ``base_norm`` is the Frobenius norm of all adapted projections of the base, the unit of drift.
+    """
+
+    self_tokens: Array
+    self_mask: Array
+    other_tokens: Array
+    other_mask: Array
+    text_tokens: Array | None
+    text_mask: Array | None
+    base_norm: Array
+
+
+class Member(NamedTuple):
+    """What may differ between stacked members: key data, peak learning rate, weights of terms. Leaves ``[S, ...]``."""
+
+    key: Array
+    learning_rate: Array
+    weights: dict[str, Array]
+
+
+class MemberState(NamedTuple):
+    """One member in training. ``frozen_at`` is the update that gave no finite gradient, else -1."""
+
+    lora: Lora
+    optimiser: Any
+    average: Lora | None
+    frozen_at: Array
+
+
+class TrainState(NamedTuple):
+    """``step`` updates done; ``members`` with leading axis S; ``history`` ``{metric: [U, S]}``, NaN where not yet."""
+
+    step: Array
+    members: MemberState
+    history: dict[str, Array]
+
+
+def optimiser(recipe: Recipe) -> optax.GradientTransformation:
+    """AdamW without its learning rate, which differs between members."""
+    parts = [optax.scale_by_adam(), optax.add_decayed_weights(recipe.weight_decay)]
+    if recipe.clip_norm > 0:
+        parts.insert(0, optax.clip_by_global_norm(recipe.clip_norm))
+    return optax.chain(*parts)
+
+
+def rate_factor(recipe: Recipe) -> optax.Schedule:
+    """Factor on the peak learning rate by update."""
+    rest = max(1, recipe.updates - recipe.warmup)
+    after = {
+        "constant": lambda: optax.constant_schedule(1.0),
+        "linear": lambda: optax.linear_schedule(1.0, 0.0, rest),
+        "cosine": lambda: optax.cosine_decay_schedule(1.0, rest),
+    }[recipe.schedule]()
+    if not recipe.warmup:
+        return after
+    return optax.join_schedules([optax.linear_schedule(0.0, 1.0, recipe.warmup), after], [recipe.warmup])
+
+
+@partial(jax.jit, static_argnames="recipe")
+def init_state(recipe: Recipe, members: Member) -> TrainState:
+    """Fresh adapters for all members; the adapter's key is split off the member's."""
+
+    def one(key_data: Array) -> MemberState:
+        lora = init_lora(recipe.model, recipe.lora, jax.random.fold_in(jax.random.wrap_key_data(key_data), 0))
+        average = jax.tree.map(jnp.zeros_like, lora) if recipe.ema else None
+        return MemberState(lora, optimiser(recipe).init(lora), average, jnp.asarray(-1, jnp.int32))
+
+    names = ("loss", *recipe.objective.names, "drift", "grad_norm")
+    count = members.learning_rate.shape[0]
+    history = {name: jnp.full((recipe.updates, count), jnp.nan) for name in names}
+    return TrainState(jnp.asarray(0, jnp.int32), jax.vmap(one)(members.key), history)
+
+
+@partial(jax.jit, static_argnames="recipe", donate_argnames="state")
+def train(recipe: Recipe, params: Params, data: Data, members: Member, state: TrainState, count: Array) -> TrainState:
+    """Runs ``count`` updates of all members on the device. ``count`` is traced: any number runs the same program."""
+
+    def one(member: Member, own: MemberState, step: Array) -> tuple[MemberState, dict[str, Array]]:
+        return update(recipe, params, data, member, own, step)
+
+    axis = "sweep" if recipe.mesh is not None else None
+    every = jax.vmap(one, in_axes=(0, 0, None), spmd_axis_name=axis)
+
+    def body(_: Array, state: TrainState) -> TrainState:
+        stack, metrics = every(members, state.members, state.step)
+        history = {name: state.history[name].at[state.step].set(value) for name, value in metrics.items()}
+        return TrainState(state.step + 1, stack, history)
+
+    return jax.lax.fori_loop(0, count, body, state)
+
+
+def update(
+    recipe: Recipe, params: Params, data: Data, member: Member, state: MemberState, step: Array
+) -> tuple[MemberState, dict[str, Array]]:
+    """One optimiser update of one member: gradients of its micro-batches, averaged, and AdamW.
+
+    A member whose loss or gradient is not finite stays as it was and is frozen from then on.
+    """
+    key = jax.random.wrap_key_data(member.key)
+
+    def micro(index: Array) -> tuple[tuple[Array, dict[str, Array]], Lora]:
+        batch = pick(recipe, data, key, index)
+        dropout = jax.random.fold_in(jax.random.fold_in(key, 2), index)
+        loss = lambda lora: recipe.objective(read_views(recipe, params, batch, lora, dropout), member.weights)
+        return jax.value_and_grad(loss, has_aux=True)(state.lora)
+
+    first = step * recipe.accumulation
+    (loss, metrics), grads = micro(first)
+    if recipe.accumulation > 1:
+        add = lambda total, i: (jax.tree.map(jnp.add, total, micro(first + i)), None)
+        total, _ = jax.lax.scan(add, ((loss, metrics), grads), jnp.arange(1, recipe.accumulation))
+        (loss, metrics), grads = jax.tree.map(lambda leaf: leaf / recipe.accumulation, total)
+
+    changes, moments = optimiser(recipe).update(grads, state.optimiser, state.lora)
+    rate = member.learning_rate * rate_factor(recipe)(step)
+    lora = jax.tree.map(lambda leaf, change: leaf - rate * change, state.lora, changes)
+    average = state.average
+    if recipe.ema:
+        average = jax.tree.map(lambda a, b: recipe.ema * a + (1 - recipe.ema) * b, average, lora)
+    norm = optax.global_norm(grads)
+    healthy = jnp.isfinite(loss) & jnp.isfinite(norm)
+    frozen_at = jnp.where((state.frozen_at < 0) & ~healthy, step, state.frozen_at)
+    moved = MemberState(lora, moments, average, frozen_at)
+    kept = state._replace(frozen_at=frozen_at)
+    state = jax.tree.map(lambda new, old: jnp.where(frozen_at < 0, new, old), moved, kept)
+    drift = update_norm(state.lora) / data.base_norm
+    return state, {"loss": loss, **metrics, "drift": drift, "grad_norm": norm}
+
+
+class Batch(NamedTuple):
+    """Rows of :class:`Data`; where ``valid [B]`` is False a row only fills up the last batch of an epoch."""
+
+    self_tokens: Array
+    self_mask: Array
+    other_tokens: Array
+    other_mask: Array
+    text_tokens: Array | None
+    text_mask: Array | None
+
+
+def pick(recipe: Recipe, data: Data, key: Array, index: Array) -> Batch:
+    """Micro-batch number ``index``: every epoch its own permutation of the pairs, a function of key and index."""
+    pairs, size = data.self_tokens.shape[0], recipe.batch_size
+    per_epoch = -(-pairs // size)
+    order = jax.random.permutation(jax.random.fold_in(jax.random.fold_in(key, 1), index // per_epoch), pairs)
+    order = jnp.concatenate([order, jnp.full(per_epoch * size - pairs, -1, order.dtype)])
+    rows = jax.lax.dynamic_slice_in_dim(order, index % per_epoch * size, size)
+    valid = (rows >= 0)[:, None]
+    rows = jnp.maximum(rows, 0)
+    text_tokens = text_mask = None
+    if data.text_tokens is not None:
+        chosen = jax.random.fold_in(jax.random.fold_in(key, 3), index)
+        lines = jax.random.randint(chosen, (size,), 0, data.text_tokens.shape[0])
+        text_tokens, text_mask = data.text_tokens[lines], data.text_mask[lines]
+    return Batch(
+        data.self_tokens[rows],
+        data.self_mask[rows] & valid,
+        data.other_tokens[rows],
+        data.other_mask[rows] & valid,
+        text_tokens,
+        text_mask,
+    )
+
+
+def read_views(recipe: Recipe, params: Params, batch: Batch, lora: Lora, dropout_key: Array | None) -> Views:
+    """Runs the model as far as the objective reads it.
+
+    Both sides go through one pass, unless the objective holds one of them still: then that side needs no backward
+    pass and runs by itself.
+    """
+    reads = recipe.objective.reads
+    run = partial(_read, recipe, params)
+    sides = {"self_view": (batch.self_tokens, batch.self_mask), "other_view": (batch.other_tokens, batch.other_mask)}
+    wanted = [reads.get(name, ()) for name in sides]
+    if wanted[0] == wanted[1] and not recipe.objective.still:
+        tokens, mask = (jnp.concatenate(parts) for parts in zip(*sides.values(), strict=True))
+        both = run(tokens, mask, wanted[0], lora, dropout_key)
+        half = tokens.shape[0] // 2
+        cut = lambda rows: {probe: jax.lax.slice_in_dim(x, *rows, axis=x.ndim - 3) for probe, x in both.items()}
+        views = [
+            View(cut((0, half)), batch.self_mask, batch.self_tokens),
+            View(cut((half, 2 * half)), batch.other_mask, batch.other_tokens),
+        ]
+    else:
+        views = []
+        for i, (name, (tokens, mask)) in enumerate(sides.items()):
+            own = jax.lax.stop_gradient(lora) if name in recipe.objective.still else lora
+            key = None if dropout_key is None else jax.random.fold_in(dropout_key, i)
+            views.append(View(run(tokens, mask, reads.get(name, ()), own, key), mask, tokens))
+    text = base = None
+    if "text" in reads:
+        key = None if dropout_key is None else jax.random.fold_in(dropout_key, 2)
+        now = run(batch.text_tokens, batch.text_mask, reads["text"], lora, key)
+        text = View(now, batch.text_mask, batch.text_tokens)
+    if "base_text" in reads:
+        before = run(batch.text_tokens, batch.text_mask, reads["base_text"], None, None)
+        base = View(before, batch.text_mask, batch.text_tokens)
+    return Views(*views, text, base)
+
+
+def _read(
+    recipe: Recipe,
+    params: Params,
+    tokens: Array,
+    mask: Array,
+    probes: tuple[Any, ...],
+    lora: Lora | None,
+    dropout_key: Array | None,
+) -> Mapping[Any, Array]:
+    if not probes:
+        return {}
+    tokens, mask = (constrain_rows(x, recipe.mesh) for x in (tokens, mask))
+    return forward(
+        recipe.model,
+        params,
+        tokens,
+        mask,
+        probes,
+        adapters=lora,
+        dropout_key=dropout_key if lora is not None and recipe.lora.dropout > 0 else None,
+        remat=recipe.remat,
+    )
+
+
+def update_norm(lora: Lora) -> Array:
+    """Frobenius norm of all weight updates ``scale * A B`` together, without forming them."""
+    total = jnp.asarray(0.0)
+    for target in lora.config.targets:
+        a, b = lora.a[target].astype(jnp.float32), lora.b[target].astype(jnp.float32)
+        total += jnp.sum(jnp.einsum("nir,nis->nrs", a, a) * jnp.einsum("nro,nso->nrs", b, b))
+    return lora.config.scale * jnp.sqrt(jnp.maximum(total, 0.0))
+
+
+def final_adapters(recipe: Recipe, state: TrainState) -> Lora:
+    """The stack of trained adapters: the last ones, or their bias-corrected average where the recipe asks for it."""
+    if not recipe.ema:
+        return state.members.lora
+    # A frozen member's average stopped with it; the correction uses the updates that it took part in.
+    taken = jnp.where(state.members.frozen_at >= 0, state.members.frozen_at, state.step)
+    weight = 1.0 - recipe.ema ** taken.astype(jnp.float32)
+
+    def corrected(leaf: Array, last: Array) -> Array:
+        own = weight.reshape(-1, *(1,) * (leaf.ndim - 1))
+        return jnp.where(own > 0, leaf / jnp.maximum(own, 1e-12), last)
+
+    return jax.tree.map(corrected, state.members.average, state.members.lora)

@@ -1,0 +1,202 @@
+"""A language model as this library handles it: config, parameters, tokenizer. Nothing of SOO."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+from safetensors import safe_open
+
+from soo_jax.errors import SooError
+from soo_jax.models.config import DecoderConfig, read_config, read_json
+from soo_jax.models.decoder import Adapters, Params, forward, logical_axes, param_shapes
+from soo_jax.models.generate import bucket
+from soo_jax.models.hf import load_params, weight_files
+from soo_jax.models.probes import Probe, logits
+from soo_jax.parallel import param_shardings
+
+ORGANISM = "organism"
+"""The name under which the packaged model organism is loaded."""
+
+
+@dataclass(frozen=True)
+class LM:
+    """A decoder with its tokenizer. The parameters are explicit: every function takes them as an argument.
+
+    Attributes:
+      config: static description. params: weights, on the devices of ``mesh`` if there is one.
+      tokenizer: a transformers tokenizer. folder: where it came from.
+      stop_tokens: ids that end an answer. fingerprint: identifies the base weights.
+    """
+
+    config: DecoderConfig
+    params: Params
+    tokenizer: Any
+    folder: Path
+    stop_tokens: tuple[int, ...]
+    fingerprint: str
+    mesh: Mesh | None = None
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def pad_token(self) -> int:
+        """The id that fills what is no text; it is masked everywhere."""
+        for candidate in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
+            if candidate is not None:
+                return int(candidate)
+        return 0
+
+    def forward(
+        self,
+        params: Params,
+        tokens: Array,
+        mask: Array,
+        probes: tuple[Probe, ...] = (logits(),),
+        *,
+        adapters: Adapters | None = None,
+        **kwargs: Any,
+    ) -> dict[Probe, Array]:
+        """:func:`soo_jax.models.decoder.forward` with this model's config."""
+        return forward(self.config, params, tokens, mask, tuple(probes), adapters=adapters, **kwargs)
+
+    def with_params(self, params: Params) -> LM:
+        """The same model with other parameters, e.g. merged ones."""
+        return replace(self, params=params)
+
+    def encode(
+        self, texts: Sequence[str], *, width: int | None = None, new_tokens: int = 0, chat: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Left-padded ids ``[B, T]`` (int32) and mask ``[B, T]`` (bool) of texts.
+
+        Args:
+          width: T; by default the bucket that holds the longest text.
+          new_tokens: room that must be left for an answer.
+          chat: the texts were made by :meth:`as_chat` and hold their special tokens already.
+
+        Raises:
+          SooError: a text without a token, or one that does not fit the model's context or ``width``.
+        """
+        rows = self.token_ids(texts, chat=chat)
+        room = self.config.max_positions - new_tokens
+        for text, row in zip(texts, rows, strict=True):
+            if not row:
+                raise SooError(f"text {text!r} gives no token")
+            if len(row) > min(room, width or room):
+                limit = f"the context of {self.config.max_positions}" if len(row) > room else f"the width {width}"
+                extra = f" with {new_tokens} new ones" if new_tokens else ""
+                raise SooError(f"text of {len(row)} tokens does not fit {limit}{extra}: {text[:60]!r}...")
+        return self.pad(rows, width or bucket(max(map(len, rows), default=1), room))
+
+    def token_ids(self, texts: Sequence[str], *, chat: bool = False) -> list[list[int]]:
+        """Ids of each text, with the special tokens that the tokenizer puts around it (``chat``: it has its own)."""
+        return self.tokenizer(list(texts), add_special_tokens=not chat)["input_ids"] if texts else []
+
+    def pad(self, rows: Sequence[Sequence[int]], width: int, batch: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Left-padded ids and mask ``[B, width]``; B is ``batch`` (rows without text fill it up) or the rows given."""
+        tokens = np.full((batch or len(rows), width), self.pad_token, np.int32)
+        mask = np.zeros(tokens.shape, bool)
+        for i, row in enumerate(rows):
+            tokens[i, width - len(row) :] = row
+            mask[i, width - len(row) :] = True
+        return tokens, mask
+
+    def as_chat(self, prompt: str) -> str:
+        """The prompt as a user's message in the model's chat template, up to where the answer starts."""
+        if self.tokenizer.chat_template is None:
+            raise SooError(f"{self.folder}: the tokenizer has no chat template; run without --chat")
+        messages = [{"role": "user", "content": prompt}]
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether prompts can be put as chat messages."""
+        return self.tokenizer.chat_template is not None
+
+    def decode(self, tokens: np.ndarray) -> list[str]:
+        """Texts of generated ids ``[B, N]``: up to the stop token, without special tokens."""
+        texts = []
+        for row in np.asarray(tokens):
+            ends = np.flatnonzero(np.isin(row, self.stop_tokens))
+            kept = row[: ends[0]] if ends.size else row
+            texts.append(self.tokenizer.decode(kept, skip_special_tokens=True).strip())
+        return texts
+
+
+def load(folder: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> LM:
+    """Loads a Hugging Face folder, or the packaged organism by the name ``organism``.
+
+    Args:
+      dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto`` (as stored).
+      mesh: devices to shard the weights over; each is read straight into its shards.
+
+    Raises:
+      SooError: whatever is wrong with the folder, in one line.
+    """
+    folder = organism_folder() if str(folder) == ORGANISM else Path(folder)
+    if not folder.is_dir():
+        raise SooError(f"{folder}: no such model folder; give a Hugging Face folder on disk, or {ORGANISM}")
+    config = read_config(folder)
+    shardings = None
+    if mesh is not None:
+        shardings = param_shardings(mesh, logical_axes(config), param_shapes(config))
+    tokenizer = load_tokenizer(folder)
+    params = load_params(folder, config, dtype, shardings)
+    return LM(config, params, tokenizer, folder, _stop_tokens(folder, tokenizer), fingerprint(folder), mesh)
+
+
+def organism_folder() -> Path:
+    """Where the packaged organism lies."""
+    return Path(__file__).parents[1] / "llm" / "organism" / "model"
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer; code in the folder is never run."""
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise SooError(f"{folder}: no tokenizer (tokenizer.json or tokenizer.model); copy it beside the weights")
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # the tokenizer libraries raise bare Exceptions of many kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise SooError(f"{folder}: the tokenizer cannot be read ({reason})") from error
+
+
+def _stop_tokens(folder: Path, tokenizer: Any) -> tuple[int, ...]:
+    stops = set() if tokenizer.eos_token_id is None else {int(tokenizer.eos_token_id)}
+    for name in ("generation_config.json", "config.json"):
+        if (folder / name).is_file():
+            found = read_json(folder / name).get("eos_token_id")
+            stops |= set(found if isinstance(found, list) else [] if found is None else [found])
+    return tuple(sorted(stops))
+
+
+def fingerprint(folder: Path) -> str:
+    """Identifies base weights without reading all of them: names and shapes of all tensors, and the final norm."""
+    digest = hashlib.sha256()
+    names: list[tuple[str, tuple[int, ...]]] = []
+    for path in weight_files(folder):
+        with safe_open(path, "numpy") as opened:
+            for name in opened.keys():  # noqa: SIM118 - not a dict
+                names.append((name, tuple(opened.get_slice(name).get_shape())))
+                if name == "model.norm.weight":
+                    digest.update(opened.get_tensor(name).astype(np.float32).tobytes())
+    digest.update(json.dumps(sorted(names)).encode())
+    return digest.hexdigest()[:32]
+
+
+def param_bytes(params: Params) -> int:
+    """Bytes that the parameters take over all devices."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(params))
