@@ -30,7 +30,7 @@ _WHERE = {
     "soo_jax.llm.evaluate": "EvalConfig evaluate",
     "soo_jax.llm.latent": "latent_overlap",
     "soo_jax.llm.folders": "load_adapter merge_folder save_adapter",
-    "soo_jax.report": "write_report",
+    "soo_jax.report.html": "write_report",
 }
 _NAMES = {name: module for module, names in _WHERE.items() for name in names.split()}
 __all__ = sorted(["__version__", *_NAMES])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -103,12 +104,18 @@ def evaluate(
     prompts = _render(lm, [s.prompt for s in asked], config)
     answers = answer(lm, prompts, config, stack, progress)
     margins = measure_margins(lm, asked, prompts, config, stack) if config.margins else None
+    seen: Counter[tuple[str, str]] = Counter()
+    index = []
+    for scenario in asked:
+        index.append(seen[scenario.scenario, scenario.order])
+        seen[scenario.scenario, scenario.order] += 1
     responses = [
         {
             "condition": condition,
             "seed": seeds[s],
             "scenario": scenario.scenario,
             "order": scenario.order,
+            "index": index[i],
             "prompt": scenario.prompt,
             "honest": scenario.honest,
             "deceptive": scenario.deceptive,

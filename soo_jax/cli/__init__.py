@@ -1,0 +1,59 @@
+"""The program ``soo``: parses, calls, prints. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the program and exits: 0 done, 2 bad input (one line on stderr), 130 Ctrl-C, 143 SIGTERM."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs the program; returns the exit code."""
+    import typer
+
+    from soo_jax.cli.app import app
+    from soo_jax.errors import SooError
+
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        return app(args=arguments, standalone_mode=False, prog_name="soo") or 0
+    except typer.Exit as leave:
+        return leave.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted; what was written so far is kept and marked incomplete")
+        return 130
+    except SooError as error:
+        return _fail(error, str(error), debug)
+    except BrokenPipeError:
+        # The reader of our output went away; let nothing try to flush into the void.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        from pathlib import Path
+
+        from soo_jax.files import disk_error
+
+        return _fail(error, str(disk_error(Path(error.filename), error)), debug)
+    except Exception as error:
+        # Typer's usage errors have no public base class, but this method.
+        if not hasattr(error, "format_message"):
+            raise
+        return _fail(error, f"{error.format_message()}; see soo --help", debug)
+
+
+def _fail(error: BaseException, message: str, debug: bool) -> int:
+    if debug:
+        raise error
+    _say("error: " + " ".join(message.split()))
+    return 2
+
+
+def _say(line: str) -> None:
+    print(f"soo: {line}", file=sys.stderr)

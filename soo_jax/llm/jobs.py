@@ -1,0 +1,353 @@
+"""The jobs of the command line, each writing one run folder: fine-tune, evaluate, latent overlap, and the demo."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from soo_jax.adapters import Lora, stack
+from soo_jax.errors import SooError
+from soo_jax.files import read_json_lines
+from soo_jax.llm.config import FinetuneConfig
+from soo_jax.llm.evaluate import EvalConfig, evaluate
+from soo_jax.llm.finetune import History, finetune, save_adapters
+from soo_jax.llm.folders import load_adapter
+from soo_jax.llm.latent import latent_overlap
+from soo_jax.llm.organism import organism_honesty_prompt, organism_pairs, organism_probe_pairs, organism_scenarios
+from soo_jax.llm.organism.world import vocabulary
+from soo_jax.llm.pairs import probe_pairs, read_pairs, training_pairs
+from soo_jax.llm.records import Pair, Scenario
+from soo_jax.llm.scenarios import english_scenarios, honesty_prompt, read_scenarios
+from soo_jax.models.lm import LM
+from soo_jax.runs import RunFolder, provenance
+
+Task = Callable[..., None]
+"""Called with units done, units in all and, in training, the latest metrics."""
+
+
+class Reporter:
+    """Where a job says how far it is. This one says nothing; the command line draws bars."""
+
+    def task(self, name: str) -> Task:
+        """Starts a named piece of work; the result is called as it goes on."""
+        return lambda done, total, metrics=None: None
+
+
+@dataclass(frozen=True)
+class TextSet:
+    """The texts that fit a model: plain English, or the small vocabulary of the organism."""
+
+    name: str
+
+    @classmethod
+    def of(cls, lm: LM) -> TextSet:
+        """The organism's set if the model's vocabulary is that of its world, else English."""
+        words = set(lm.tokenizer.get_vocab())
+        world = set(vocabulary())
+        return cls("organism" if world <= words and len(words) < len(world) + 16 else "english")
+
+    def pairs(self, extended: bool) -> list[Pair]:
+        """The 52 training pairs."""
+        return organism_pairs(extended=extended) if self.name == "organism" else training_pairs(extended)
+
+    def probes(self, extended: bool) -> list[Pair]:
+        """52 held-out pairs for latent overlap."""
+        return organism_probe_pairs(extended=extended) if self.name == "organism" else probe_pairs(extended)
+
+    def scenarios(self, families: Sequence[str] | None, n: int, seed: int, split: str) -> list[Scenario]:
+        """``n`` instances per family, each in both orders."""
+        if self.name == "organism":
+            chosen = {} if families is None else {"families": tuple(families)}
+            return organism_scenarios(split, n=n, seed=seed, **chosen)
+        return english_scenarios(families, n, seed, split)
+
+    def honesty(self, scenario: Scenario) -> Scenario:
+        """The scenario with a request to be honest in front."""
+        return organism_honesty_prompt(scenario) if self.name == "organism" else honesty_prompt(scenario)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What ``soo eval`` asks.
+
+    Attributes:
+      scenarios_file: the user's own; None takes the built-in set.
+      families, n, seed, split: of the built-in set.
+      honesty: also measure the honesty-prompt baseline. base: also measure the model without adapters.
+    """
+
+    scenarios_file: Path | None = None
+    families: tuple[str, ...] | None = None
+    n: int = 250
+    seed: int = 0
+    split: str = "test"
+    honesty: bool = True
+    base: bool = True
+
+    def scenarios(self, lm: LM) -> list[Scenario]:
+        """The scenarios to ask of this model."""
+        if self.scenarios_file is not None:
+            return read_scenarios(self.scenarios_file)
+        return TextSet.of(lm).scenarios(self.families, self.n, self.seed, self.split)
+
+
+class _Clock:
+    """Seconds spent in named parts of a job."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[f"{name}_s"] = self.seconds.get(f"{name}_s", 0.0) + time.perf_counter() - start
+
+
+def read_texts(path: Path | None) -> list[str]:
+    """Ordinary texts from JSON lines ``{"text": ...}``, for terms that keep ability."""
+
+    def parse(row: dict[str, Any]) -> str:
+        text = row.get("text")
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError('"text" must be a string that is not empty')
+        return text
+
+    return [] if path is None else read_json_lines(path, parse, '{"text": "..."}')
+
+
+def load_adapters(lm: LM, folders: Sequence[Path]) -> tuple[Lora, list[int]]:
+    """Adapters as one stack, and the seed of each: the number behind ``seed-`` in the folder's name, else 0, 1, ..."""
+    if not folders:
+        raise SooError("adapter: none given")
+    found: list[Path] = []
+    for folder in folders:
+        inner = sorted((folder / "adapters").glob("seed-*")) if (folder / "adapters").is_dir() else []
+        found += inner or [folder]
+    seeds = []
+    for i, folder in enumerate(found):
+        number = folder.name.removeprefix("seed-").split("-")[0]
+        seeds.append(int(number) if folder.name.startswith("seed-") and number.isdigit() else i)
+    if len(set(seeds)) != len(seeds):
+        seeds = list(range(len(found)))
+    return stack([load_adapter(lm, folder) for folder in found]), seeds
+
+
+def run_finetune(
+    lm: LM,
+    config: FinetuneConfig,
+    out: Path,
+    *,
+    pairs_file: Path | None = None,
+    texts_file: Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    settings: dict[str, Any] | None = None,
+    reporter: Reporter | None = None,
+) -> Lora:
+    """Fine-tunes and writes ``adapters/seed-*`` (PEFT), the history, and latent overlap before and after."""
+    reporter, clock = reporter or Reporter(), _Clock()
+    pairs = read_pairs(pairs_file) if pairs_file else TextSet.of(lm).pairs(config.extended)
+    texts = read_texts(texts_file)
+    folder = RunFolder.reopen(out) if resume else RunFolder.create(out, force)
+    with folder as run:
+        run.write_config(_config("finetune", lm, settings, finetune=config.as_dict(), pairs=len(pairs)))
+        with clock("finetune"):
+            adapters, history = finetune(
+                lm,
+                pairs,
+                config,
+                texts=texts,
+                checkpoints=out / "checkpoints",
+                resume=resume,
+                progress=reporter.task("fine-tune"),
+            )
+        _keep_adapters(run, lm, adapters, history)
+        with clock("latent"):
+            latent = _latent(lm, config, adapters, history, reporter)
+        run.write_results({"job": "finetune", "latent": latent, "training": history.rows(), "timings": clock.seconds})
+    return adapters
+
+
+def run_evaluate(
+    lm: LM,
+    measure: Measure,
+    config: EvalConfig,
+    out: Path,
+    *,
+    adapter_folders: Sequence[Path] = (),
+    force: bool = False,
+    settings: dict[str, Any] | None = None,
+    reporter: Reporter | None = None,
+) -> list[dict[str, Any]]:
+    """Measures base, honesty prompt and adapters on the same scenarios; returns the tidy rows."""
+    reporter, clock = reporter or Reporter(), _Clock()
+    scenarios = measure.scenarios(lm)
+    adapters, seeds = load_adapters(lm, adapter_folders) if adapter_folders else (None, [])
+    rows: list[dict[str, Any]] = []
+    with RunFolder.create(out, force) as run:
+        run.write_config(_config("eval", lm, settings, eval=config.as_dict(), measure=vars(measure), seeds=seeds))
+        with clock("eval"):
+            if measure.base:
+                rows += _measure(run, lm, scenarios, config, "base", reporter)
+            if measure.honesty:
+                rows += _measure(run, lm, _honest(lm, scenarios), config, "honesty_prompt", reporter)
+            if adapters is not None:
+                rows += _measure(run, lm, scenarios, config, "soo", reporter, adapters, seeds)
+        run.write_results({"job": "eval", "rows": rows, "timings": clock.seconds})
+    return rows
+
+
+def run_latent(
+    lm: LM,
+    out: Path,
+    *,
+    adapter_folders: Sequence[Path] = (),
+    pairs_file: Path | None = None,
+    tokens: str = "last",
+    extended: bool = False,
+    chat: bool = False,
+    force: bool = False,
+    settings: dict[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Layer-wise self/other distance of the base and of adapters; returns the rows."""
+    clock = _Clock()
+    pairs = read_pairs(pairs_file) if pairs_file else TextSet.of(lm).probes(extended)
+    adapters, seeds = load_adapters(lm, adapter_folders) if adapter_folders else (None, [])
+    with RunFolder.create(out, force) as run:
+        own = {"tokens": tokens, "extended": extended, "chat": chat, "pairs": len(pairs), "seeds": seeds}
+        run.write_config(_config("latent", lm, settings, latent=own))
+        with clock("latent"):
+            rows = latent_overlap(lm, pairs, tokens=tokens, chat=chat)
+            if adapters is not None:
+                rows += latent_overlap(lm, pairs, adapters=adapters, seeds=seeds, tokens=tokens, chat=chat)
+        run.write_results({"job": "latent", "latent": rows, "timings": clock.seconds})
+    return rows
+
+
+def run_demo(
+    lm: LM,
+    config: FinetuneConfig,
+    measure: Measure,
+    eval_config: EvalConfig,
+    out: Path,
+    *,
+    force: bool = False,
+    settings: dict[str, Any] | None = None,
+    reporter: Reporter | None = None,
+) -> list[dict[str, Any]]:
+    """The main job in one folder: measure, fine-tune all seeds, measure again; returns the tidy rows."""
+    reporter, clock = reporter or Reporter(), _Clock()
+    scenarios = measure.scenarios(lm)
+    pairs = TextSet.of(lm).pairs(config.extended)
+    rows: list[dict[str, Any]] = []
+    with RunFolder.create(out, force) as run:
+        run.write_config(
+            _config("demo", lm, settings, finetune=config.as_dict(), eval=eval_config.as_dict(), measure=vars(measure))
+        )
+        with clock("eval_base"):
+            rows += _measure(run, lm, scenarios, eval_config, "base", reporter)
+            if measure.honesty:
+                rows += _measure(run, lm, _honest(lm, scenarios), eval_config, "honesty_prompt", reporter)
+        with clock("finetune"):
+            adapters, history = finetune(lm, pairs, config, progress=reporter.task("fine-tune"))
+        _keep_adapters(run, lm, adapters, history)
+        with clock("eval_soo"):
+            seeds = [member.seed for member in history.members]
+            rows += _measure(run, lm, scenarios, eval_config, "soo", reporter, adapters, seeds)
+        with clock("latent"):
+            latent = _latent(lm, config, adapters, history, reporter)
+        run.write_results(
+            {
+                "job": "demo",
+                "rows": rows,
+                "latent": latent,
+                "training": history.rows(),
+                "timings": clock.seconds,
+            }
+        )
+    return rows
+
+
+def _config(job: str, lm: LM, settings: dict[str, Any] | None, **parts: Any) -> dict[str, Any]:
+    model = {"name": lm.name, "architecture": lm.config.architecture, "fingerprint": lm.fingerprint}
+    return {"job": job, "model": model, "settings": settings or {}, **parts, "provenance": provenance()}
+
+
+def _measure(
+    run: RunFolder,
+    lm: LM,
+    scenarios: Sequence[Scenario],
+    config: EvalConfig,
+    condition: str,
+    reporter: Reporter,
+    adapters: Lora | None = None,
+    seeds: Sequence[int] | None = None,
+) -> list[dict[str, Any]]:
+    done = evaluate(
+        lm,
+        scenarios,
+        config,
+        adapters=adapters,
+        seeds=seeds,
+        condition=condition,
+        progress=reporter.task(f"ask: {condition}"),
+    )
+    run.append_responses(done.responses)
+    run.log(f"{condition}: {len(done.responses)} responses")
+    return done.rows
+
+
+def _honest(lm: LM, scenarios: Sequence[Scenario]) -> list[Scenario]:
+    """The scenarios in which somebody asks, with the request to be honest to them."""
+    texts = TextSet.of(lm)
+    return [texts.honesty(scenario) for scenario in scenarios if scenario.recipient] or list(scenarios)
+
+
+def _latent(
+    lm: LM, config: FinetuneConfig, adapters: Lora, history: History, reporter: Reporter
+) -> list[dict[str, Any]]:
+    """Before and after, on held-out probe pairs of the form that was trained on."""
+    bar = reporter.task("latent overlap")
+    pairs = TextSet.of(lm).probes(config.extended)
+    bar(0, 2)
+    rows = latent_overlap(lm, pairs, chat=config.chat)
+    bar(1, 2)
+    rows += latent_overlap(
+        lm, pairs, adapters=adapters, seeds=[member.seed for member in history.members], chat=config.chat
+    )
+    bar(2, 2)
+    return rows
+
+
+def _keep_adapters(run: RunFolder, lm: LM, adapters: Lora, history: History) -> None:
+    save_adapters(run.path / "adapters", lm, adapters, history)
+    run.claim("adapters")
+    for member, frozen in zip(history.members, history.frozen_at, strict=True):
+        if frozen is not None:
+            run.log(f"seed {member.seed}: not finite at update {frozen}; frozen as it was before")
+
+
+def with_quick(config: FinetuneConfig) -> FinetuneConfig:
+    """The same run in small: two seeds, a few epochs. For trying things out, not for results."""
+    return replace(config, seeds=config.seeds[:2], epochs=min(config.epochs, 3))
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Settings from a JSON file, or from the ``config.json`` of a run folder that is to be repeated."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SooError(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise SooError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(raw, dict):
+        raise SooError(f"{path}: expected a JSON object of settings")
+    return raw.get("finetune", raw) if "job" in raw else raw

@@ -1,0 +1,7 @@
+"""The built-in model organism of deception: its world, its texts and its training."""
+
+from soo_jax.llm.organism.pairs import organism_pairs
+from soo_jax.llm.organism.probes import organism_honesty_prompt, organism_probe_pairs
+from soo_jax.llm.organism.scenarios import organism_scenarios
+
+__all__ = ["organism_honesty_prompt", "organism_pairs", "organism_probe_pairs", "organism_scenarios"]
