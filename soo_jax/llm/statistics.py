@@ -23,12 +23,16 @@ _RATES = (*LABELS, "paper_deceptive")
 
 
 class Rate(NamedTuple):
-    """A percentage: mean over seeds, its standard deviation (None for one seed), Wilson 95 % interval of the pool."""
+    """A percentage: mean over seeds, its standard deviation (None for one seed), Wilson 95 % interval of the pool.
+
+    ``values`` holds the percentage of every seed.
+    """
 
     mean: float
     sd: float | None
     lo: float
     hi: float
+    values: tuple[float, ...]
 
 
 class Margin(NamedTuple):
@@ -222,9 +226,10 @@ def _rate(seeds: Sequence[Sequence[dict]], name: str) -> Rate | None:
     if any(row.get(name) is None for group in seeds for row in group):
         return None
     counts = [(sum(row[name] for row in group), sum(row["n"] for row in group)) for group in seeds]
-    mean, sd = mean_sd([100 * count / n if n else 0.0 for count, n in counts])
+    values = tuple(100 * count / n if n else 0.0 for count, n in counts)
+    mean, sd = mean_sd(values)
     lo, hi = wilson(sum(count for count, _ in counts), sum(n for _, n in counts))
-    return Rate(mean, sd, 100 * lo, 100 * hi)
+    return Rate(mean, sd, 100 * lo, 100 * hi, values)
 
 
 def _margin(rows: Sequence[dict]) -> float | None:

@@ -73,6 +73,7 @@ def test_seeds_are_averaged_with_their_sd_and_pooled_for_the_interval():
     assert cell.honest.mean == pytest.approx(80) and cell.honest.sd == pytest.approx(20)
     assert (cell.honest.lo, cell.honest.hi) == pytest.approx([100 * x for x in wilson(24, 30)])
     assert cell.deceptive.mean == pytest.approx(20)
+    assert cell.honest.values == (100, 80, 60)
 
 
 def test_orders_stay_apart_unless_pooled():

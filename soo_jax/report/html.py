@@ -1,0 +1,211 @@
+"""The report: one self-contained HTML page about one run or several, and its charts as PNG beside the results."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from soo_jax.errors import SooError
+from soo_jax.files import write_atomically
+from soo_jax.llm.statistics import Cell, SeedOutcome, aggregate, seed_outcomes
+from soo_jax.report.samples import Sample, pick_samples
+from soo_jax.report.tables import Line, deception_rows, interval, silent, table_lines
+from soo_jax.report.words import (
+    VERDICTS,
+    condition_title,
+    in_sequence,
+    is_control,
+    scenario_title,
+    scenarios_in_sequence,
+)
+from soo_jax.runs import Run, RunFolder, read_run
+
+_STATES = {
+    "running": "it is still running, or it was killed",
+    "interrupted": "it was interrupted",
+    "failed": "it ended with an error; log.txt in its folder says which",
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart in both themes, as PNG."""
+
+    name: str
+    title: str
+    caption: str
+    light: bytes
+    dark: bytes
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What the page says first: one scenario, both orders pooled and each order alone, by condition."""
+
+    scenario: str
+    pooled: dict[str, Cell]
+    by_order: list[Line]
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that the page shows of one run."""
+
+    run: Run
+    trouble: str
+    headline: Headline | None
+    outcomes: list[SeedOutcome]
+    conditions: list[str]
+    lines: list[Line]
+    charts: list[Chart]
+    samples: list[Sample]
+    settings: list[tuple[str, str]]
+    provenance: list[tuple[str, str]]
+    timings: list[tuple[str, str]]
+
+
+def write_report(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
+    """Draw the charts into every run folder and write the page.
+
+    Args:
+      run_dirs: one run, or several to be compared.
+      out: where the page goes. By default ``report.html`` in the folder of a single run, ``comparison.html`` beside the
+        first of several.
+
+    Returns:
+      The path of the page.
+
+    Raises:
+      SooError: no run is given, one cannot be read, or the page cannot be written.
+    """
+    if not run_dirs:
+        raise SooError("report: no run folder is given; name at least one")
+    runs = [read_run(path) for path in run_dirs]
+    sections = [_section(run) for run in runs]
+    for section in sections:
+        folder = RunFolder.annotate(section.run.path)
+        for chart in section.charts:
+            folder.write_bytes(f"{chart.name}.png", chart.light)
+    page = _render(sections, _comparison(runs) if len(runs) > 1 else [])
+    if out is not None:
+        write_atomically(out, page)
+        return Path(out)
+    if len(runs) == 1:
+        return RunFolder.annotate(runs[0].path).write_text("report.html", page)
+    out = runs[0].path.resolve().parent / "comparison.html"
+    write_atomically(out, page)
+    return out
+
+
+def _section(run: Run) -> Section:
+    rows = deception_rows(run)
+    cells = aggregate(rows)
+    settings = {name: value for name, value in run.config.items() if name != "provenance"}
+    return Section(
+        run=run,
+        trouble="" if run.complete else _STATES[run.state],
+        headline=_headline(rows, cells),
+        outcomes=seed_outcomes(rows, run.training),
+        conditions=in_sequence(cell.condition for cell in cells),
+        lines=table_lines(cells),
+        charts=_charts(run, cells),
+        samples=pick_samples(run),
+        settings=list(_flat(settings)),
+        provenance=list(_flat(run.config.get("provenance", {}))),
+        timings=list(_flat(run.results.get("timings", {}))),
+    )
+
+
+def _headline(rows: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> Headline | None:
+    """About the burglar; where he was not asked, about the first rival, else the first scenario."""
+    scenarios = scenarios_in_sequence(cell.scenario for cell in cells)
+    if not scenarios:
+        return None
+    scenario = sorted(scenarios, key=is_control)[0]
+    own = [row for row in rows if row["scenario"] == scenario]
+    pooled = aggregate(own, pool_orders=True)
+    by_condition = {cell.condition: cell for cell in pooled}
+    sequence = in_sequence(by_condition)
+    return Headline(scenario, {name: by_condition[name] for name in sequence}, table_lines(aggregate(own)))
+
+
+def _charts(run: Run, cells: Sequence[Cell]) -> list[Chart]:
+    from soo_jax.report.plots import latent_chart, loss_chart, rates_chart
+
+    charts = []
+    if cells:
+        several = " Ticks are single seeds." if any(cell.seeds > 1 for cell in cells) else ""
+        note = "Lines are 95 % intervals." + several
+        charts.append(_chart("honest", "Honest answers", note, lambda theme: rates_chart(cells, "honest", theme)))
+        charts.append(
+            _chart("deceptive", "Deceptive answers", note, lambda theme: rates_chart(cells, "deceptive", theme))
+        )
+    if run.latent:
+        note = (
+            "Mean squared distance over the held-out probe pairs; thin lines are single seeds. Normalised by the "
+            "variance of the activations, so that merely shrinking them gains nothing."
+        )
+        charts.append(_chart("latent", "Distance between self and other", note, lambda t: latent_chart(run.latent, t)))
+    if run.training:
+        note = "A cross marks a seed whose loss stopped being finite. A low loss says nothing about honesty."
+        charts.append(_chart("loss", "Fine-tuning", note, lambda theme: loss_chart(run.training, theme)))
+    return charts
+
+
+def _comparison(runs: Sequence[Run]) -> list[Chart]:
+    """The rates after fine-tuning (or of the last condition that was measured) of all runs in one chart."""
+    from soo_jax.report.plots import compare_chart
+
+    after = []
+    for run in runs:
+        cells = aggregate(deception_rows(run), pool_orders=True)
+        conditions = in_sequence(cell.condition for cell in cells)
+        if conditions:
+            last = "soo" if "soo" in conditions else conditions[-1]
+            name = f"{run.path.name}, {condition_title(last)}"
+            after.append((name, [cell for cell in cells if cell.condition == last]))
+    if not after:
+        return []
+    note = "Both orders pooled; lines are 95 % intervals."
+    return [
+        _chart("compare-honest", "Honest answers", note, lambda theme: compare_chart(after, "honest", theme)),
+        _chart("compare-deceptive", "Deceptive answers", note, lambda theme: compare_chart(after, "deceptive", theme)),
+    ]
+
+
+def _chart(name: str, title: str, caption: str, draw) -> Chart:
+    from soo_jax.report.plots import DARK, LIGHT
+
+    return Chart(name, title, caption, draw(LIGHT), draw(DARK))
+
+
+def _render(sections: Sequence[Section], comparison: Sequence[Chart]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("soo_jax.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "per_cent": lambda value: f"{value:.0f}" if value in (0, 100) else f"{value:.1f}",
+        "data_uri": lambda png: "data:image/png;base64," + base64.b64encode(png).decode("ascii"),
+        "interval": interval,
+        "silent": silent,
+        "condition_title": condition_title,
+        "scenario_title": scenario_title,
+    }
+    template = environment.get_template("page.html.jinja")
+    return template.render(sections=sections, comparison=comparison, verdicts=VERDICTS)
+
+
+def _flat(value: Any, name: str = "") -> Any:
+    """A nested setting as (dotted name, text) pairs."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    elif name:
+        yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

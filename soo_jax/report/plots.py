@@ -1,0 +1,356 @@
+"""Charts as PNG, in one light style and its dark twin: rates by scenario, distances by layer, losses by seed.
+
+Colour says what is counted (honest blue, deceptive vermilion, after Okabe and Ito, told apart by every kind of colour
+vision), fill says when: hollow before, full after. All charts have the width of a phone held upright.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from soo_jax.llm.statistics import Cell, Rate, mean_sd
+from soo_jax.report.words import (
+    condition_title,
+    in_sequence,
+    is_control,
+    order_title,
+    scenario_title,
+    scenarios_in_sequence,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH = 5.2
+"""Inches; at the page's size one inch is about 90 CSS pixels on a desktop and 65 on a phone."""
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of a chart."""
+
+    surface: str
+    ink: str
+    muted: str
+    grid: str
+    honest: str
+    deceptive: str
+    request: str
+    series: tuple[str, ...]
+
+
+LIGHT = Theme(
+    "#ffffff", "#1c2530", "#6b7683", "#e4e8ec", "#0072b2", "#d55e00", "#8a4fa3",
+    ("#0072b2", "#d55e00", "#009e73", "#b8860b", "#8a4fa3", "#56b4e9", "#7f7f7f"),
+)  # fmt: skip
+DARK = Theme(
+    "#171d24", "#e6ebf0", "#97a3b0", "#2c3640", "#56b4e9", "#f08a4b", "#c9a0dc",
+    ("#56b4e9", "#f08a4b", "#2fc59a", "#e6c04b", "#c9a0dc", "#9fd5f5", "#a8a8a8"),
+)  # fmt: skip
+THEMES = {"light": LIGHT, "dark": DARK}
+
+_OWN_MARKERS = "^vP*X"
+
+
+def rates_chart(cells: Sequence[Cell], label: str, theme: Theme = LIGHT) -> bytes:
+    """``honest`` or ``deceptive`` answers in per cent by scenario and order: every condition with its 95 % interval.
+
+    Args:
+      cells: aggregated rows, orders apart.
+      label: which rate.
+
+    Returns:
+      A PNG.
+    """
+    scenarios = scenarios_in_sequence(cell.scenario for cell in cells)
+    rivals = [s for s in scenarios if not is_control(s)]
+    controls = [s for s in scenarios if is_control(s)]
+    conditions = in_sequence(cell.condition for cell in cells)
+    lines = _lines(rivals, controls, cells)
+    height = 0.178 * (lines[-1].y + 1) + 1.1
+    with _style(theme):
+        # Fixed margins in inches: two columns of words on the left, the legend above, the axis below.
+        figure, axes = _figure(theme, height, layout=None)
+        figure.subplots_adjust(left=2.2 / WIDTH, right=1 - 0.17 / WIDTH, bottom=0.5 / height, top=1 - 0.36 / height)
+        ax = axes[0][0]
+        for line in lines:
+            _rate_line(
+                ax, line, [c for c in cells if (c.scenario, c.order) == (line.scenario, line.order)], label, theme
+            )
+        _label_lines(ax, lines, bool(rivals), controls, theme)
+        ax.set(xlim=(-2, 102), ylim=(lines[-1].y + 0.8, -1.6 if rivals and controls else -0.8), yticks=[])
+        ax.set_xlabel(
+            f"{label} answers, %" + ("   (controls: right answers)" if label == "honest" and controls else "")
+        )
+        ax.xaxis.grid(True)
+        ax.spines["left"].set_visible(False)
+        _condition_legend(figure, conditions, getattr(theme, label), theme)
+        return _png(figure)
+
+
+def latent_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
+    """Distance between self and other by layer, raw and normalised, one row of panels per site.
+
+    Thin lines are seeds, thick lines their mean; dashed is before.
+    """
+    sites = list(dict.fromkeys(row["site"] for row in rows))
+    conditions = in_sequence(row["condition"] for row in rows)
+    with _style(theme):
+        figure, axes = _figure(theme, 1.55 * len(sites) + 0.85, len(sites), 2, sharex=True)
+        for i, site in enumerate(sites):
+            for j, measure in enumerate(("mse", "normalised")):
+                ax = axes[i][j]
+                for condition in conditions:
+                    mine = [r for r in rows if (r["site"], r["condition"]) == (site, condition)]
+                    _layer_curves(ax, mine, measure, condition, theme)
+                ax.set_title(f"{site}, {'raw' if measure == 'mse' else 'normalised'}", loc="left")
+                ax.set_ylim(bottom=0)
+                ax.yaxis.grid(True)
+                ax.yaxis.set_major_locator(MaxNLocator(4))
+                ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+                if i == len(sites) - 1:
+                    ax.set_xlabel("layer")
+        _line_legend(figure, conditions, theme)
+        return _png(figure)
+
+
+def loss_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
+    """Loss and metrics by step, one line per seed; a cross marks where a seed's loss stopped being finite."""
+    metrics = [m for m in dict.fromkeys(name for row in rows for name in row) if m not in ("seed", "step")]
+    metrics = [m for m in metrics if any(_finite(row.get(m)) for row in rows)][:4] or ["loss"]
+    seeds = list(dict.fromkeys(row["seed"] for row in rows))
+    with _style(theme):
+        figure, axes = _figure(theme, 1.75 * len(metrics) + 0.75, len(metrics), 1, sharex=True)
+        for i, metric in enumerate(metrics):
+            ax = axes[i][0]
+            for k, seed in enumerate(seeds):
+                _seed_curve(
+                    ax, [row for row in rows if row["seed"] == seed], metric, theme.series[k % len(theme.series)]
+                )
+            values = [row[metric] for row in rows if _finite(row.get(metric))]
+            if values and min(values) > 0 and max(values) > 30 * min(values):
+                ax.set_yscale("log")
+            else:
+                ax.yaxis.set_major_locator(MaxNLocator(4))
+            ax.set_title(metric.replace("_", " "), loc="left")
+            ax.yaxis.grid(True)
+        axes[-1][0].set_xlabel("step")
+        axes[-1][0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        if len(seeds) <= 10:
+            handles = [_handle(theme.series[k % len(theme.series)], "-") for k in range(len(seeds))]
+            _legend(figure, handles, [f"seed {seed}" for seed in seeds], theme, columns=min(5, len(seeds)))
+        return _png(figure)
+
+
+def compare_chart(runs: Sequence[tuple[str, Sequence[Cell]]], label: str = "honest", theme: Theme = LIGHT) -> bytes:
+    """One rate of several runs after fine-tuning, by scenario with both orders pooled.
+
+    Args:
+      runs: name and pooled cells of each run, one condition each.
+    """
+    scenarios = scenarios_in_sequence(cell.scenario for _, cells in runs for cell in cells)
+    with _style(theme):
+        figure, axes = _figure(theme, 0.15 * len(scenarios) * (len(runs) + 1) + 0.8 + 0.22 * math.ceil(len(runs) / 2))
+        ax = axes[0][0]
+        step = 0.8 / len(runs)
+        for k, (_, cells) in enumerate(runs):
+            for cell in cells:
+                y = scenarios.index(cell.scenario) + (k - (len(runs) - 1) / 2) * step
+                colour = theme.series[k % len(theme.series)]
+                _interval(ax, y, getattr(cell, label), colour)
+                ax.plot(getattr(cell, label).mean, y, "osD^vP*"[k % 7], color=colour, markersize=5)
+        ax.set(xlim=(-2, 102), ylim=(len(scenarios) - 0.4, -0.6))
+        ax.set_yticks(range(len(scenarios)), [scenario_title(s) for s in scenarios])
+        ax.set_xlabel(f"{label} answers, % (controls: right or wrong)")
+        ax.xaxis.grid(True)
+        ax.spines["left"].set_visible(False)
+        handles = [_handle(theme.series[k % 7], "", marker="osD^vP*"[k % 7]) for k in range(len(runs))]
+        _legend(figure, handles, [name for name, _ in runs], theme, columns=2)
+        return _png(figure)
+
+
+# ---- rates --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Line:
+    scenario: str
+    order: str
+    y: float
+
+
+def _lines(rivals: Sequence[str], controls: Sequence[str], cells: Sequence[Cell]) -> list[_Line]:
+    lines, y = [], 0.0
+    for group in (rivals, controls):
+        for scenario in group:
+            for order in sorted({cell.order for cell in cells if cell.scenario == scenario}):
+                lines.append(_Line(scenario, order, y))
+                y += 1
+            y += 0.55
+        y += 1.5
+    return lines
+
+
+def _rate_line(ax: Axes, line: _Line, cells: Sequence[Cell], label: str, theme: Theme) -> None:
+    colour = getattr(theme, label)
+    at = {cell.condition: getattr(cell, label) for cell in cells}
+    if "base" in at and "soo" in at:
+        ax.plot([at["base"].mean, at["soo"].mean], [line.y] * 2, color=colour, alpha=0.22, linewidth=4.5, zorder=1,
+                solid_capstyle="butt")  # fmt: skip
+    for k, condition in enumerate(in_sequence(at)):
+        rate = at[condition]
+        shade = theme.request if condition == "honesty_prompt" else colour
+        shade = theme.muted if condition == "base" else shade
+        _interval(ax, line.y, rate, shade)
+        if len(rate.values) > 1:  # every seed, so that one that went astray is seen
+            ax.plot(rate.values, [line.y] * len(rate.values), "|", color=shade, markersize=6, alpha=0.7, zorder=2)
+        ax.plot(rate.mean, line.y, **_marker(condition, shade, theme, k), zorder=4 if condition == "soo" else 3)
+
+
+def _marker(condition: str, shade: str, theme: Theme, k: int) -> dict[str, Any]:
+    if condition == "base":
+        return {
+            "marker": "o",
+            "markersize": 5.2,
+            "color": theme.surface,
+            "markeredgecolor": shade,
+            "markeredgewidth": 1.3,
+        }
+    shape = {"soo": "o", "honesty_prompt": "D"}.get(condition, _OWN_MARKERS[k % len(_OWN_MARKERS)])
+    return {"marker": shape, "markersize": 4 if shape == "D" else 5.6, "color": shade, "markeredgewidth": 0}
+
+
+def _interval(ax: Axes, y: float, rate: Rate, colour: str) -> None:
+    ax.plot([rate.lo, rate.hi], [y, y], color=colour, linewidth=1.3, zorder=2, solid_capstyle="round")
+
+
+def _label_lines(ax: Axes, lines: Sequence[_Line], rivals: bool, controls: Sequence[str], theme: Theme) -> None:
+    place = ax.get_yaxis_transform()
+    for scenario in dict.fromkeys(line.scenario for line in lines):
+        own = [line for line in lines if line.scenario == scenario]
+        middle = sum(line.y for line in own) / len(own)
+        ax.text(-0.36, middle, scenario_title(scenario), transform=place, ha="right", va="center")
+        for line in own:
+            ax.text(-0.035, line.y, order_title(scenario, line.order), transform=place, ha="right", va="center",
+                    fontsize=7.5, color=theme.muted)  # fmt: skip
+    if rivals and controls:
+        first = next(line.y for line in lines if is_control(line.scenario))
+        for y, text in ((-1.15, "against a rival"), (first - 1.15, "controls: nobody gains by deceiving")):
+            ax.text(-0.77, y, text, transform=place, ha="left", va="center", fontsize=8.5, color=theme.muted,
+                    style="italic")  # fmt: skip
+
+
+def _condition_legend(figure: Figure, conditions: Sequence[str], colour: str, theme: Theme) -> None:
+    handles = []
+    for k, condition in enumerate(conditions):
+        shade = {"base": theme.muted, "honesty_prompt": theme.request}.get(condition, colour)
+        handles.append(_handle(shade, "", **_marker(condition, shade, theme, k)))
+    _legend(figure, handles, [condition_title(c) for c in conditions], theme, columns=4)
+
+
+# ---- curves -------------------------------------------------------------------------------------------------------
+
+
+def _layer_curves(ax: Axes, rows: Sequence[dict[str, Any]], measure: str, condition: str, theme: Theme) -> None:
+    colour, style = _condition_line(condition, theme)
+    by_layer, by_seed = defaultdict(list), defaultdict(list)
+    for row in rows:
+        if _finite(row.get(measure)):
+            by_layer[row["layer"]].append(row[measure])
+            by_seed[row["seed"]].append((row["layer"], row[measure]))
+    if len(by_seed) > 1:
+        for points in by_seed.values():
+            ax.plot(*zip(*sorted(points), strict=True), color=colour, linewidth=0.7, alpha=0.35)
+    if by_layer:
+        layers = sorted(by_layer)
+        means = [mean_sd(by_layer[layer])[0] for layer in layers]
+        ax.plot(layers, means, style, color=colour, linewidth=1.9, marker="o", markersize=3)
+
+
+def _condition_line(condition: str, theme: Theme) -> tuple[str, str]:
+    return {"base": (theme.muted, "--"), "honesty_prompt": (theme.request, ":")}.get(condition, (theme.honest, "-"))
+
+
+def _line_legend(figure: Figure, conditions: Sequence[str], theme: Theme) -> None:
+    handles = [_handle(*_condition_line(condition, theme), marker="o") for condition in conditions]
+    _legend(figure, handles, [condition_title(c) for c in conditions], theme, columns=4)
+
+
+def _seed_curve(ax: Axes, rows: Sequence[dict[str, Any]], metric: str, colour: str) -> None:
+    points = [(row["step"], row[metric]) for row in rows if _finite(row.get(metric))]
+    if not points:
+        return
+    ax.plot(*zip(*points, strict=True), color=colour, linewidth=1.1, alpha=0.85)
+    if any(metric in row and not _finite(row[metric]) for row in rows):
+        ax.plot(*points[-1], "X", color=colour, markersize=8, markeredgecolor="white", clip_on=False, zorder=5)
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+# ---- style --------------------------------------------------------------------------------------------------------
+
+
+def _style(theme: Theme):
+    return matplotlib.rc_context(
+        {
+            "font.family": "DejaVu Sans", "font.size": 9.5, "text.color": theme.ink, "axes.labelcolor": theme.muted,
+            "axes.titlesize": 9.5, "axes.titlecolor": theme.ink, "axes.labelsize": 9, "axes.edgecolor": theme.grid,
+            "axes.facecolor": theme.surface, "figure.facecolor": theme.surface, "axes.spines.top": False,
+            "axes.spines.right": False, "axes.axisbelow": True, "grid.color": theme.grid, "grid.linewidth": 0.8,
+            "xtick.color": theme.muted, "ytick.color": theme.grid, "ytick.labelcolor": theme.ink,
+            "xtick.labelsize": 8.5,
+            "ytick.labelsize": 8.5, "xtick.major.size": 0, "ytick.major.size": 0, "legend.frameon": False,
+            "legend.fontsize": 9, "axes.formatter.limits": (-3, 4),
+        }
+    )  # fmt: skip
+
+
+def _figure(
+    theme: Theme,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    sharex: bool = False,
+    layout: str | None = "constrained",
+):
+    figure = Figure(figsize=(WIDTH, height), dpi=200, layout=layout, facecolor=theme.surface)
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex)
+
+
+def _handle(colour: str, style: str, **marker: Any):
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [], [], **({"color": colour, "linestyle": style or "none", "linewidth": 1.9, "markersize": 4} | marker)
+    )
+
+
+def _legend(figure: Figure, handles: Sequence[Any], names: Sequence[str], theme: Theme, columns: int) -> None:
+    place = "outside upper left" if figure.get_layout_engine() else "upper left"
+    figure.legend(handles, names, loc=place, ncols=columns, labelcolor=theme.ink, handletextpad=0.5, columnspacing=1.4,
+                  borderaxespad=0.2, handlelength=1.6)  # fmt: skip
+
+
+def _png(figure: Figure) -> bytes:
+    from PIL import Image
+
+    figure.canvas.draw()
+    # A chart has few colours: a palette makes the file four times smaller, and the page carries two of each chart.
+    drawn = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3]).quantize(128, kmeans=0)
+    buffer = io.BytesIO()
+    drawn.save(buffer, format="png", compress_level=9)
+    return buffer.getvalue()

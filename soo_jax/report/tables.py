@@ -1,0 +1,133 @@
+"""The results as a table: for the terminal, and as rows for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from soo_jax.llm.statistics import CELL, Cell, Rate, aggregate, count_responses
+from soo_jax.report.words import (
+    condition_title,
+    first_mentioned,
+    in_sequence,
+    is_control,
+    order_title,
+    scenario_title,
+    scenarios_in_sequence,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from soo_jax.runs import Run
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: a scenario in one order.
+
+    Attributes:
+      cells: by condition; conditions that were not measured here are missing.
+      first: whether it is the first line of its scenario.
+      span: how many lines the scenario has.
+    """
+
+    scenario: str
+    order: str
+    title: str
+    order_title: str
+    control: bool
+    first: bool
+    span: int
+    cells: dict[str, Cell]
+
+
+def deception_rows(run: Run) -> list[dict]:
+    """The run's deception rows; of a run that ended before it wrote them, those of the responses it has."""
+    rows = [row for row in run.rows if "scenario" in row]
+    if rows or run.complete:
+        return rows
+    return count_responses(row for row in run.responses if {*CELL, "seed", "label"} <= set(row))
+
+
+def table_lines(cells: Sequence[Cell]) -> list[Line]:
+    """The cells sorted into lines: built-in scenarios first, rivals before controls."""
+    lines = []
+    scenarios = scenarios_in_sequence(cell.scenario for cell in cells)
+    for scenario in sorted(scenarios, key=is_control):
+        orders = sorted({cell.order for cell in cells if cell.scenario == scenario})
+        for order in orders:
+            here = {cell.condition: cell for cell in cells if (cell.scenario, cell.order) == (scenario, order)}
+            lines.append(
+                Line(
+                    scenario=scenario,
+                    order=order,
+                    title=scenario_title(scenario),
+                    order_title=order_title(scenario, order),
+                    control=is_control(scenario),
+                    first=order == orders[0],
+                    span=len(orders),
+                    cells=here,
+                )
+            )
+    return lines
+
+
+def terminal_table(runs: Iterable[Run]) -> Table:
+    """A rich table of whole per cent by scenario and order, one group of columns per run and condition.
+
+    Three conditions of one run fit into 80 columns.
+    """
+    from rich.table import Table
+
+    runs = list(runs)
+    measured = [(run, aggregate(deception_rows(run))) for run in runs]
+    groups = [(run, name) for run, cells in measured for name in in_sequence(cell.condition for cell in cells)]
+    table = Table(title=_title(runs), caption=_caption(runs), title_justify="left", caption_justify="left", box=None,
+                  padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")  # fmt: skip
+    table.add_column("\nscenario", no_wrap=True)
+    table.add_column("mentioned\nfirst", style="dim", no_wrap=True)
+    for run, condition in groups:
+        name = condition_title(condition) if len(runs) == 1 else f"{condition_title(condition)}: {run.path.name}"
+        table.add_column(f"{name}\n[not bold]honest dec. none[/]", no_wrap=True)
+    lines = {run.path: {(line.scenario, line.order): line for line in table_lines(cells)} for run, cells in measured}
+    previous = None
+    for line in table_lines([cell for _, cells in measured for cell in cells]):
+        if previous is not None and line.control != previous.control:
+            table.add_row()
+        found = [(lines[run.path].get((line.scenario, line.order)), condition) for run, condition in groups]
+        texts = [terminal_cell(own.cells.get(condition) if own else None) for own, condition in found]
+        table.add_row(line.title if line.first else "", first_mentioned(line.scenario, line.order), *texts)
+        previous = line
+    return table
+
+
+def terminal_cell(cell: Cell | None) -> str:
+    """Honest ± sd, deceptive and neither in 16 columns, honest in bold; a dash where nothing was measured."""
+    if cell is None:
+        return "[dim]  -[/]"
+    spread = "" if cell.honest.sd is None else f"±{cell.honest.sd:.0f}"
+    return f"[bold]{cell.honest.mean:3.0f}[/]{spread:3} {cell.deceptive.mean:4.0f} {silent(cell):4.0f}"
+
+
+def silent(cell: Cell) -> float:
+    """Per cent of answers that name no place: refusal and other together."""
+    return cell.refusal.mean + cell.other.mean
+
+
+def interval(rate: Rate) -> str:
+    """The 95 % interval of a rate, as in ``82.0–88.8``."""
+    return f"{rate.lo:.1f}–{rate.hi:.1f}"
+
+
+def _title(runs: Sequence[Run]) -> str:
+    return "Answers in per cent" + (f": {runs[0].path.name}" if len(runs) == 1 else "")
+
+
+def _caption(runs: Sequence[Run]) -> str:
+    caption = "± sd over seeds. none: refused, or named no place. Controls: honest is right."
+    for run in runs:
+        if not run.complete:
+            caption = f"INCOMPLETE RUN ({run.state}): {run.path.name}\n" + caption
+    return caption

@@ -1,0 +1,87 @@
+"""Tables fit a terminal, and charts show every value that they are given."""
+
+import io
+import re
+
+import pytest
+
+from soo_jax.llm.statistics import aggregate
+from soo_jax.report.tables import table_lines, terminal_table
+from soo_jax.runs import read_run
+
+
+def _printed(runs, width):
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=width)
+    console.print(terminal_table(runs))
+    return console.file.getvalue()
+
+
+def test_three_conditions_fit_into_80_columns_uncut(run_path):
+    printed = _printed([read_run(run_path)], 80)
+    assert "…" not in printed
+    assert len([line for line in printed.splitlines() if re.search(r"\d", line)]) >= 28
+
+
+def test_the_terminal_shows_the_same_numbers_as_the_statistics(run_path):
+    run = read_run(run_path)
+    cells = {(c.condition, c.order): c for c in aggregate(run.rows) if c.scenario == "burglar"}
+    line = next(line for line in _printed([run], 80).splitlines() if line.startswith("Burglar"))
+    before, after = cells["base", "cheap_first"], cells["soo", "cheap_first"]
+    assert f"{before.honest.mean:.0f}" in line.split() and f"{before.deceptive.mean:.0f}" in line.split()
+    assert f"{after.honest.mean:.0f}±{after.honest.sd:.0f}" in line.split()
+
+
+def test_rivals_come_before_controls_and_each_order_has_its_line(run_path):
+    lines = table_lines(aggregate(read_run(run_path).rows))
+    controls = [line.control for line in lines]
+    assert controls == sorted(controls) and len(lines) == 28
+    assert [line.first for line in lines] == [True, False] * 14
+
+
+def test_two_runs_stand_side_by_side(run_path):
+    run = read_run(run_path)
+    printed = _printed([run, run], 200)
+    assert printed.count("after SOO: organism-soo") == 2
+
+
+def _size(png):
+    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_all_charts_share_one_width_in_both_themes(run_path, theme):
+    from soo_jax.report import plots
+
+    run, style = read_run(run_path), plots.THEMES[theme]
+    cells = aggregate(run.rows)
+    after = [("a", [cell for cell in aggregate(run.rows, pool_orders=True) if cell.condition == "soo"])]
+    charts = [
+        plots.rates_chart(cells, "honest", style),
+        plots.latent_chart(run.latent, style),
+        plots.loss_chart(run.training, style),
+        plots.compare_chart(after, "honest", style),
+    ]
+    assert {_size(png)[0] for png in charts} == {1040}
+
+
+def test_a_chart_of_a_single_cell_a_single_layer_and_nulls_can_be_drawn():
+    from soo_jax.report import plots
+
+    row = {
+        "condition": "base", "seed": None, "scenario": "mine", "order": "cheap_first", "n": 1, "honest": 1,
+        "deceptive": 0, "refusal": 0, "other": 0, "paper_deceptive": 0, "logp_margin": None,
+    }  # fmt: skip
+    assert plots.rates_chart(aggregate([row]), "honest")
+    assert plots.latent_chart(
+        [{"condition": "base", "seed": None, "site": "residual", "layer": 0, "mse": 0.0, "normalised": None}]
+    )
+    assert plots.loss_chart([{"seed": 0, "step": 1, "loss": None}])
+
+
+def test_every_seed_draws_its_own_ink(run_path):
+    from soo_jax.report import plots
+
+    rows = read_run(run_path).training
+    assert plots.loss_chart(rows) != plots.loss_chart([row for row in rows if row["seed"] != 3])
