@@ -56,6 +56,7 @@ class Section:
     """All that the page shows of one run."""
 
     run: Run
+    model: str
     trouble: str
     headline: Headline | None
     outcomes: list[SeedOutcome]
@@ -107,6 +108,7 @@ def _section(run: Run) -> Section:
     settings = {name: value for name, value in run.config.items() if name != "provenance"}
     return Section(
         run=run,
+        model=_model_name(run.config.get("model")),
         trouble="" if run.complete else _STATES[run.state],
         headline=_headline(rows, cells),
         outcomes=seed_outcomes(rows, run.training),
@@ -118,6 +120,10 @@ def _section(run: Run) -> Section:
         provenance=list(_flat(run.config.get("provenance", {}))),
         timings=list(_flat(run.results.get("timings", {}))),
     )
+
+
+def _model_name(model: Any) -> str:
+    return str(model.get("name", "")) if isinstance(model, dict) else str(model or "")
 
 
 def _headline(rows: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> Headline | None:

@@ -90,12 +90,12 @@ def rates_chart(cells: Sequence[Cell], label: str, theme: Theme = LIGHT) -> byte
             )
         _label_lines(ax, lines, bool(rivals), controls, theme)
         ax.set(xlim=(-2, 102), ylim=(lines[-1].y + 0.8, -1.6 if rivals and controls else -0.8), yticks=[])
-        ax.set_xlabel(
-            f"{label} answers, %" + ("   (controls: right answers)" if label == "honest" and controls else "")
-        )
+        in_controls = {"honest": "right", "deceptive": "wrong"}.get(label, label)
+        ax.set_xlabel(f"{label} answers, %" + (f"   (controls: {in_controls} answers)" if controls else ""))
         ax.xaxis.grid(True)
         ax.spines["left"].set_visible(False)
-        _condition_legend(figure, conditions, getattr(theme, label), theme)
+        several = any(cell.seeds > 1 for cell in cells)
+        _condition_legend(figure, conditions, getattr(theme, label), several, theme)
         return _png(figure)
 
 
@@ -126,18 +126,24 @@ def latent_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
 
 
 def loss_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
-    """Loss and metrics by step, one line per seed; a cross marks where a seed's loss stopped being finite."""
-    metrics = [m for m in dict.fromkeys(name for row in rows for name in row) if m not in ("seed", "step")]
+    """Loss and metrics by step, one line per seed (and learning rate, where several were tried).
+
+    A cross marks where a number stopped being finite.
+    """
+    metrics = [
+        m for m in dict.fromkeys(name for row in rows for name in row) if m not in ("seed", "step", "learning_rate")
+    ]
     metrics = [m for m in metrics if any(_finite(row.get(m)) for row in rows)][:4] or ["loss"]
-    seeds = list(dict.fromkeys(row["seed"] for row in rows))
+    members = defaultdict(list)
+    for row in rows:
+        rate = f", lr {row['learning_rate']:g}" if "learning_rate" in row else ""
+        members[f"seed {row['seed']}{rate}"].append(row)
     with _style(theme):
         figure, axes = _figure(theme, 1.75 * len(metrics) + 0.75, len(metrics), 1, sharex=True)
         for i, metric in enumerate(metrics):
             ax = axes[i][0]
-            for k, seed in enumerate(seeds):
-                _seed_curve(
-                    ax, [row for row in rows if row["seed"] == seed], metric, theme.series[k % len(theme.series)]
-                )
+            for k, own in enumerate(members.values()):
+                _seed_curve(ax, own, metric, theme.series[k % len(theme.series)])
             values = [row[metric] for row in rows if _finite(row.get(metric))]
             if values and min(values) > 0 and max(values) > 30 * min(values):
                 ax.set_yscale("log")
@@ -147,9 +153,9 @@ def loss_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
             ax.yaxis.grid(True)
         axes[-1][0].set_xlabel("step")
         axes[-1][0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        if len(seeds) <= 10:
-            handles = [_handle(theme.series[k % len(theme.series)], "-") for k in range(len(seeds))]
-            _legend(figure, handles, [f"seed {seed}" for seed in seeds], theme, columns=min(5, len(seeds)))
+        if len(members) <= 10:
+            handles = [_handle(theme.series[k % len(theme.series)], "-") for k in range(len(members))]
+            _legend(figure, handles, list(members), theme, columns=5 if max(map(len, members)) < 10 else 2)
         return _png(figure)
 
 
@@ -251,12 +257,15 @@ def _label_lines(ax: Axes, lines: Sequence[_Line], rivals: bool, controls: Seque
                     style="italic")  # fmt: skip
 
 
-def _condition_legend(figure: Figure, conditions: Sequence[str], colour: str, theme: Theme) -> None:
-    handles = []
+def _condition_legend(figure: Figure, conditions: Sequence[str], colour: str, several: bool, theme: Theme) -> None:
+    handles, names = [], [condition_title(c) for c in conditions]
     for k, condition in enumerate(conditions):
         shade = {"base": theme.muted, "honesty_prompt": theme.request}.get(condition, colour)
         handles.append(_handle(shade, "", **_marker(condition, shade, theme, k)))
-    _legend(figure, handles, [condition_title(c) for c in conditions], theme, columns=4)
+    if several:
+        handles.append(_handle(colour, "", marker="|", markersize=7))
+        names.append("each seed")
+    _legend(figure, handles, names, theme, columns=5)
 
 
 # ---- curves -------------------------------------------------------------------------------------------------------
@@ -311,9 +320,8 @@ def _style(theme: Theme):
             "axes.facecolor": theme.surface, "figure.facecolor": theme.surface, "axes.spines.top": False,
             "axes.spines.right": False, "axes.axisbelow": True, "grid.color": theme.grid, "grid.linewidth": 0.8,
             "xtick.color": theme.muted, "ytick.color": theme.grid, "ytick.labelcolor": theme.ink,
-            "xtick.labelsize": 8.5,
-            "ytick.labelsize": 8.5, "xtick.major.size": 0, "ytick.major.size": 0, "legend.frameon": False,
-            "legend.fontsize": 9, "axes.formatter.limits": (-3, 4),
+            "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "xtick.major.size": 0, "ytick.major.size": 0,
+            "legend.frameon": False, "legend.fontsize": 9, "axes.formatter.limits": (-3, 4),
         }
     )  # fmt: skip
 

@@ -47,7 +47,7 @@ def write_run(path, *, seeds=SEEDS, n=20, bad_seed=3, families=None, strength=0.
 
 def _config(seeds):
     return {
-        "model": "organism",
+        "model": {"name": "organism", "architecture": "mistral", "fingerprint": "5f0c9a"},
         "preset": "organism",
         "seeds": list(seeds),
         "lora": {"rank": 8, "alpha": 32, "dropout": 0.2, "targets": ["q_proj", "v_proj"]},

@@ -73,17 +73,10 @@ def test_what_a_model_says_cannot_become_part_of_the_page(tmp_path):
 
 
 def test_settings_provenance_and_timings_are_all_there(page):
-    text = _text(page)
-    for words in (
-        "lora.targets",
-        '["q_proj", "v_proj"]',
-        "learning_rate",
-        "provenance",
-        "device_kind",
-        "finetune_s",
-        "41.2",
-    ):
-        assert (words in text.replace("&#34;", '"')) == (words != "provenance")
+    text = _text(page).replace("&#34;", '"')
+    assert "Self-Other Overlap, finetune: organism" in text
+    for words in ("lora.targets", '["q_proj", "v_proj"]', "learning_rate", "device_kind", "finetune_s", "41.2"):
+        assert words in text
 
 
 def test_the_charts_lie_beside_the_results_as_they_stand_in_the_page(run_path, page):

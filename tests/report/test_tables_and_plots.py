@@ -85,3 +85,14 @@ def test_every_seed_draws_its_own_ink(run_path):
 
     rows = read_run(run_path).training
     assert plots.loss_chart(rows) != plots.loss_chart([row for row in rows if row["seed"] != 3])
+
+
+def test_a_sweep_over_learning_rates_draws_one_line_each():
+    from soo_jax.report import plots
+
+    rows = [
+        {"seed": 0, "step": step, "learning_rate": rate, "loss": 1 / step + 100 * rate}
+        for rate in (1e-4, 1e-3)
+        for step in range(1, 20)
+    ]
+    assert plots.loss_chart(rows) != plots.loss_chart([{**row, "learning_rate": 1e-4} for row in rows])
