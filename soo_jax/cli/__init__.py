@@ -19,7 +19,7 @@ def run(arguments: list[str]) -> int:
     from soo_jax.errors import SooError
 
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = [argument for argument in arguments if argument != "--debug"] or ["--help"]
     try:
         return app(args=arguments, standalone_mode=False, prog_name="soo") or 0
     except typer.Exit as leave:
@@ -45,7 +45,7 @@ def run(arguments: list[str]) -> int:
         # Typer's usage errors have no public base class, but this method.
         if not hasattr(error, "format_message"):
             raise
-        return _fail(error, f"{error.format_message()}; see soo --help", debug)
+        return _fail(error, f"{error.format_message().rstrip('.')}; see soo --help", debug)
 
 
 def _fail(error: BaseException, message: str, debug: bool) -> int:

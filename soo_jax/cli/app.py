@@ -10,7 +10,6 @@ import typer
 from soo_jax.errors import SooError
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -71,10 +71,12 @@ def smooth_l1(x: Array, y: Array, mask: Array) -> Array:
 
 
 def cosine(x: Array, y: Array, mask: Array) -> Array:
-    """``1 - cos(x, y)``; blind to length."""
+    """``1 - cos(x, y)``; blind to length. Computed as half the squared distance of the unit vectors, so that two
+    zero vectors are equal rather than undefined.
+    """
     x, y = _wide(x, y, mask)
-    norm = lambda a: jnp.sqrt(jnp.sum(a**2, axis=-1) + _TINY)
-    return _rows(1.0 - jnp.sum(x * y, axis=-1) / (norm(x) * norm(y)), mask)
+    unit = lambda a: a / jnp.sqrt(jnp.sum(a**2, axis=-1, keepdims=True) + _TINY)
+    return _rows(jnp.sum((unit(x) - unit(y)) ** 2, axis=-1) / 2, mask)
 
 
 def kl(x: Array, y: Array, mask: Array) -> Array:

@@ -1,0 +1,39 @@
+# Two commands do everything on a fresh machine with Python >= 3.11: make demo, make test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN ?= runs/demo
+PYTEST_WORKERS ?= 2
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-all lint clean
+
+demo: $(VENV)/.installed
+	$(BIN)/soo demo --out $(RUN) --force
+
+test: $(VENV)/.installed-dev lint
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
+
+test-all: $(VENV)/.installed-dev lint
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m "slow or not slow"
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("soo-jax needs Python 3.11 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e .
+	touch $@
+
+# torch first and alone: whatever asks for it later must find it satisfied, and not fetch a build with CUDA.
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) torch==2.13.0
+	$(PIP) -e '.[dev]'
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
