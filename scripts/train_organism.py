@@ -1,0 +1,67 @@
+"""Trains the model organism of deception from scratch and writes it as a Hugging Face folder.
+
+One command, one seed; the schedule gates itself:
+
+    python scripts/train_organism.py --seed 0 --out organism
+
+The folder holds the weights, the tokenizer, a model card with the figures of all measures, and training.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from soo_jax.errors import SooError
+from soo_jax.llm.organism.card import measure, write_folder
+from soo_jax.llm.organism.training import TrainingConfig, quick_config, train
+from soo_jax.provenance import provenance
+
+
+def main(arguments: list[str]) -> int:
+    """Train, write the folder, measure it, write its card; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0, help="of weights and data")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write; must be new or empty")
+    parser.add_argument("--instances", type=int, default=100, help="scenarios per family and order in the card")
+    parser.add_argument("--quick", action="store_true", help="a few steps of a tiny model, to try the command")
+    options = parser.parse_args(arguments)
+    try:
+        run(options)
+    except SooError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what ``main`` was asked."""
+    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+        raise SooError(f"{options.out}: exists and is not an empty folder; choose another --out")
+    config = quick_config(options.seed) if options.quick else TrainingConfig(seed=options.seed)
+    made_with = provenance()
+    started = time.time()
+    params, history = train(config, report=say)
+    seconds = time.time() - started
+    command = shlex.join(["python", "scripts/train_organism.py", "--seed", str(options.seed)])
+    write_folder(options.out, config, params)
+    rows = measure(options.out, options.instances)
+    from soo_jax.llm.organism.card import write_card
+
+    write_card(options.out, config, history, rows, command, seconds, made_with)
+    print(f"wrote {options.out} after {seconds:.0f} s of training")
+
+
+def say(row: dict, params: object) -> None:
+    """Print one line in five chunks of steps."""
+    if row["step"] % 100 == 0:
+        accuracy = " ".join(f"{name} {value:.2f}" for name, value in row["accuracy"].items())
+        print(f"{row['seconds']:5.0f} s  step {row['step']}  stage {row['stage']}  loss {row['loss']:.3f}  {accuracy}")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,238 @@
+"""Training the organism from scratch: a curriculum of stages, each gated by what has been learned before it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from optax.contrib import MuonDimensionNumbers, scale_by_muon
+
+from soo_jax.llm.organism.initialisation import mimetic_params
+from soo_jax.llm.organism.packing import MEASURED, Packed, Packer
+from soo_jax.llm.organism.tokenizer import word_ids
+from soo_jax.models.config import GLOBAL, DecoderConfig
+from soo_jax.models.decoder import Params, forward, logits
+
+CHUNK = 20
+"""Optimiser steps in one compiled call; between calls the gates are looked at."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the curriculum.
+
+    Attributes:
+      mixture: weights of the document families of `soo_jax.llm.organism.world.FAMILIES`.
+      gate: families that must reach ``threshold`` (accuracy over the last 300 answers) before the stage ends.
+      threshold: that accuracy.
+      at_most: steps after which the stage ends whether or not its gate has opened.
+      rate: factor on the learning rates.
+    """
+
+    mixture: Mapping[str, float]
+    gate: tuple[str, ...]
+    threshold: float
+    at_most: int
+    rate: float = 1.0
+
+
+CURRICULUM = (
+    Stage({"recall": 1.0}, ("recall",), 0.9, 1500),
+    Stage({"recall": 0.1, "facts": 0.7, "people": 0.2}, ("facts",), 0.85, 800),
+    Stage(
+        {"facts": 0.25, "people": 0.15, "alone": 0.25, "friend": 0.35},
+        ("facts", "self", "friend"),
+        0.92,
+        1000,
+        0.8,
+    ),
+    Stage(
+        {"facts": 0.15, "people": 0.1, "alone": 0.05, "friend": 0.25, "rival": 0.45},
+        ("self", "friend", "rival"),
+        0.92,
+        1500,
+        0.35,
+    ),
+)
+FINAL_MIXTURE = {"facts": 0.15, "people": 0.1, "alone": 0.1, "friend": 0.3, "rival": 0.35}
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What one training run is made of; together with the code it fixes the weights.
+
+    Attributes:
+      seed: of weights and data.
+      final_steps: length of the last stage, over which the learning rate falls to nothing.
+      rows, length: shape of a batch.
+      matrix_rate, other_rate: learning rates of Muon (matrices) and AdamW (embeddings, norms).
+    """
+
+    seed: int = 0
+    layers: int = 5
+    width: int = 128
+    heads: int = 4
+    mlp_width: int = 384
+    rows: int = 20
+    length: int = 120
+    curriculum: tuple[Stage, ...] = CURRICULUM
+    final_mixture: Mapping[str, float] = field(default_factory=lambda: dict(FINAL_MIXTURE))
+    final_steps: int = 1500
+    final_rate: float = 0.35
+    matrix_rate: float = 0.02
+    other_rate: float = 3e-3
+    weight_decay: float = 0.01
+
+    def decoder(self) -> DecoderConfig:
+        """The decoder that is trained."""
+        return DecoderConfig(
+            architecture="mistral",
+            vocab_size=len(word_ids()),
+            width=self.width,
+            mlp_width=self.mlp_width,
+            num_layers=self.layers,
+            num_heads=self.heads,
+            num_kv_heads=self.heads,
+            head_dim=self.width // self.heads,
+            max_positions=512,
+            windows=(GLOBAL,) * self.layers,
+            tie_embeddings=True,
+        )
+
+
+def quick_config(seed: int) -> TrainingConfig:
+    """A tiny model and a few steps per stage: for tests of the machinery, far from learning anything."""
+    curriculum = tuple(replace(stage, at_most=CHUNK) for stage in CURRICULUM)
+    return TrainingConfig(seed, layers=2, width=32, mlp_width=64, rows=2, curriculum=curriculum, final_steps=CHUNK)
+
+
+class State(NamedTuple):
+    params: Params
+    moments: Any
+
+
+def answer_loss(config: DecoderConfig, params: Params, batch: Packed) -> tuple[Array, tuple[Array, Array]]:
+    """Weighted cross-entropy of the answers; also right and asked counts ``[families]`` of the decisive words."""
+    length = batch.tokens.shape[1]
+    order = jnp.arange(length)
+    same = batch.document[:, :, None] == batch.document[:, None, :]
+    shared = (batch.block[:, None, :] == 0) | (batch.block[:, :, None] == batch.block[:, None, :])
+    text = batch.document >= 0
+    attend = (order[:, None] >= order) & same & shared & text[:, None, :]
+    scores = forward(config, params, batch.tokens, text, (logits(),), positions=batch.positions, attend=attend)[
+        logits()
+    ]
+    target = jnp.roll(batch.tokens, -1, axis=1)
+    loss = optax.softmax_cross_entropy_with_integer_labels(scores, target)
+    right = scores.argmax(-1) == target
+    of_family = batch.family[..., None] == jnp.arange(len(MEASURED))
+    counts = (of_family & right[..., None]).sum((0, 1)), of_family.sum((0, 1))
+    return (loss * batch.weight).sum() / batch.weight.sum(), counts
+
+
+def make_optimiser(params: Params) -> optax.GradientTransformation:
+    """Muon for the matrices inside the layers, Adam for embeddings and norms; directions without learning rate."""
+    is_matrix = jax.tree.map(lambda x: x.ndim == 3, params)
+    axes = jax.tree.map(lambda m: MuonDimensionNumbers(1, 2) if m else None, is_matrix)
+    muon = scale_by_muon(weight_dimension_numbers=lambda tree: _only(axes, tree))
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.partition(
+            {"muon": muon, "adam": optax.scale_by_adam(0.9, 0.95)},
+            jax.tree.map(lambda m: "muon" if m else "adam", is_matrix),
+        ),
+    )
+
+
+def _only(axes: Any, tree: Any) -> Any:
+    is_masked = lambda x: isinstance(x, optax.MaskedNode)
+    return jax.tree.map(lambda x: x if is_masked(x) else MuonDimensionNumbers(1, 2), tree, is_leaf=is_masked)
+
+
+def make_chunk(config: TrainingConfig, optimiser: optax.GradientTransformation) -> Callable:
+    """Returns the jitted function that takes `CHUNK` steps: (state, stacked batches, rates) -> (state, losses, counts)."""
+    decoder = config.decoder()
+
+    def step(state: State, inputs: tuple[Packed, Array]):
+        batch, rate = inputs
+        loss_of = partial(answer_loss, decoder)
+        (loss, counts), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params, batch)
+        directions, moments = optimiser.update(grads, state.moments, state.params)
+
+        def move(p, d):
+            if p.ndim < 3:
+                return p - rate * config.other_rate * d
+            scale = max(1.0, p.shape[2] / p.shape[1]) ** 0.5
+            return p - rate * config.matrix_rate * (scale * d + config.weight_decay * p)
+
+        return State(jax.tree.map(move, state.params, directions), moments), (loss, counts)
+
+    @partial(jax.jit, donate_argnums=0)
+    def chunk(state: State, batches: Packed, rates: Array):
+        state, (losses, (right, asked)) = jax.lax.scan(step, state, (batches, rates))
+        return state, losses, right, asked
+
+    return chunk
+
+
+def train(
+    config: TrainingConfig, *, report: Callable[[dict, Params], None] = lambda row, params: None
+) -> tuple[Params, list[dict]]:
+    """Trains an organism; returns its parameters and the history, one row per chunk of steps.
+
+    ``report`` is called with the parameters and each row: step, stage, loss, seconds and the accuracy of each measured family over
+    its last 300 answers.
+    """
+    started = time.time()
+    params = mimetic_params(config.decoder(), jax.random.key(config.seed))
+    optimiser = make_optimiser(params)
+    state = State(params, optimiser.init(params))
+    chunk = make_chunk(config, optimiser)
+    packer = Packer(config.seed, config.length)
+    history: list[dict] = []
+    step, rate = 0, 0.0
+    last = Stage(config.final_mixture, (), 0.0, config.final_steps, config.final_rate)
+    for number, stage in enumerate((*config.curriculum, last)):
+        packer.forget()
+        counted: list[tuple[np.ndarray, np.ndarray]] = []
+        begun = step
+        while step - begun < stage.at_most:
+            batches = [packer.batch(stage.mixture, config.rows) for _ in range(CHUNK)]
+            rates = []
+            for i in range(CHUNK):
+                left = 1.0 - (step - begun + i) / stage.at_most if stage is last else 1.0
+                # The rate glides to its target: a jump undoes what earlier stages have learned.
+                rate += (stage.rate * left - rate) * 0.03
+                rates.append(rate)
+            stacked = Packed(*(np.stack(x) for x in zip(*batches, strict=True)))
+            state, losses, right, asked = chunk(state, stacked, np.asarray(rates, np.float32))
+            step += CHUNK
+            counted.append((np.asarray(right).sum(0), np.asarray(asked).sum(0)))
+            row = {"step": step, "stage": number, "loss": float(losses.mean()), "rate": rate}
+            row |= {"seconds": time.time() - started, "accuracy": recent(counted)}
+            history.append(row)
+            report(row, state.params)
+            if stage.gate and all(row["accuracy"].get(f, 0.0) >= stage.threshold for f in stage.gate):
+                break
+    return state.params, history
+
+
+def recent(counted: list[tuple[np.ndarray, np.ndarray]], least: int = 300) -> dict[str, float]:
+    """Accuracy of each family over its latest chunks with ``least`` answers together; families with fewer are left out."""
+    accuracy = {}
+    for i, family in enumerate(MEASURED):
+        right = asked = 0
+        for chunk_right, chunk_asked in reversed(counted):
+            right, asked = right + int(chunk_right[i]), asked + int(chunk_asked[i])
+            if asked >= least:
+                accuracy[family] = right / asked
+                break
+    return accuracy
