@@ -88,8 +88,10 @@ class Lora:
         if target not in self.config.targets:
             return None
         if dropout_key is not None and self.config.dropout > 0.0:
-            kept = jax.random.bernoulli(dropout_key, 1.0 - self.config.dropout, x.shape)
-            x = jnp.where(kept, x / (1.0 - self.config.dropout), 0).astype(x.dtype)
+            # 16 random bits decide an entry: half the work of a float, the rate exact to 1/65536.
+            keep = round((1.0 - self.config.dropout) * 65536)
+            kept = jax.random.bits(dropout_key, x.shape, jnp.uint16) < keep
+            x = jnp.where(kept, x * jnp.asarray(65536 / keep, x.dtype), 0)
         low = x @ state["a"][target].astype(x.dtype)
         return (low @ state["b"][target].astype(x.dtype)) * jnp.asarray(self.config.scale, x.dtype)
 

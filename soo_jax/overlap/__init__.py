@@ -3,6 +3,10 @@
 Pure functions over activations; knows no model, no environment and no tokenizer.
 """
 
+import sys
+import types
+from typing import Any
+
 from soo_jax.overlap.distances import (
     DISTANCES,
     cosine,
@@ -40,3 +44,12 @@ __all__ = [
     "smooth_l1",
     "weighted",
 ]
+
+
+class _CallableModule(types.ModuleType):
+    # The facade offers the term as soo_jax.overlap(...), and importing this room binds the same name to the module.
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return overlap(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

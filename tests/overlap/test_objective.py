@@ -142,3 +142,10 @@ def test_an_objective_without_terms_or_with_a_nan_weight_is_refused():
         weighted()
     with pytest.raises(SooError, match="finite"):
         weighted(a=(float("nan"), overlap(at="h")))
+
+
+def test_the_facade_term_and_the_room_share_one_name():
+    import soo_jax.overlap as room
+
+    assert soo.overlap is room
+    assert soo.overlap(soo.mse, at="h") == room.overlap(mse, at="h")
