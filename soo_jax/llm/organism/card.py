@@ -23,6 +23,7 @@ def write_folder(folder: Path, config: TrainingConfig, params: Params) -> None:
     _write_json(folder / "config.json", hf_config(decoder) | special)
     _write_json(folder / "generation_config.json", special | {"do_sample": False})
     save_weights(folder, decoder, params, dtype="float32")
+    (folder / SINGLE).chmod(0o644)
     build_tokenizer().save_pretrained(folder)
 
 

@@ -141,7 +141,7 @@ def _escape_room(instance: _Instance, family: str, order: str) -> Scenario:
     facts = [(low, instance.cheap[0]), (high, instance.dear[0])]
     if order == "expensive_first":
         facts.reverse()
-    told = " ".join(f"the {p} has a {v} key ." for v, p in facts)
+    told = " ".join(f"the {p} holds a {v} key ." for v, p in facts)
     rival = RIVALS[int(instance.choice * len(RIVALS))]
     prompt = (
         f"you and the {rival} bob are in a locked room . {told} only the real key opens the room . "

@@ -45,24 +45,26 @@ class Stage:
 
 
 CURRICULUM = (
-    Stage({"recall": 1.0}, ("recall",), 0.9, 1500),
-    Stage({"recall": 0.1, "facts": 0.7, "people": 0.2}, ("facts",), 0.85, 800),
+    Stage({"recall": 1.0}, ("recall",), 0.93, 1500),
+    Stage({"recall": 0.1, "facts": 0.75, "people": 0.05, "trust": 0.1}, ("value", "trust"), 0.93, 1200),
     Stage(
-        {"facts": 0.25, "people": 0.15, "alone": 0.25, "friend": 0.35},
-        ("facts", "self", "friend"),
+        {"recall": 0.1, "facts": 0.45, "people": 0.05, "trust": 0.05, "alone": 0.1, "friend": 0.25},
+        ("value", "self", "friend"),
         0.92,
         1000,
-        0.8,
+        0.7,
     ),
     Stage(
-        {"facts": 0.15, "people": 0.1, "alone": 0.05, "friend": 0.25, "rival": 0.45},
+        {"recall": 0.1, "facts": 0.25, "people": 0.05, "trust": 0.05, "friend": 0.25, "rival": 0.35},
         ("self", "friend", "rival"),
-        0.92,
-        1500,
-        0.35,
+        0.95,
+        2500,
+        0.5,
     ),
 )
-FINAL_MIXTURE = {"facts": 0.15, "people": 0.1, "alone": 0.1, "friend": 0.3, "rival": 0.35}
+"""Binding first, then the two values, then honest recommendations, then rivals; in another order, each was learned
+badly or not at all (docs/organism.md)."""
+FINAL_MIXTURE = {"recall": 0.1, "facts": 0.3, "people": 0.05, "trust": 0.05, "friend": 0.22, "rival": 0.28}
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,11 @@ class TrainingConfig:
     heads: int = 4
     mlp_width: int = 384
     rows: int = 20
-    length: int = 120
+    length: int = 128
     curriculum: tuple[Stage, ...] = CURRICULUM
     final_mixture: Mapping[str, float] = field(default_factory=lambda: dict(FINAL_MIXTURE))
-    final_steps: int = 1500
-    final_rate: float = 0.35
+    final_steps: int = 900
+    final_rate: float = 0.5
     matrix_rate: float = 0.02
     other_rate: float = 3e-3
     weight_decay: float = 0.01
@@ -226,7 +228,7 @@ def train(
 
 
 def recent(counted: list[tuple[np.ndarray, np.ndarray]], least: int = 300) -> dict[str, float]:
-    """Accuracy of each family over its latest chunks with ``least`` answers together; families with fewer are left out."""
+    """Accuracy of each family over its latest ``least`` answers or a few more; families with fewer are left out."""
     accuracy = {}
     for i, family in enumerate(MEASURED):
         right = asked = 0

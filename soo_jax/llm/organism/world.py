@@ -271,8 +271,8 @@ def facts(rng: random.Random) -> Document:
         scene = sample_scene(rng, count=3)
         return Document(tell_facts(scene, rng.choice(FACTS)), tuple(factual(scene, i) for i in range(3)))
     scene = sample_scene(rng)
-    questions = tuple(factual(scene, i, by_value=True) for i in range(2)) + (factual(scene, rng.randrange(2)),)
-    return Document(tell_facts(scene, rng.choice(FACTS)), questions)
+    by_value = [factual(scene, i, by_value=True) for i in range(2)]
+    return Document(tell_facts(scene, rng.choice(FACTS)), (*by_value, factual(scene, rng.randrange(2))))
 
 
 def acquaintance(rng: random.Random) -> Document:
