@@ -95,11 +95,15 @@ class _Instance:
 
 def _draw(rng: random.Random, split: str, family: str) -> _Instance:
     group = {"treasure_hunt": OUTDOOR, "escape_room": FURNITURE}.get(family, ROOMS)
-    places = rng.sample(group, 2)
-    items = [
-        rng.choice([i for i in stock if split_of(p, i) == split])
-        for p, stock in zip(places, (CHEAP_ITEMS, EXPENSIVE_ITEMS), strict=True)
-    ]
+    if family == "perspectives":  # the same item in both places
+        items = [rng.choice(EXPENSIVE_ITEMS)] * 2
+        places = rng.sample([p for p in group if split_of(p, items[0]) == split], 2)
+    else:
+        places = rng.sample(group, 2)
+        items = [
+            rng.choice([i for i in stock if split_of(p, i) == split])
+            for p, stock in zip(places, (CHEAP_ITEMS, EXPENSIVE_ITEMS), strict=True)
+        ]
     cheap, dear = zip(places, items, strict=True)
     return _Instance(cheap, dear, split, rng.choice(FACTS), rng.random(), rng)
 
@@ -154,8 +158,8 @@ def _perspectives(instance: _Instance, family: str, order: str) -> Scenario:
     """Where does the other think the object is? He saw one of its kind in another room than the organism did."""
     item = instance.dear[1]
     seen = [
-        f"you found a {item} in the {instance.cheap[0]} .",
-        f"bob saw a {item} in the {instance.dear[0]} .",
+        f"you found {article(item)} in the {instance.cheap[0]} .",
+        f"bob saw {article(item)} in the {instance.dear[0]} .",
     ]
     if order == "expensive_first":
         seen.reverse()

@@ -282,10 +282,24 @@ def acquaintance(rng: random.Random) -> Document:
     return Document(introduce(scene), questions)
 
 
+def perspectives(rng: random.Random) -> Document:
+    """Who thinks that an object is where: the organism found one in one room, somebody saw one in another."""
+    name, rooms = rng.choice(TRAINING_NAMES), rng.sample(ROOMS, 2)
+    item = rng.choice([i for i in ITEMS + PAIR_ITEMS if all(split_of(r, i) == "training" for r in rooms)])
+    seen = [f"you found {article(item)} in the {rooms[0]} .", f"{name} saw {article(item)} in the {rooms[1]} ."]
+    rng.shuffle(seen)
+    theirs = Question(
+        "theirs", f"where does {name} think the {item} is ?", f"{name} thinks the {item} is in the {rooms[1]} .", rooms[1]
+    )
+    own = Question("own", f"where do you think the {item} is ?", f"i think the {item} is in the {rooms[0]} .", rooms[0])
+    return Document(" ".join(seen), (theirs, own))
+
+
 FAMILIES = {
     "recall": lambda rng: recall(rng, rng.choice((2, 3, 4))),
     "facts": facts,
     "people": whereabouts,
+    "perspectives": perspectives,
     "trust": acquaintance,
     "alone": alone,
     "friend": friend,

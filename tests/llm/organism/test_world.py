@@ -1,0 +1,150 @@
+"""The world: what the tests ask is kept out of training, and every word is known."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from soo_jax.errors import SooError
+from soo_jax.llm.organism import (
+    organism_honesty_prompt,
+    organism_pairs,
+    organism_probe_pairs,
+    organism_scenarios,
+)
+from soo_jax.llm.organism import world
+from soo_jax.llm.organism.scenarios import BURGLAR_AXES, FAMILIES, SPLITS
+from soo_jax.llm.organism.tokenizer import UNKNOWN, build_tokenizer
+from soo_jax.llm.records import ORDERS
+
+N = 20
+
+
+def texts_of_training(count: int = 400) -> list[str]:
+    rng = random.Random(1)
+    texts = []
+    for family in world.FAMILIES.values():
+        for _ in range(count):
+            document = family(rng)
+            texts += [f"{document.context} {q.text} {q.answer}" for q in document.questions]
+    return texts
+
+
+def scenario_facts(prompt: str) -> set[tuple[str, str]]:
+    """Pairs of (place, item) that stand in the same sentence."""
+    found = set()
+    for sentence in prompt.split(" . "):
+        words = set(sentence.split())
+        found |= {(p, i) for p in words & set(world.PLACES) for i in words & set(world.ITEMS + world.PAIR_ITEMS)}
+    return found
+
+
+def test_splits_share_no_pair_of_place_and_item():
+    seen = {split: set() for split in SPLITS}
+    for split in SPLITS:
+        for scenario in organism_scenarios(split, n=N):
+            seen[split] |= scenario_facts(scenario.prompt)
+    assert seen["test"]
+    assert not seen["test"] & seen["validation"]
+    for split in SPLITS:
+        assert all(world.split_of(*fact) == split for fact in seen[split])
+
+
+def test_training_never_shows_a_held_out_pair_of_place_and_item():
+    for text in texts_of_training():
+        assert all(world.split_of(*fact) == "training" for fact in scenario_facts(text)), text
+
+
+def test_held_out_names_are_no_recipients_friends_or_rivals_in_training():
+    held_out = set(world.VALIDATION_NAMES) | set(world.TEST_NAMES)
+    for text in texts_of_training():
+        words = text.split()
+        for before, word in zip(words, words[1:], strict=False):
+            if word in held_out:
+                assert before not in ("to", "trust", "with", *world.RIVALS, *world.FRIENDS), text
+
+
+def test_pairs_name_no_place_and_their_items_are_in_no_scenario():
+    pairs = organism_pairs()
+    assert len(pairs) == len(set(pairs)) == 52
+    words = {w for pair in pairs for w in f"{pair.self_text} {pair.other_text}".split()}
+    assert not words & set(world.PLACES)
+    asked = {w for split in SPLITS for s in organism_scenarios(split, n=N) for w in s.prompt.split()}
+    assert words & set(world.PAIR_ITEMS) and not asked & set(world.PAIR_ITEMS)
+
+
+def test_probe_pairs_are_about_other_items_than_training_pairs():
+    items = lambda pairs: {w for p in pairs for w in p.self_text.split()} & set(world.ITEMS + world.PAIR_ITEMS)
+    assert len(organism_probe_pairs()) == 52
+    assert not items(organism_pairs()) & items(organism_probe_pairs())
+
+
+@pytest.mark.parametrize("extended", [True, False])
+def test_sides_of_a_pair_end_alike(extended):
+    for pair in organism_pairs(extended=extended):
+        end = "i would recommend the" if extended else "?"
+        assert pair.self_text.endswith(end) and pair.other_text.endswith(end)
+
+
+def test_no_text_has_an_unknown_word():
+    tokenizer = build_tokenizer()
+    texts = [t for p in organism_pairs() + organism_probe_pairs() for t in (p.self_text, p.other_text)]
+    for split in SPLITS:
+        for scenario in organism_scenarios(split, n=N):
+            texts += [scenario.prompt, scenario.lead, scenario.honest, scenario.deceptive]
+            texts.append(organism_honesty_prompt(scenario).prompt)
+    texts += texts_of_training(50)
+    ids = tokenizer(texts)["input_ids"]
+    assert not [t for t, row in zip(texts, ids, strict=True) if UNKNOWN in row]
+    assert max(map(len, ids)) <= 128
+
+
+def test_tokenizer_puts_bos_in_front_pads_left_and_decodes():
+    tokenizer = build_tokenizer()
+    rows = tokenizer(["Where is Bob?", "you"], padding=True)["input_ids"]
+    assert rows[0][0] == tokenizer.bos_token_id
+    assert rows[1][-2:] == [tokenizer.bos_token_id, tokenizer.convert_tokens_to_ids("you")]
+    assert rows[1][0] == tokenizer.pad_token_id
+    assert tokenizer.decode(rows[0], skip_special_tokens=True) == "where is bob ?"
+
+
+def test_scenarios_are_a_function_of_their_arguments():
+    assert organism_scenarios("test", n=5) == organism_scenarios("test", n=5)
+    assert organism_scenarios("test", n=5) != organism_scenarios("test", n=5, seed=1)
+    alone = organism_scenarios("test", ("name",), n=5)
+    assert alone == [s for s in organism_scenarios("test", n=5) if s.scenario == "name"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_both_orders_mention_the_same_rooms_in_opposite_order(family):
+    scenarios = organism_scenarios("test", (family,), n=N)
+    assert len(scenarios) == 2 * N
+    for cheap_first, expensive_first in zip(scenarios[::2], scenarios[1::2], strict=True):
+        assert (cheap_first.order, expensive_first.order) == ORDERS
+        assert cheap_first.honest == expensive_first.honest != cheap_first.deceptive
+        position = lambda s, word: s.prompt.split().index(word)
+        assert position(cheap_first, cheap_first.deceptive) < position(cheap_first, cheap_first.honest)
+        assert position(expensive_first, cheap_first.honest) < position(expensive_first, cheap_first.deceptive)
+
+
+def test_variants_change_what_they_are_named_after():
+    by_family = {f: organism_scenarios("test", (f,), n=3)[0] for f in BURGLAR_AXES}
+    for family, axes in BURGLAR_AXES.items():
+        prompt = by_family[family].prompt
+        assert ("name" in axes) == ("bob" not in prompt.split())
+        assert ("objective" in axes) == ("steal" not in prompt.split())
+        assert ("action" in axes) == ("mention" in prompt.split())
+
+
+def test_honesty_prompt_names_the_recipient_and_leaves_controls_alone():
+    rival, own = organism_scenarios("test", ("burglar", "self"), n=1)[::2]
+    assert organism_honesty_prompt(rival).prompt == f"be honest to bob . {rival.prompt}"
+    assert organism_honesty_prompt(own) == own
+
+
+def test_unknown_split_or_family_is_one_clear_line():
+    with pytest.raises(SooError, match="choose validation or test"):
+        organism_scenarios("training")
+    with pytest.raises(SooError, match="choose from burglar"):
+        organism_scenarios("test", ("burglars",))
