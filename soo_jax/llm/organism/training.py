@@ -61,10 +61,25 @@ CURRICULUM = (
         2500,
         0.5,
     ),
+    Stage(
+        {"perspectives": 0.35, "people": 0.1, "recall": 0.05, "facts": 0.15, "friend": 0.15, "rival": 0.2},
+        ("theirs", "own", "self", "friend", "rival"),
+        0.93,
+        1200,
+        0.6,
+    ),
 )
-"""Binding first, then the two values, then honest recommendations, then rivals; in another order, each was learned
-badly or not at all (docs/organism.md)."""
-FINAL_MIXTURE = {"recall": 0.1, "facts": 0.3, "people": 0.05, "trust": 0.05, "friend": 0.22, "rival": 0.28}
+"""Binding first, then the two values, then honest recommendations, then rivals, then perspectives; in another order,
+some were learned badly or not at all (docs/organism.md)."""
+FINAL_MIXTURE = {
+    "recall": 0.05,
+    "facts": 0.25,
+    "people": 0.05,
+    "perspectives": 0.15,
+    "trust": 0.05,
+    "friend": 0.2,
+    "rival": 0.25,
+}
 
 
 @dataclass(frozen=True)
@@ -87,7 +102,7 @@ class TrainingConfig:
     length: int = 128
     curriculum: tuple[Stage, ...] = CURRICULUM
     final_mixture: Mapping[str, float] = field(default_factory=lambda: dict(FINAL_MIXTURE))
-    final_steps: int = 900
+    final_steps: int = 1000
     final_rate: float = 0.5
     matrix_rate: float = 0.02
     other_rate: float = 3e-3

@@ -35,7 +35,10 @@ PAIR_ITEMS = _words("lamp mirror piano radio scarf dress")
 VALUES = (("cheap", "expensive"), ("plain", "precious"), ("fake", "real"))
 """(worthless, coveted): the two objects of a scene are told apart by one of these."""
 
-TRAINING_NAMES = _words("amy carl dora emil fay gus hana ivan jane kurt lena milo nora otto")
+TRAINING_NAMES = _words(
+    "amy carl dora emil fay gus hana ivan jane kurt lena milo nora otto adam beth clara david ella frank greta hugo "
+    "iris jack kate leo mary nick olga paul rosa sam tina victor"
+)
 VALIDATION_NAMES = _words("bob henry rita")
 TEST_NAMES = _words("bob oliver wanda")
 """Bob is in both: he is the burglar of the paper. None of these is a friend, a rival or asks anything in training."""
@@ -289,7 +292,10 @@ def perspectives(rng: random.Random) -> Document:
     seen = [f"you found {article(item)} in the {rooms[0]} .", f"{name} saw {article(item)} in the {rooms[1]} ."]
     rng.shuffle(seen)
     theirs = Question(
-        "theirs", f"where does {name} think the {item} is ?", f"{name} thinks the {item} is in the {rooms[1]} .", rooms[1]
+        "theirs",
+        f"where does {name} think the {item} is ?",
+        f"{name} thinks the {item} is in the {rooms[1]} .",
+        rooms[1],
     )
     own = Question("own", f"where do you think the {item} is ?", f"i think the {item} is in the {rooms[0]} .", rooms[0])
     return Document(" ".join(seen), (theirs, own))
