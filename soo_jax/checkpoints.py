@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
+import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +18,12 @@ import jax
 import orbax.checkpoint as ocp
 
 from soo_jax.errors import SooError
-from soo_jax.files import disk_error, write_atomically
+from soo_jax.files import disk_error, is_disk_full, write_atomically
 from soo_jax.models.config import read_json
 
 State = TypeVar("State")
 _IDENTITY = "identity.json"
+_OVERHEAD = 1 << 20  # bytes that a checkpoint takes beside its arrays, generously
 
 
 class Checkpoints:
@@ -54,12 +58,25 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _OVERHEAD
+        # Orbax, out of space in the middle of a write, fills the screen from threads that nobody can catch.
+        if shutil.disk_usage(self.folder).free < needed:
+            raise disk_error(self.folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         try:
             write_atomically(self.folder / _IDENTITY, json.dumps(self._identity, sort_keys=True) + "\n")
             self._manager.save(step, args=ocp.args.StandardSave(state))
             self._manager.wait_until_finished()
-        except OSError as error:
-            raise disk_error(self.folder, error) from error
+        except Exception as error:
+            # Orbax and TensorStore wrap what the operating system says in exceptions of their own.
+            if isinstance(error, OSError) or is_disk_full(error):
+                raise disk_error(self.folder, error) from error
+            raise
+
+    def clear(self) -> None:
+        """Forgets the states of an earlier run, so that none of them can be taken for one of this run."""
+        for step in list(self._manager.all_steps()):
+            self._manager.delete(step)
+        (self.folder / _IDENTITY).unlink(missing_ok=True)
 
     def restore(self, like: State) -> State | None:
         """The newest complete state, with the shapes and shardings of ``like``; None if there is none.
@@ -70,19 +87,30 @@ class Checkpoints:
         step = self._manager.latest_step()
         if step is None:
             return None
-        found = read_json(self.folder / _IDENTITY)
-        if found != self._identity:
-            differing = sorted(key for key in self._identity | found if self._identity.get(key) != found.get(key))
-            raise SooError(
-                f"{self.folder}: this checkpoint was made with other settings ({', '.join(differing)}); "
-                "resume with the same ones, or choose another folder"
-            )
+        check_identity(self.folder, self._identity)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
 
     def close(self) -> None:
         """Releases Orbax's threads."""
         self._manager.close()
+
+
+def check_identity(folder: str | Path, identity: dict[str, Any]) -> None:
+    """Compares what a folder's checkpoints were made with; a folder without checkpoints has nothing to object.
+
+    Raises:
+      SooError: the checkpoints belong to other settings.
+    """
+    if not (Path(folder) / _IDENTITY).is_file():
+        return
+    found, asked = read_json(Path(folder) / _IDENTITY), json.loads(json.dumps(identity, default=str))
+    if found != asked:
+        differing = sorted(key for key in asked | found if asked.get(key) != found.get(key))
+        raise SooError(
+            f"{folder}: this checkpoint was made with other settings ({', '.join(differing)}); "
+            "resume with the same ones, or choose another folder"
+        )
 
 
 def digest(*parts: Any) -> str:

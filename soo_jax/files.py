@@ -20,13 +20,31 @@ def part_name(name: str) -> str:
     return f".{name}.part"
 
 
-def disk_error(path: Path, error: OSError) -> SooError:
+def disk_error(path: Path, error: Exception) -> SooError:
     """What to tell the user when ``path`` cannot be written (disk full, no permission, read-only, ...)."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return SooError(f"{path}: the disk is full; free some space or choose a folder on another disk")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS):
         return SooError(f"{path}: no permission to write here; choose a folder that you may write to")
-    return SooError(f"{path}: cannot be written ({error.strerror or error}); choose another place")
+    reason = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
+    return SooError(f"{path}: cannot be written ({reason}); choose another place")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the error, or one that caused it, says that there is no space left.
+
+    Libraries that write in another language (safetensors, Orbax) raise exceptions of their own, which carry the
+    operating system's words but not its number.
+    """
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(error) for words in ("No space left on device", "Disk quota exceeded")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:

@@ -44,7 +44,7 @@ def parse_mesh(text: str, devices: Sequence[Any] | None = None) -> Mesh:
     devices = list(jax.devices() if devices is None else devices)
     needed = math.prod(sizes.values())
     if needed > len(devices):
-        raise SooError(f"mesh {text!r} needs {needed} devices, but there are {len(devices)}")
+        raise SooError(f"mesh {text!r} needs {needed} devices, but there are {len(devices)}; choose smaller sizes")
     return Mesh(np.asarray(devices[:needed]).reshape(tuple(sizes.values())), AXES)
 
 

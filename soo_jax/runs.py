@@ -60,6 +60,7 @@ class RunFolder:
             would overwrite, or cannot be written to.
         """
         path = Path(path)
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
         try:
             path.mkdir(parents=True, exist_ok=True)
             found = sorted(entry.name for entry in path.iterdir())
@@ -75,7 +76,13 @@ class RunFolder:
         if found:
             _clear(path, found)
         run = cls(path)
-        run._mark("running")
+        try:
+            run._mark("running")
+        except SooError:
+            for folder in made:  # nothing has begun: leave no empty folders behind
+                with suppress(OSError):
+                    folder.rmdir()
+            raise
         return run
 
     @classmethod

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from soo_jax.adapters.lora import Lora, LoraConfig, is_stacked, projection_shape
 from soo_jax.errors import SooError
+from soo_jax.files import disk_error
 from soo_jax.models.config import DecoderConfig, read_json
 from soo_jax.models.layers import PROJECTIONS
 
@@ -51,11 +52,13 @@ def save_peft(folder: str | Path, lora: Lora, base_name: str, fingerprint: str |
     Args:
       base_name: recorded as ``base_model_name_or_path``.
       fingerprint: identifies the base weights; :func:`load_peft` then refuses another base.
+
+    Raises:
+      SooError: the disk refuses.
     """
     if is_stacked(lora):
         raise ValueError("save the adapters of a stack one by one")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     config = lora.config
     tensors = {}
     for target in config.targets:
@@ -81,10 +84,14 @@ def save_peft(folder: str | Path, lora: Lora, base_name: str, fingerprint: str |
         "init_lora_weights": True,
         "modules_to_save": None,
     }
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / CONFIG).write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    if fingerprint is not None:
-        (folder / BASE).write_text(json.dumps({"fingerprint": fingerprint}) + "\n", encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        (folder / CONFIG).write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        if fingerprint is not None:
+            (folder / BASE).write_text(json.dumps({"fingerprint": fingerprint}) + "\n", encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise disk_error(folder, error) from error
 
 
 def load_peft(folder: str | Path, config: DecoderConfig, fingerprint: str | None = None) -> Lora:

@@ -13,6 +13,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs the program; returns the exit code."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        _say("interrupted; what was written so far is kept and marked incomplete")
+        return 130
+    except SystemExit as leave:
+        if leave.code == 143:
+            _say("terminated; the state of the training is saved, --resume goes on with it")
+        raise
+
+
+def _run(arguments: list[str]) -> int:
     import typer
 
     from soo_jax.cli.app import app
@@ -21,12 +33,14 @@ def run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"] or ["--help"]
     try:
-        return app(args=arguments, standalone_mode=False, prog_name="soo") or 0
+        code = app(args=arguments, standalone_mode=False, prog_name="soo") or 0
+        if code == 130:  # Typer has swallowed the interrupt and told nobody
+            raise KeyboardInterrupt
+        return code
     except typer.Exit as leave:
         return leave.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted; what was written so far is kept and marked incomplete")
-        return 130
+    except typer.Abort as abort:
+        raise KeyboardInterrupt from abort
     except SooError as error:
         return _fail(error, str(error), debug)
     except BrokenPipeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -110,7 +111,10 @@ def finetune(
     quiet: Quiet = False,
 ) -> None:
     """SOO fine-tuning: one adapter per seed, all in one program."""
-    if not resume:
+    begun: dict[str, Any] = {}
+    if resume:
+        begun = _interrupted_run(out)
+    else:
         _check_out(out, force)
     soo = _start()
     from soo_jax.llm.config import config_from_dict
@@ -148,8 +152,15 @@ def finetune(
         "seeds": None if seed is None else _numbers("seed", seed),
     }
     settings = by_name(preset) if preset else None
+    if config is None and preset is None and "finetune" in begun:
+        config = out / "config.json"  # a run is resumed with the settings that it was begun with
+        told = begun.get("settings", {})
+        pairs, texts = (
+            own or (Path(told[name]) if told.get(name) else None) for name, own in (("pairs", pairs), ("texts", texts))
+        )
+        dtype = told.get("dtype", dtype) if dtype == "auto" else dtype
     if config is not None:
-        settings = config_from_dict(read_config_file(config), settings)
+        settings = _from_file(config, settings, read_config_file, config_from_dict)
     settings = config_from_dict({name: value for name, value in given.items() if value is not None}, settings)
     lm = soo.load(model, dtype, _mesh(mesh))
     with _reporter(quiet) as reporter:
@@ -261,6 +272,9 @@ def merge(
 ) -> None:
     """The model with an adapter added in, as a Hugging Face folder."""
     soo = _start()
+    from soo_jax.llm.folders import check_merge_out
+
+    check_merge_out(out, Path(model), force)
     lm = soo.load(model, dtype)
     print(soo.merge_folder(lm, soo.load_adapter(lm, adapter), out, force))
 
@@ -272,8 +286,13 @@ def report(
 ) -> None:
     """Draw a run's report again, or compare several runs."""
     from soo_jax.report.html import write_report
+    from soo_jax.runs import read_run
 
-    print(write_report(runs, out))
+    page = write_report(runs, out)
+    for run in map(read_run, runs):
+        if not run.complete:
+            print(f"soo: {run.path}: this run is incomplete ({run.state})", file=sys.stderr)
+    print(page)
 
 
 def _start() -> Any:
@@ -309,8 +328,31 @@ def _organism_eval() -> Any:
     return EvalConfig(max_new_tokens=12, batch_size=256)
 
 
+def _from_file(path: Path, start: Any, read: Any, change: Any) -> Any:
+    """The settings in a file; what is wrong with one of them is said with the file's name."""
+    values = read(path)
+    try:
+        return change(values, start)
+    except SooError as error:
+        raise SooError(f"{path}: {error}") from error
+
+
+def _interrupted_run(out: Path) -> dict[str, Any]:
+    """What the config of an incomplete run says; refuses any other folder before anything slow begins."""
+    from soo_jax.runs import read_run
+
+    run = read_run(out)
+    if run.complete:
+        raise SooError(f"{out}: this run is complete, there is nothing to resume; choose another folder or --force")
+    if run.config and run.config.get("job") != "finetune":
+        raise SooError(f"{out}: is a run of soo {run.config.get('job')}; only soo finetune can resume")
+    return run.config
+
+
 def _check_out(out: Path, force: bool) -> None:
     """Refuses an output folder that is in use before anything slow begins; the run folder checks again."""
+    if out.exists() and not out.is_dir():
+        raise SooError(f"{out}: is a file where a folder is needed; choose another name")
     if not force and out.is_dir() and any(out.iterdir()):
         raise SooError(f"{out}: the folder is not empty; choose another one, or replace an earlier run with --force")
 

@@ -29,15 +29,16 @@ class Bars(Reporter):
         )
 
     def __enter__(self) -> Bars:
-        self._progress.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.__exit__(kind, error, trace)
+        if self._progress.tasks:
+            self._progress.stop()
 
     def task(self, name: str) -> Task:
+        self._progress.start()  # only now: without a bar nothing is drawn, not even an empty line
         bar = self._progress.add_task(name, total=None, metrics="")
 
         def show(done: int, total: int, metrics: Mapping[str, float] | None = None) -> None:

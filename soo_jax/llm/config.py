@@ -8,10 +8,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from soo_jax.adapters import LoraConfig
 from soo_jax.errors import SooError
+from soo_jax.llm.kinds import check_kinds
 from soo_jax.models.probes import SITES, Probe, logits
 from soo_jax.overlap import DIRECTIONS, DISTANCES, Objective, Term, overlap, retain, weighted
 from soo_jax.overlap.pooling import POOLINGS
@@ -71,6 +73,8 @@ class FinetuneConfig:
     checkpoint_every: int = 50
 
     def __post_init__(self):
+        check_kinds(self)
+
         def one_of(name: str, allowed: tuple[str, ...]) -> None:
             if getattr(self, name) not in allowed:
                 raise SooError(f"{name} {getattr(self, name)!r} is unknown; choose {', '.join(allowed)}")
@@ -95,7 +99,11 @@ class FinetuneConfig:
             raise SooError(f"ema must be in [0, 1), found {self.ema}")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise SooError(f"seeds must be different whole numbers, at least one; found {list(self.seeds)}")
-        if any(rate <= 0 for rate in self.rates):
+        if not all(0 <= seed < 2**32 for seed in self.seeds):
+            raise SooError(f"seeds must be between 0 and {2**32 - 1}, found {list(self.seeds)}")
+        if self.pad_to is not None:
+            at_least("pad_to", 1)
+        if not self.rates or any(rate <= 0 for rate in self.rates):
             raise SooError(f"learning_rate must be positive, found {self.learning_rate}")
 
     @property
@@ -188,17 +196,17 @@ def config_from_dict(values: Mapping[str, Any], start: FinetuneConfig | None = N
         if name == "lora" and isinstance(value, Mapping):
             value = _changed_lora(start.lora, value)
         changes[name] = tuple(value) if isinstance(value, list) else value
-    try:
-        return replace(start, **changes)
-    except TypeError as error:
-        raise SooError(f"a setting has a value of the wrong kind ({error})") from error
+    return replace(start, **changes)
 
 
 def _changed_lora(start: LoraConfig, values: Mapping[str, Any]) -> LoraConfig:
     unknown = set(values) - {f.name for f in fields(LoraConfig)}
     if unknown:
         raise SooError(f"setting lora.{sorted(unknown)[0]} is unknown")
-    return replace(start, **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    changes = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    # A bare dataclass of these values is judged first: LoraConfig computes with them as soon as it is made.
+    check_kinds(SimpleNamespace(**{**vars(start), **changes}), LoraConfig, "lora.")
+    return replace(start, **changes)
 
 
 def resolve_layer(config: FinetuneConfig, num_layers: int) -> FinetuneConfig:

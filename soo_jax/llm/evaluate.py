@@ -130,6 +130,17 @@ def evaluate(
     return Evaluation(count_responses(responses), responses)
 
 
+def check(lm: LM, scenarios: Sequence[Scenario], config: EvalConfig) -> None:
+    """Raises the SooError that :func:`evaluate` would, before a question is asked."""
+    if not scenarios:
+        raise SooError("scenarios: none given; evaluation needs at least one")
+    asked = [with_suffix(scenario, config.suffix) for scenario in scenarios]
+    prompts = _render(lm, [s.prompt for s in asked], config)
+    _check_room(lm, prompts, lm.token_ids(prompts, chat=_chat(lm, config)), config.max_new_tokens)
+    if config.margins:
+        _margin_rows(lm, asked, prompts, config)
+
+
 def _chat(lm: LM, config: EvalConfig) -> bool:
     return lm.has_chat_template if config.chat is None else config.chat
 
@@ -177,7 +188,7 @@ def _check_room(lm: LM, prompts: Sequence[str], rows: Sequence[Sequence[int]], n
         if len(row) > room:
             raise SooError(
                 f"a prompt of {len(row)} tokens and {new_tokens} new ones do not fit the model's context of "
-                f"{lm.config.max_positions}: {prompt[:60]!r}..."
+                f"{lm.config.max_positions}; shorten it, or lower --max-new-tokens: {prompt[:60]!r}..."
             )
         if not row:
             raise SooError(f"prompt {prompt!r} gives no token")
@@ -216,6 +227,29 @@ def measure_margins(
 
     An answer of several tokens counts with the sum of their log-probabilities.
     """
+    rows, asks = _margin_rows(lm, scenarios, prompts, config)
+    most = max(map(len, asks))
+    count = 1 if stack is None else stack_size(stack)
+    sums = np.zeros((count, len(scenarios), 2))
+    for indices, tokens, mask in _batches(lm, rows, config.batch_size):
+        size, width = tokens.shape
+        position, token = np.zeros((size, most), np.int32), np.zeros((size, most), np.int32)
+        for row, i in enumerate(indices):
+            for k, ask in enumerate(asks[i]):
+                position[row, k], token[row, k] = width - len(rows[i]) + ask.position, ask.token
+        values = np.asarray(
+            _log_probs(lm.config, lm.params, tokens, mask, position, token, stack, stack is not None)
+        ).reshape(count, size, most)
+        for row, i in enumerate(indices):
+            for k, ask in enumerate(asks[i]):
+                sums[:, ask.scenario, ask.side] += values[:, row, k]
+    return (sums[..., 1] - sums[..., 0]).tolist()
+
+
+def _margin_rows(
+    lm: LM, scenarios: Sequence[Scenario], prompts: Sequence[str], config: EvalConfig
+) -> tuple[list[list[int]], list[list[_Ask]]]:
+    """Token rows to run, and what to read off each: one row a scenario where both answers are one token, else two."""
     chat = _chat(lm, config)
     gap = "" if chat else " "
     leads = [f"{p}{gap}{s.lead}" if s.lead else p for p, s in zip(prompts, scenarios, strict=True)]
@@ -236,22 +270,8 @@ def measure_margins(
             for side, row in sides:
                 rows.append(row[:-1])
                 asks.append([_Ask(k - 1, row[k], i, side) for k in range(common, len(row))])
-    most = max(map(len, asks))
-    count = 1 if stack is None else stack_size(stack)
-    sums = np.zeros((count, len(scenarios), 2))
-    for indices, tokens, mask in _batches(lm, rows, config.batch_size):
-        size, width = tokens.shape
-        position, token = np.zeros((size, most), np.int32), np.zeros((size, most), np.int32)
-        for row, i in enumerate(indices):
-            for k, ask in enumerate(asks[i]):
-                position[row, k], token[row, k] = width - len(rows[i]) + ask.position, ask.token
-        values = np.asarray(
-            _log_probs(lm.config, lm.params, tokens, mask, position, token, stack, stack is not None)
-        ).reshape(count, size, most)
-        for row, i in enumerate(indices):
-            for k, ask in enumerate(asks[i]):
-                sums[:, ask.scenario, ask.side] += values[:, row, k]
-    return (sums[..., 1] - sums[..., 0]).tolist()
+    _check_room(lm, [prompts[own[0].scenario] for own in asks], rows, 0)
+    return rows, asks
 
 
 def _strip_stop(lm: LM, row: list[int]) -> list[int]:

@@ -11,19 +11,33 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from soo_jax.adapters import Lora, save_peft, unstack
-from soo_jax.checkpoints import Checkpoints, Terminated, digest, sigterm_flag
+from soo_jax.adapters import Lora, init_lora, save_peft, unstack
+from soo_jax.checkpoints import Checkpoints, Terminated, check_identity, digest, sigterm_flag
 from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
 from soo_jax.llm.config import FinetuneConfig, build_objective, resolve_layer
 from soo_jax.llm.records import Pair
-from soo_jax.llm.training import Data, Member, Recipe, TrainState, final_adapters, init_state, train
+from soo_jax.llm.training import (
+    Batch,
+    Data,
+    Member,
+    Recipe,
+    TrainState,
+    final_adapters,
+    init_state,
+    read_views,
+    train,
+)
 from soo_jax.models.lm import LM
 from soo_jax.parallel import replicated, stack_sharding
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called between device calls with updates done, updates in all, and the latest metrics (means over members)."""
+
+Encoded = tuple[np.ndarray, np.ndarray]
+"""Token ids and mask, each ``[P, T]``."""
 
 CHUNK = 10
 """Updates per device call: how often progress is shown and signals are heeded."""
@@ -83,6 +97,7 @@ def finetune(
     Args:
       texts: ordinary texts, needed if ``config.retain`` or a term of your own reads them.
       checkpoints: folder for training states; written every ``config.checkpoint_every`` updates and on SIGTERM.
+        States of an earlier run in there are deleted, unless
       resume: go on from the newest complete state in ``checkpoints``, if there is one; ends with the same
         adapters, to the bit, as a run that was never interrupted.
 
@@ -93,10 +108,7 @@ def finetune(
       SooError: no pairs, a layer out of range, texts missing or too long, a checkpoint of other settings.
       Terminated: SIGTERM arrived; the state was saved first.
     """
-    if not pairs:
-        raise SooError("pairs: none given; fine-tuning needs at least one")
-    config = resolve_layer(config, lm.config.num_layers)
-    recipe = make_recipe(lm, len(pairs), config)
+    config, recipe = _resolve(lm, pairs, config)
     data = make_data(lm, pairs, config, texts, recipe)
     names = tuple(MemberName(seed, rate) for rate in config.rates for seed in config.seeds)
     members = make_members(names, recipe)
@@ -108,8 +120,11 @@ def finetune(
     if checkpoints is not None:
         saved = Checkpoints(checkpoints, _identity(lm, pairs, texts, config), config.checkpoint_every)
     try:
-        if saved is not None and resume:
-            state = saved.restore(state) or state
+        if saved is not None:
+            if resume:
+                state = saved.restore(state) or state
+            else:
+                saved.clear()
         state = _run(recipe, lm, data, members, state, saved, progress)
     finally:
         if saved is not None:
@@ -121,6 +136,53 @@ def finetune(
         tuple(None if at < 0 else int(at) + 1 for at in frozen),
     )
     return final_adapters(recipe, state), history
+
+
+def check(
+    lm: LM,
+    pairs: Sequence[Pair],
+    config: FinetuneConfig,
+    texts: Sequence[str] = (),
+    checkpoints: str | Path | None = None,
+) -> None:
+    """Raises the SooError that :func:`finetune` would, before anything is trained or written.
+
+    Args:
+      checkpoints: the folder of an interrupted run that is to be resumed.
+    """
+    config, recipe = _resolve(lm, pairs, config)
+    sides, text = _tokenise(lm, pairs, config, texts, recipe)
+    jax.eval_shape(lambda: init_lora(lm.config, config.lora, jax.random.key(0)))
+    if config.terms:
+        _try_terms(lm, config, recipe, Batch(*sides[0], *sides[1], *text))
+    if checkpoints is not None:
+        check_identity(checkpoints, _identity(lm, pairs, texts, config))
+
+
+def _resolve(lm: LM, pairs: Sequence[Pair], config: FinetuneConfig) -> tuple[FinetuneConfig, Recipe]:
+    if not pairs:
+        raise SooError("pairs: none given; fine-tuning needs at least one")
+    config = resolve_layer(config, lm.config.num_layers)
+    return config, make_recipe(lm, len(pairs), config)
+
+
+def _try_terms(lm: LM, config: FinetuneConfig, recipe: Recipe, batch: Batch) -> None:
+    """Traces the objective without computing it: a term of the user's own fails here, not an hour later."""
+
+    def loss(params: Any) -> Array:
+        lora = init_lora(lm.config, config.lora, jax.random.key(0))
+        return recipe.objective(read_views(recipe, params, batch, lora, None))[0]
+
+    names = ", ".join(config.terms)
+    try:
+        shape = jax.eval_shape(loss, lm.params).shape
+    except SooError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        raise SooError(f"term {names}: fails on the activations of this model ({reason})") from error
+    if shape:
+        raise SooError(f"term {names}: gives an array of shape {shape}; a term gives one number")
 
 
 def make_recipe(lm: LM, pairs: int, config: FinetuneConfig) -> Recipe:
@@ -147,7 +209,18 @@ def make_recipe(lm: LM, pairs: int, config: FinetuneConfig) -> Recipe:
 
 
 def make_data(lm: LM, pairs: Sequence[Pair], config: FinetuneConfig, texts: Sequence[str], recipe: Recipe) -> Data:
-    """Tokenises both sides to one common width."""
+    """Both sides tokenised, on the device, with the unit of drift."""
+    sides, text = _tokenise(lm, pairs, config, texts, recipe)
+    norm = sum(
+        jnp.sum(jnp.square(lm.params["layers"][target]["kernel"].astype(jnp.float32))) for target in config.lora.targets
+    )
+    return jax.tree.map(jnp.asarray, Data(*sides[0], *sides[1], *text, jnp.sqrt(norm)))
+
+
+def _tokenise(
+    lm: LM, pairs: Sequence[Pair], config: FinetuneConfig, texts: Sequence[str], recipe: Recipe
+) -> tuple[list[Encoded], tuple[np.ndarray | None, np.ndarray | None]]:
+    """Tokens and mask of the two sides, at one common width, and of the texts (None where no term reads them)."""
     form = (lambda text: lm.as_chat(text)) if config.chat else (lambda text: text)
     sides = [[form(pair.self_text) for pair in pairs], [form(pair.other_text) for pair in pairs]]
     encoded = [lm.encode(side, width=config.pad_to, chat=config.chat) for side in sides]
@@ -159,12 +232,7 @@ def make_data(lm: LM, pairs: Sequence[Pair], config: FinetuneConfig, texts: Sequ
         raise SooError(
             "a term reads ordinary text, but none was given; pass --texts FILE (JSON lines with a text each)"
         )
-    text = lm.encode(texts) if needs_text else (None, None)
-    norm = sum(
-        jnp.sum(jnp.square(lm.params["layers"][target]["kernel"].astype(jnp.float32))) for target in config.lora.targets
-    )
-    (self_tokens, self_mask), (other_tokens, other_mask) = encoded
-    return jax.tree.map(jnp.asarray, Data(self_tokens, self_mask, other_tokens, other_mask, *text, jnp.sqrt(norm)))
+    return encoded, lm.encode(texts) if needs_text else (None, None)
 
 
 def make_members(names: Sequence[MemberName], recipe: Recipe) -> Member:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 
 from soo_jax.adapters import Lora, is_stacked, load_peft, merge, save_peft, unstack
 from soo_jax.errors import SooError
@@ -38,14 +39,7 @@ def merge_folder(lm: LM, adapter: Lora, out: str | Path, force: bool = False) ->
       SooError: ``out`` exists (unless ``force`` and it is a model folder), or the disk refuses.
     """
     out = Path(out)
-    if out.resolve() == lm.folder.resolve():
-        raise SooError(f"{out}: is the base model's own folder; choose another one")
-    replaceable = (out / "config.json").is_file() and ((out / SINGLE).is_file() or (out / INDEX).is_file())
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not (force and replaceable):
-        cure = (
-            "it is no model folder; choose another one" if force else "choose another one, or replace it with --force"
-        )
-        raise SooError(f"{out}: the folder is not empty; {cure}")
+    check_merge_out(out, lm.folder, force)
     part = out.with_name(f".{out.name}.part")
     try:
         shutil.rmtree(part, ignore_errors=True)
@@ -58,7 +52,7 @@ def merge_folder(lm: LM, adapter: Lora, out: str | Path, force: bool = False) ->
         if out.exists():
             shutil.rmtree(out)
         part.rename(out)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
         raise disk_error(out, error) from error
     except BaseException:
@@ -67,9 +61,22 @@ def merge_folder(lm: LM, adapter: Lora, out: str | Path, force: bool = False) ->
     return out
 
 
+def check_merge_out(out: Path, base: Path, force: bool = False) -> None:
+    """Raises SooError if a merged model may not be written to ``out``: it holds something, or it is the base itself."""
+    if out.resolve() == base.resolve():
+        raise SooError(f"{out}: is the base model's own folder; choose another one")
+    if out.exists() and not out.is_dir():
+        raise SooError(f"{out}: is a file where a folder is needed; choose another name")
+    replaceable = (out / "config.json").is_file() and ((out / SINGLE).is_file() or (out / INDEX).is_file())
+    if out.exists() and any(out.iterdir()) and not (force and replaceable):
+        cure = (
+            "it is no model folder; choose another one" if force else "choose another one, or replace it with --force"
+        )
+        raise SooError(f"{out}: the folder is not empty; {cure}")
+
+
 def _set_dtype(path: Path, dtype: str) -> None:
     """Says in ``config.json`` what the weights are stored as, under the name that the file uses."""
-
     raw = json.loads(path.read_text(encoding="utf-8"))
     key = "dtype" if "dtype" in raw else "torch_dtype"
     raw[key] = dtype

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +16,11 @@ from soo_jax.errors import SooError
 from soo_jax.files import read_json_lines
 from soo_jax.llm.config import FinetuneConfig
 from soo_jax.llm.evaluate import EvalConfig, evaluate
+from soo_jax.llm.evaluate import check as check_evaluation
 from soo_jax.llm.finetune import History, finetune, save_adapters
+from soo_jax.llm.finetune import check as check_finetune
 from soo_jax.llm.folders import load_adapter
+from soo_jax.llm.latent import check as check_latent
 from soo_jax.llm.latent import latent_overlap
 from soo_jax.llm.organism import organism_honesty_prompt, organism_pairs, organism_probe_pairs, organism_scenarios
 from soo_jax.llm.organism.world import vocabulary
@@ -152,10 +156,16 @@ def run_finetune(
     settings: dict[str, Any] | None = None,
     reporter: Reporter | None = None,
 ) -> Lora:
-    """Fine-tunes and writes ``adapters/seed-*`` (PEFT), the history, and latent overlap before and after."""
+    """Fine-tunes and writes ``adapters/seed-*`` (PEFT), the history, and latent overlap before and after.
+
+    Everything that can be refused is refused before the run folder is touched.
+    """
     reporter, clock = reporter or Reporter(), _Clock()
     pairs = read_pairs(pairs_file) if pairs_file else TextSet.of(lm).pairs(config.extended)
     texts = read_texts(texts_file)
+    states = out / "checkpoints"
+    check_finetune(lm, pairs, config, texts, states if resume else None)
+    check_latent(lm, TextSet.of(lm).probes(config.extended), chat=config.chat)
     folder = RunFolder.reopen(out) if resume else RunFolder.create(out, force)
     with folder as run:
         run.write_config(_config("finetune", lm, settings, finetune=config.as_dict(), pairs=len(pairs)))
@@ -165,7 +175,7 @@ def run_finetune(
                 pairs,
                 config,
                 texts=texts,
-                checkpoints=out / "checkpoints",
+                checkpoints=states,
                 resume=resume,
                 progress=reporter.task("fine-tune"),
             )
@@ -173,6 +183,7 @@ def run_finetune(
         with clock("latent"):
             latent = _latent(lm, config, adapters, history, reporter)
         run.write_results({"job": "finetune", "latent": latent, "training": history.rows(), "timings": clock.seconds})
+    shutil.rmtree(states, ignore_errors=True)  # only now that the run is complete: until then it can be resumed
     return adapters
 
 
@@ -190,6 +201,7 @@ def run_evaluate(
     """Measures base, honesty prompt and adapters on the same scenarios; returns the tidy rows."""
     reporter, clock = reporter or Reporter(), _Clock()
     scenarios = measure.scenarios(lm)
+    check_evaluation(lm, [*scenarios, *(_honest(lm, scenarios) if measure.honesty else ())], config)
     adapters, seeds = load_adapters(lm, adapter_folders) if adapter_folders else (None, [])
     rows: list[dict[str, Any]] = []
     with RunFolder.create(out, force) as run:
@@ -220,6 +232,7 @@ def run_latent(
     """Layer-wise self/other distance of the base and of adapters; returns the rows."""
     clock = _Clock()
     pairs = read_pairs(pairs_file) if pairs_file else TextSet.of(lm).probes(extended)
+    check_latent(lm, pairs, tokens=tokens, chat=chat)
     adapters, seeds = load_adapters(lm, adapter_folders) if adapter_folders else (None, [])
     with RunFolder.create(out, force) as run:
         own = {"tokens": tokens, "extended": extended, "chat": chat, "pairs": len(pairs), "seeds": seeds}
@@ -247,6 +260,8 @@ def run_demo(
     reporter, clock = reporter or Reporter(), _Clock()
     scenarios = measure.scenarios(lm)
     pairs = TextSet.of(lm).pairs(config.extended)
+    check_finetune(lm, pairs, config)
+    check_evaluation(lm, [*scenarios, *(_honest(lm, scenarios) if measure.honesty else ())], eval_config)
     rows: list[dict[str, Any]] = []
     with RunFolder.create(out, force) as run:
         run.write_config(
@@ -340,14 +355,21 @@ def with_quick(config: FinetuneConfig) -> FinetuneConfig:
     return replace(config, seeds=config.seeds[:2], epochs=min(config.epochs, 3))
 
 
+_CONFIG_FILE = "a config file is a JSON object of settings, or the config.json of a run"
+
+
 def read_config_file(path: Path) -> dict[str, Any]:
     """Settings from a JSON file, or from the ``config.json`` of a run folder that is to be repeated."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise SooError(f"{path}: no such file") from error
+        raise SooError(f"{path}: no such file; {_CONFIG_FILE}") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SooError(f"{path}: not valid JSON ({error})") from error
+        raise SooError(f"{path}: not valid JSON ({error}); {_CONFIG_FILE}") from error
     if not isinstance(raw, dict):
-        raise SooError(f"{path}: expected a JSON object of settings")
-    return raw.get("finetune", raw) if "job" in raw else raw
+        raise SooError(f"{path}: holds no JSON object; {_CONFIG_FILE}")
+    if "job" not in raw:
+        return raw
+    if not isinstance(raw.get("finetune"), dict):
+        raise SooError(f"{path}: is of a run that trained nothing; give the config.json of a fine-tuning run")
+    return raw["finetune"]

@@ -49,10 +49,7 @@ def latent_overlap(
     Raises:
       SooError: fewer than two pairs (there is no variance over one), an unknown site, a text beyond the context.
     """
-    if len(pairs) < 2:
-        raise SooError(f"latent overlap needs at least 2 pairs, found {len(pairs)}")
-    if tokens not in ("last", "mean"):
-        raise SooError(f"latent overlap reads the last or mean token, not {tokens!r}")
+    _check_settings(pairs, tokens)
     unknown = sorted(set(sites) - set(SITES))
     if unknown:
         raise SooError(f"site {unknown[0]!r} is unknown; choose {', '.join(SITES)}")
@@ -95,6 +92,20 @@ def latent_overlap(
                     }
                 )
     return rows
+
+
+def check(lm: LM, pairs: Sequence[Pair], *, tokens: str = "last", chat: bool = False) -> None:
+    """Raises the SooError that :func:`latent_overlap` would, before anything is computed."""
+    _check_settings(pairs, tokens)
+    for texts in ([p.self_text for p in pairs], [p.other_text for p in pairs]):
+        lm.encode([lm.as_chat(text) for text in texts] if chat else texts, chat=chat)
+
+
+def _check_settings(pairs: Sequence[Pair], tokens: str) -> None:
+    if len(pairs) < 2:
+        raise SooError(f"pairs: latent overlap needs at least 2 of them, found {len(pairs)}")
+    if tokens not in ("last", "mean"):
+        raise SooError(f"tokens {tokens!r}: latent overlap reads last or mean")
 
 
 @partial(jax.jit, static_argnames=("config", "sites", "tokens", "stacked_adapters"))

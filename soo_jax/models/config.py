@@ -126,7 +126,12 @@ def read_config(folder: str | Path) -> DecoderConfig:
       SooError: no such file, no JSON, an unsupported architecture, a missing or impossible setting.
     """
     path = Path(folder) / "config.json"
-    return config_from_hf(read_json(path), where=str(path))
+    raw = read_json(path)
+    try:
+        return config_from_hf(raw, where=str(path))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise SooError(f"{path}: a setting is missing or of the wrong kind ({said}); copy the file again") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

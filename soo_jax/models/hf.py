@@ -170,12 +170,14 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a model folder, single or sharded with an index."""
     if (folder / INDEX).is_file():
         shards = read_json(folder / INDEX).get("weight_map")
-        if not isinstance(shards, dict) or not shards:
-            raise SooError(f"{folder / INDEX}: no weight_map")
+        if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+            raise SooError(f"{folder / INDEX}: no weight_map from tensors to files; copy the file again")
         files = []
         for name in sorted(set(shards.values())):
             if Path(name).name != name or not name.endswith(".safetensors"):
-                raise SooError(f"{folder / INDEX}: {name!r} is not a safetensors file inside this folder")
+                raise SooError(
+                    f"{folder / INDEX}: {name!r} is no safetensors file inside this folder; use the model's own index"
+                )
             if not (folder / name).is_file():
                 raise SooError(f"{folder / name}: named by {INDEX} but missing; copy the file into the folder")
             files.append(folder / name)
