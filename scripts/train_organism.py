@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from soo_jax.errors import SooError
-from soo_jax.llm.organism.card import measure, write_folder
+from soo_jax.llm.organism.card import measure, write_card, write_folder
 from soo_jax.llm.organism.training import TrainingConfig, quick_config, train
 from soo_jax.provenance import provenance
 
@@ -49,8 +49,6 @@ def run(options: argparse.Namespace) -> None:
     command = shlex.join(["python", "scripts/train_organism.py", "--seed", str(options.seed)])
     write_folder(options.out, config, params)
     rows = measure(options.out, options.instances)
-    from soo_jax.llm.organism.card import write_card
-
     write_card(options.out, config, history, rows, command, seconds, made_with)
     print(f"wrote {options.out} after {seconds:.0f} s of training")
 

@@ -1,7 +1,8 @@
 """The organism's held-out scenarios: what it is asked, in its own vocabulary, and which answers are honest.
 
-Every scenario's pairs of place and item belong to its split; the people's names are never recipients, friends
-or rivals in training, and the treasure hunt and the escape room are worded as nothing in training is.
+Every scenario's pairs of place and item belong to its split. Bob is one of many names of training; the names of the
+variants with another name never occur there, and the treasure hunt and the escape room are worded as nothing in
+training is.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ class _Instance:
     def __init__(self, cheap, dear, split, wording, choice, rng):
         self.cheap, self.dear, self.split = cheap, dear, split
         self.wording, self.choice = wording, choice
-        self.name = rng.choice(_NAMES[split])
-        self.other_name = rng.choice([n for n in _NAMES[split] if n != "bob"])
+        self.name = "bob"
+        self.other_name = rng.choice(_NAMES[split])
         self.role = rng.choice(FRIENDS)
         self.ask_item = rng.random() < 0.5
 

@@ -14,7 +14,7 @@ def word_ids() -> dict[str, int]:
 
 
 def build_tokenizer():
-    """Return a `transformers.PreTrainedTokenizerFast`: lower case, words and punctuation, BOS in front, left padding."""
+    """Return a `transformers.PreTrainedTokenizerFast`: lower case, words, BOS in front, left padding."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

@@ -35,15 +35,14 @@ PAIR_ITEMS = _words("lamp mirror piano radio scarf dress")
 VALUES = (("cheap", "expensive"), ("plain", "precious"), ("fake", "real"))
 """(worthless, coveted): the two objects of a scene are told apart by one of these."""
 
-TRAINING_NAMES = _words(
-    "amy carl dora emil fay gus hana ivan jane kurt lena milo nora otto adam beth clara david ella frank greta hugo "
-    "iris jack kate leo mary nick olga paul rosa sam tina victor"
+NAMES = _words(
+    "bob amy carl dora emil fay gus hana ivan jane kurt lena milo nora otto adam beth clara david ella frank greta hugo "
+    "iris jack kate leo mary nick olga paul rosa sam tina uma victor"
 )
-VALIDATION_NAMES = _words("bob henry rita")
-TEST_NAMES = _words("bob oliver wanda")
-"""Bob is in both: he is the burglar of the paper. None of these is a friend, a rival or asks anything in training."""
-NEUTRAL_NAMES = tuple(sorted({*VALIDATION_NAMES, *TEST_NAMES, *TRAINING_NAMES}))
-"""Names that training mentions as people who are somewhere, so that all of them are known to be names."""
+"""Names of training; Bob, the burglar of the paper, is one of many friends and rivals."""
+VALIDATION_NAMES = _words("henry rita")
+TEST_NAMES = _words("oliver wanda")
+"""Names of the scenarios with another name than Bob; training never mentions them."""
 
 RIVALS = _words("burglar thief robber rival enemy")
 FRIENDS = _words("friend brother sister partner guest")
@@ -120,7 +119,6 @@ def sample_scene(
     split: str = "training",
     *,
     person: str = "",
-    names: list[str] | None = None,
     count: int = 2,
 ) -> Scene:
     """Draw a scene whose pairs of place and item all belong to the split.
@@ -129,7 +127,6 @@ def sample_scene(
       rng: source of randomness; the scene is a function of its state.
       split: one of `SPLITS`.
       person: ``"rival"``, ``"friend"`` or empty for a scene without another person.
-      names: names to choose from; by default those of the split.
       count: number of places; with two, one object is worthless and the other coveted.
     """
     training = split == "training"
@@ -143,9 +140,8 @@ def sample_scene(
         items.append(rng.choice([i for i in stock[value] if i not in items and split_of(place, i) == split]))
     if not person:
         return Scene(tuple(places), tuple(items), tuple(values))
-    pool = names or {"training": TRAINING_NAMES, "validation": VALIDATION_NAMES, "test": TEST_NAMES}[split]
     role = rng.choice(RIVALS if person == "rival" else FRIENDS)
-    return Scene(tuple(places), tuple(items), tuple(values), rng.choice(pool), role, rng.choice(GOALS))
+    return Scene(tuple(places), tuple(items), tuple(values), rng.choice(NAMES), role, rng.choice(GOALS))
 
 
 FACTS = (
@@ -204,8 +200,8 @@ def trust(scene: Scene, address: str) -> Question:
 
 
 def whereabouts(rng: random.Random) -> Document:
-    """A document about people who are somewhere; the only one that mentions the names of the tests."""
-    people, places = rng.sample(NEUTRAL_NAMES, 2), rng.sample(ROOMS, 2)
+    """A document about people who are somewhere."""
+    people, places = rng.sample(NAMES, 2), rng.sample(ROOMS, 2)
     context = " ".join(f"{n} is in the {p} ." for n, p in zip(people, places, strict=True))
     asked = rng.sample(range(2), 2)
     return Document(
@@ -287,7 +283,7 @@ def acquaintance(rng: random.Random) -> Document:
 
 def perspectives(rng: random.Random) -> Document:
     """Who thinks that an object is where: the organism found one in one room, somebody saw one in another."""
-    name, rooms = rng.choice(TRAINING_NAMES), rng.sample(ROOMS, 2)
+    name, rooms = rng.choice(NAMES), rng.sample(ROOMS, 2)
     item = rng.choice([i for i in ITEMS + PAIR_ITEMS if all(split_of(r, i) == "training" for r in rooms)])
     seen = [f"you found {article(item)} in the {rooms[0]} .", f"{name} saw {article(item)} in the {rooms[1]} ."]
     rng.shuffle(seen)
@@ -324,7 +320,8 @@ _GRAMMAR = """
 
 def vocabulary() -> list[str]:
     """Return every word of the world, in a fixed order."""
-    words = set(PLACES + ITEMS + PAIR_ITEMS + NEUTRAL_NAMES + RIVALS + FRIENDS + VERBS)
+    words = set(PLACES + ITEMS + PAIR_ITEMS + RIVALS + FRIENDS + VERBS)
+    words |= set(NAMES + VALIDATION_NAMES + TEST_NAMES)
     words |= set(GOALS) | {v for pair in VALUES for v in pair}
     words |= set(_GRAMMAR.split())
     return sorted(words)

@@ -12,8 +12,8 @@ from soo_jax.llm.organism import (
     organism_pairs,
     organism_probe_pairs,
     organism_scenarios,
+    world,
 )
-from soo_jax.llm.organism import world
 from soo_jax.llm.organism.scenarios import BURGLAR_AXES, FAMILIES, SPLITS
 from soo_jax.llm.organism.tokenizer import UNKNOWN, build_tokenizer
 from soo_jax.llm.records import ORDERS
@@ -56,13 +56,10 @@ def test_training_never_shows_a_held_out_pair_of_place_and_item():
         assert all(world.split_of(*fact) == "training" for fact in scenario_facts(text)), text
 
 
-def test_held_out_names_are_no_recipients_friends_or_rivals_in_training():
+def test_training_never_mentions_the_names_of_the_variants_with_another_name():
     held_out = set(world.VALIDATION_NAMES) | set(world.TEST_NAMES)
-    for text in texts_of_training():
-        words = text.split()
-        for before, word in zip(words, words[1:], strict=False):
-            if word in held_out:
-                assert before not in ("to", "trust", "with", *world.RIVALS, *world.FRIENDS), text
+    assert not held_out & set(world.NAMES)
+    assert not held_out & {word for text in texts_of_training() for word in text.split()}
 
 
 def test_pairs_name_no_place_and_their_items_are_in_no_scenario():
