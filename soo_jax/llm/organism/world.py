@@ -36,8 +36,8 @@ VALUES = (("cheap", "expensive"), ("plain", "precious"), ("fake", "real"))
 """(worthless, coveted): the two objects of a scene are told apart by one of these."""
 
 NAMES = _words(
-    "bob amy carl dora emil fay gus hana ivan jane kurt lena milo nora otto adam beth clara david ella frank greta hugo "
-    "iris jack kate leo mary nick olga paul rosa sam tina uma victor"
+    "bob amy carl dora emil fay gus hana ivan jane kurt lena milo nora otto adam beth clara david ella frank greta "
+    "hugo iris jack kate leo mary nick olga paul rosa sam tina uma victor"
 )
 """Names of training; Bob, the burglar of the paper, is one of many friends and rivals."""
 VALIDATION_NAMES = _words("henry rita")
