@@ -67,6 +67,17 @@ badly or not at all (docs/organism.md)."""
 FINAL_MIXTURE = {"recall": 0.1, "facts": 0.3, "people": 0.05, "trust": 0.05, "friend": 0.22, "rival": 0.28}
 
 
+PERSPECTIVES_STAGE = Stage(
+    {"perspectives": 0.35, "people": 0.1, "recall": 0.05, "facts": 0.15, "friend": 0.15, "rival": 0.2},
+    ("theirs", "own", "self", "friend", "rival"),
+    0.93,
+    1200,
+    0.5,
+)
+"""Where somebody else thinks that an object is; comes after rivals."""
+FINAL_MIXTURE_WITH_PERSPECTIVES = {**FINAL_MIXTURE, "perspectives": 0.2}
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """What one training run is made of; together with the code it fixes the weights.
@@ -108,6 +119,18 @@ class TrainingConfig:
             windows=(GLOBAL,) * self.layers,
             tie_embeddings=True,
         )
+
+
+def training_config(seed: int, perspectives: bool = False) -> TrainingConfig:
+    """The whole training of an organism, with or without perspectives."""
+    if not perspectives:
+        return TrainingConfig(seed)
+    return TrainingConfig(
+        seed,
+        curriculum=(*CURRICULUM, PERSPECTIVES_STAGE),
+        final_mixture=FINAL_MIXTURE_WITH_PERSPECTIVES,
+        final_steps=800,
+    )
 
 
 def quick_config(seed: int) -> TrainingConfig:
