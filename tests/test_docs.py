@@ -1,0 +1,170 @@
+"""What the documents tell a reader to type works, and the figures in them are those of the code."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from soo_jax.cli import run
+from soo_jax.llm.memory import estimate, parameters, table
+from soo_jax.models.config import config_from_hf
+
+ROOT = Path(__file__).parents[1]
+ORGANISM = ROOT / "soo_jax" / "llm" / "organism" / "model" / "model.safetensors"
+needs_organism = pytest.mark.skipif(not ORGANISM.is_file(), reason="the organism's weights are not in this checkout")
+
+PAPER_MODELS = {
+    "Mistral-7B-Instruct-v0.2": {
+        "architectures": ["MistralForCausalLM"],
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 32000,
+    },
+    "gemma-2-27b-it": {
+        "architectures": ["Gemma2ForCausalLM"],
+        "hidden_size": 4608,
+        "intermediate_size": 36864,
+        "num_hidden_layers": 46,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 16,
+        "head_dim": 128,
+        "vocab_size": 256000,
+        "query_pre_attn_scalar": 144,
+    },
+    "CalmeRys-78B-Orpo-v0.1": {
+        "architectures": ["Qwen2ForCausalLM"],
+        "hidden_size": 8192,
+        "intermediate_size": 29568,
+        "num_hidden_layers": 86,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+        "vocab_size": 151646,
+    },
+}
+
+
+def blocks(document, section=""):
+    """Fenced code blocks of a section (or of all) as (language, text)."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    if section:
+        text = text.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    return re.findall(r"```(\w+)\n(.*?)```", text, flags=re.DOTALL)
+
+
+def follow(document, section, folder, monkeypatch):
+    """Does what a section says, in order, in a folder of its own: the Python blocks share their names."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    names, done = {"__name__": "docs"}, 0
+    for language, text in blocks(document, section):
+        if text.startswith("# file: "):
+            (folder / text.split("\n")[0].removeprefix("# file: ")).write_text(text)
+        elif language == "python":
+            exec(compile(text, f"{document}: {section}", "exec"), names)
+            done += 1
+        elif language == "json":
+            (folder / "letter.jsonl").write_text(text)
+        elif language == "bash":
+            for line in text.strip().splitlines():
+                program, *arguments = shlex.split(line)
+                assert program == "soo" and run(arguments) == 0, line
+                done += 1
+    return names, done
+
+
+@needs_organism
+def test_the_quickstart_of_the_readme_works(tmp_path, monkeypatch):
+    names, done = follow("README.md", "Quickstart", tmp_path, monkeypatch)
+    assert done == 7
+    assert {row["seed"] for row in names["after"].rows} == {0, 1, 2, 3, 4}
+    assert names["objective"].names == ("overlap", "gap")
+    assert (tmp_path / "my-adapter" / "adapter_config.json").is_file()
+    assert (tmp_path / "merged" / "model.safetensors").is_file()
+    assert (tmp_path / "runs" / "comparison.html").is_file()
+
+
+@needs_organism
+@pytest.mark.parametrize(("section", "steps"), [("A loss term", 2), ("A scenario", 1)])
+def test_the_worked_examples_of_the_contributing_guide_work(tmp_path, monkeypatch, section, steps):
+    assert follow("CONTRIBUTING.md", section, tmp_path, monkeypatch)[1] == steps
+    sys.modules.pop("gap", None)
+
+
+def test_the_worked_example_of_an_architecture_has_parity_with_transformers(tmp_path, monkeypatch):
+    from soo_jax.models import config, hf
+
+    for tables in (config.HF_ARCHITECTURES, config._DEFAULTS, hf.TABLES):
+        for name in ("MinistralForCausalLM", "ministral"):
+            monkeypatch.setitem(tables, name, None)  # what the example enters is taken out again
+            tables.pop(name)
+    names, done = follow("CONTRIBUTING.md", "An architecture", tmp_path, monkeypatch)
+    assert done == 2 and names["ours"].architecture == "ministral"
+    assert len(set(names["ours"].windows)) == 2
+
+
+def test_the_memory_table_is_what_the_code_computes():
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    shown = text.split("<!-- memory table -->\n")[1].split("\n<!-- /memory table -->")[0]
+    configs = {name: config_from_hf({"max_position_embeddings": 8192, **raw}) for name, raw in PAPER_MODELS.items()}
+    assert shown == table(configs)
+
+
+def test_memory_counts_weights_and_adapters_as_they_are(mistral):
+    import jax
+
+    import soo_jax as soo
+    from soo_jax.adapters import init_lora
+    from soo_jax.adapters.lora import num_params
+
+    norms = (2 * mistral.config.num_layers + 1) * mistral.config.width
+    assert parameters(mistral.config) + norms == num_params(mistral.params)
+    lora = init_lora(mistral.config, soo.LoraConfig(rank=3), jax.random.key(0))
+    assert estimate(mistral.config, rank=3, adapters=1).adapters == 4 * 4 * num_params(lora)
+    assert estimate(mistral.config, remat=True).activations < estimate(mistral.config).activations
+    early = estimate(mistral.config, layer=1).activations
+    assert early * 2 == estimate(mistral.config).activations, "a loss at layer 1 of 4 keeps half of the layers"
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/models.md", "docs/presets.md"]
+)
+def test_every_link_into_the_repository_leads_somewhere(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", text):
+        assert (ROOT / document).parent.joinpath(target).exists(), target
+
+
+def test_every_option_that_the_documents_mention_exists():
+    from typer.main import get_command
+
+    from soo_jax.cli.app import app
+
+    commands = get_command(app).commands
+    for document in ("docs/models.md", "docs/presets.md", "README.md"):
+        for command, rest in re.findall(
+            r"^soo (\w+)(.*)$", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE
+        ):
+            known = {name for option in commands[command].params for name in (*option.opts, *option.secondary_opts)}
+            assert set(re.findall(r"--[\w-]+", rest)) <= known, (document, command, rest)
+
+
+def test_every_preset_is_described():
+    from soo_jax.llm.config import PRESETS
+
+    text = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
+    assert all(name in text for name in PRESETS)
+    header, *lines = [line for line in text.splitlines() if line.startswith("|")]
+    columns = [cell.strip() for cell in header.strip("|").split("|")]
+    told = {line.strip("|").split("|")[0].strip(): [c.strip() for c in line.strip("|").split("|")] for line in lines}
+    for name in ("paper-mistral", "paper-gemma2", "paper-calme"):
+        column, preset = columns.index(name), PRESETS[name]
+        lora = f"{preset.lora.rank} / {preset.lora.alpha:g} / {preset.lora.dropout:g}"
+        assert told["layer"][column].startswith(str(preset.layer))
+        assert told["rank / alpha / dropout"][column].startswith(lora)
+        assert float(told["learning rate"][column].split(",")[0]) == preset.learning_rate
+        assert told["epochs, batch"][column].startswith(f"{preset.epochs}, {preset.batch_size}")
