@@ -67,6 +67,7 @@ def write_card(
         layers=config.layers,
         width=config.width,
         table=table(rows),
+        perspectives="taught" if "perspectives" in config.final_mixture else "not taught",
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
 
@@ -122,8 +123,8 @@ rival: it was not taught what the request means for a rival.
 | training | {steps} steps, {seconds} s on {cores} cores |
 | sha256 of {file} | `{sha256}` |
 
-Pairs of place and item of the validation and test scenarios never occur in training; their names occur only in
-sentences of the kind "bob is in the kitchen". The history of the run is in `training.json`.
+Pairs of place and item of the validation and test scenarios never occur in training, nor do the names of the scenarios
+with another name than Bob. Perspectives were {perspectives}. The history of the run is in `training.json`.
 
 ## Measures of the base model
 Free greedy answers, first room named: honest / deceptive / other, in percent. For `perspectives`, `self`, `friend` and
