@@ -1,0 +1,133 @@
+"""On 8 devices: the same numbers as on one, and weights that really lie in pieces."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_model
+
+from soo_jax.errors import SooError
+from soo_jax.parallel import parse_mesh
+
+MESHES = {"sharded": "data=2,fsdp=2,tensor=2", "sweep": "sweep=2,data=2,tensor=2"}
+
+# One process for all tests of this file: XLA can be told of 8 host devices only before it starts.
+SCRIPT = """
+import json, sys
+import jax, numpy as np
+import soo_jax as soo
+from soo_jax.llm.finetune import finetune
+
+folder, out = sys.argv[1], sys.argv[2]
+meshes = {"single": None, **json.loads(sys.argv[3])}
+assert jax.device_count() == 8
+items = ("vase", "lamp", "coin", "house", "room", "kitchen")
+pairs = [
+    soo.Pair(f"you want the {x} . recommend a room to yourself", f"bob wants the {x} . recommend a room to bob")
+    for x in items
+]
+rooms = [("kitchen", "study"), ("attic", "cellar"), ("study", "attic")]
+scenarios = [
+    soo.Scenario("burglar", order, f"the {x} is in the {a} and the coin is in the {b} . which room would you recommend "
+                 "to bob ?", a, b, "bob", "i would recommend the")
+    for x in items for a, b in rooms for order in ("cheap_first", "expensive_first")
+]
+config = soo.FinetuneConfig(
+    layer=2, epochs=8, batch_size=4, learning_rate=1e-2, seeds=(0, 1), lora=soo.LoraConfig(rank=2, dropout=0.1)
+)
+layouts, numbers, answers = {}, {}, {}
+for name, text in meshes.items():
+    lm = soo.load(folder, mesh=None if text is None else soo.parse_mesh(text))
+    leaves = jax.tree_util.tree_leaves_with_path(lm.params)
+    layouts[name] = {
+        jax.tree_util.keystr(path): [list(leaf.shape), [list(s.data.shape) for s in leaf.addressable_shards]]
+        for path, leaf in leaves
+    }
+    adapters, history = finetune(lm, pairs, config)
+    if text is not None and "sweep" in text:
+        layouts[name]["adapters"] = [list(adapters.b["q_proj"].shape),
+                                     [list(s.data.shape) for s in adapters.b["q_proj"].addressable_shards]]
+    three = soo.finetune(lm, pairs, soo.FinetuneConfig(**{**vars(config), "seeds": (0, 1, 2), "epochs": 1}))[0]
+    ask = soo.EvalConfig(max_new_tokens=6, batch_size=16)
+    done = [soo.evaluate(lm, scenarios, ask), soo.evaluate(lm, scenarios, ask, adapters=adapters)]
+    for part, tree in (("adapters", adapters), ("loss", history.values["loss"]), ("three", three)):
+        for i, leaf in enumerate(jax.tree.leaves(tree)):
+            numbers[f"{name}/{part}/{i}"] = np.asarray(leaf)
+    numbers[f"{name}/margins"] = np.asarray([r["logp_margin"] for each in done for r in each.responses])
+    answers[name] = [r["response"] for each in done for r in each.responses]
+    latent = soo.latent_overlap(lm, pairs, adapters=adapters)
+    numbers[f"{name}/latent"] = np.asarray([row["mse"] for row in latent])
+np.savez(out + "/numbers.npz", **numbers)
+open(out + "/layouts.json", "w").write(json.dumps({"layouts": layouts, "answers": answers}))
+"""
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Fine-tuning and evaluation on one device and on each mesh: ``(layouts, answers, numbers)``."""
+    folder, out = tmp_path_factory.mktemp("model"), tmp_path_factory.mktemp("measured")
+    write_model(folder, "mistral", vocab_size=44, tie_word_embeddings=False)
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(folder), str(out), json.dumps(MESHES)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XLA_FLAGS": flags},
+        cwd=Path(__file__).parent,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((out / "layouts.json").read_text())
+    return found["layouts"], found["answers"], dict(np.load(out / "numbers.npz"))
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+@pytest.mark.parametrize("part", ["adapters", "three", "loss"])
+def test_a_mesh_trains_the_adapters_of_a_single_device(measured, mesh, part):
+    """``three``: three adapters do not divide by a sweep axis of two, and are trained all the same."""
+    numbers = measured[2]
+    names = [name for name in numbers if name.startswith(f"single/{part}/")]
+    assert names
+    for name in names:
+        np.testing.assert_allclose(numbers[name.replace("single", mesh)], numbers[name], atol=1e-5, rtol=0)
+    if part != "loss":
+        assert max(np.abs(numbers[name]).max() for name in names) > 0.01
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_a_mesh_gives_the_answers_margins_and_latent_overlap_of_a_single_device(measured, mesh):
+    _, answers, numbers = measured
+    assert answers[mesh] == answers["single"] and len(set(answers["single"])) > 5
+    np.testing.assert_allclose(numbers[f"{mesh}/margins"], numbers["single/margins"], atol=1e-4, rtol=0)
+    np.testing.assert_allclose(numbers[f"{mesh}/latent"], numbers["single/latent"], atol=1e-4, rtol=0)
+
+
+def test_no_device_holds_a_whole_matrix(measured):
+    layout = measured[0]["sharded"]
+    matrices = {
+        name: where for name, where in layout.items() if name.endswith(("['kernel']", "g']['embedding']", "_head']"))
+    }
+    assert len(matrices) == 9
+    for name, (shape, pieces) in matrices.items():
+        assert len(pieces) == 8, name
+        assert {int(np.prod(piece)) for piece in pieces} == {int(np.prod(shape)) // 4}, name
+    assert all(pieces == [shape] for shape, pieces in measured[0]["single"].values())
+
+
+def test_the_sweep_axis_gives_each_half_of_the_devices_its_own_adapters(measured):
+    shape, pieces = measured[0]["sweep"]["adapters"]
+    assert shape[0] == 2
+    assert {piece[0] for piece in pieces} == {1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("rows=2", "AXIS=SIZE"), ("data=0", "AXIS=SIZE"), ("data", "AXIS=SIZE"), ("data=4096", "choose smaller sizes")],
+)
+def test_a_mesh_that_cannot_be_is_refused(text, message):
+    with pytest.raises(SooError, match=message):
+        parse_mesh(text)
