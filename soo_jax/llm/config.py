@@ -161,12 +161,14 @@ PRESETS: dict[str, FinetuneConfig] = {
     ),
     # Chosen on the validation scenarios of the built-in organism: docs/organism.md.
     "organism": FinetuneConfig(
-        layer=1,
+        layer=0,
         direction="other_to_self",
         lora=LoraConfig(rank=8, alpha=32.0, dropout=0.2),
-        learning_rate=1e-3,
+        learning_rate=6e-5,
         epochs=40,
-        batch_size=16,
+        batch_size=4,
+        schedule="linear",
+        ema=0.99,
         extended=True,
     ),
 }
