@@ -18,7 +18,7 @@ from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import SITES, Probe
-from soo_jax.overlap.distances import mse, normalised_mse
+from soo_jax.overlap.distances import mse, relative_mse
 from soo_jax.overlap.pooling import pooled
 
 BATCH = 64
@@ -43,11 +43,11 @@ def latent_overlap(
       tokens: ``last`` or ``mean`` token of each text.
 
     Returns:
-      Rows ``{condition, seed, site, layer, mse, normalised}``; ``normalised`` is the MSE over the variance of the
-      activations across the pairs.
+      Rows ``{condition, seed, site, layer, mse, normalised}``; ``normalised`` is the MSE over the mean square of
+      both sides: the variance across pairs would not do, for early layers hardly tell their last tokens apart.
 
     Raises:
-      SooError: fewer than two pairs (there is no variance over one), an unknown site, a text beyond the context.
+      SooError: no pairs, an unknown site, a text beyond the context.
     """
     _check_settings(pairs, tokens)
     unknown = sorted(set(sites) - set(SITES))
@@ -102,8 +102,8 @@ def check(lm: LM, pairs: Sequence[Pair], *, tokens: str = "last", chat: bool = F
 
 
 def _check_settings(pairs: Sequence[Pair], tokens: str) -> None:
-    if len(pairs) < 2:
-        raise SooError(f"pairs: latent overlap needs at least 2 of them, found {len(pairs)}")
+    if not pairs:
+        raise SooError("pairs: none given; latent overlap needs at least one")
     if tokens not in ("last", "mean"):
         raise SooError(f"tokens {tokens!r}: latent overlap reads last or mean")
 
@@ -134,4 +134,4 @@ def _distances(ours: Array, theirs: Array) -> tuple[Array, Array]:
     """Raw and normalised distance ``[S, L]`` of sides ``[S, L, P, D]``."""
     mask = jnp.ones(ours.shape[2], bool)
     every = lambda distance: jax.vmap(jax.vmap(lambda x, y: distance(x, y, mask)))(ours, theirs)
-    return every(mse), every(normalised_mse)
+    return every(mse), every(relative_mse)

@@ -47,8 +47,8 @@ class LM:
 
     @property
     def name(self) -> str:
-        """The folder's name."""
-        return self.folder.name
+        """The folder's name; for the packaged model its own."""
+        return ORGANISM if self.folder == organism_folder() else self.folder.name
 
     @property
     def pad_token(self) -> int:

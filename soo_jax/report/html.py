@@ -153,7 +153,7 @@ def _charts(run: Run, cells: Sequence[Cell]) -> list[Chart]:
     if run.latent:
         note = (
             "Mean squared distance over the held-out probe pairs; thin lines are single seeds. Normalised by the "
-            "variance of the activations, so that merely shrinking them gains nothing."
+            "mean square of the activations, so that merely shrinking them gains nothing."
         )
         charts.append(_chart("latent", "Distance between self and other", note, lambda t: latent_chart(run.latent, t)))
     if run.training:

@@ -152,10 +152,10 @@ def test_latent_overlap_is_the_distance_of_last_token_activations(mistral, adapt
         x = jnp.stack([last(pair.self_text, probe) for pair in pairs])
         y = jnp.stack([last(pair.other_text, probe) for pair in pairs])
         assert row["mse"] == pytest.approx(float(jnp.mean((x - y) ** 2)), rel=1e-3)
-        spread = (x.var(axis=0).mean() + y.var(axis=0).mean()) / 2
-        assert row["normalised"] == pytest.approx(float(jnp.mean((x - y) ** 2) / spread), rel=1e-3)
+        power = (jnp.mean(x**2) + jnp.mean(y**2)) / 2
+        assert row["normalised"] == pytest.approx(float(jnp.mean((x - y) ** 2) / power), rel=1e-3)
 
 
-def test_latent_overlap_needs_two_pairs(mistral):
-    with pytest.raises(SooError, match="at least 2 of them"):
-        soo.latent_overlap(mistral, [soo.Pair("you", "bob")])
+def test_latent_overlap_of_nothing_is_refused(mistral):
+    with pytest.raises(SooError, match="needs at least one"):
+        soo.latent_overlap(mistral, [])
