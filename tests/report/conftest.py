@@ -1,7 +1,8 @@
 """One realistic run, drawn once for all tests of the report."""
 
 import pytest
-from synthetic import write_run
+
+from report.synthetic import write_run
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from synthetic import write_run
 
+from report.synthetic import write_run
 from soo_jax.errors import SooError
 from soo_jax.llm.scenarios import FAMILIES
 from soo_jax.llm.statistics import aggregate
