@@ -12,7 +12,50 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import pytest
 
-WORDS = ["<pad>", "<bos>", "<eos>", "<unk>", "you", "bob", "want", "wants", "to", "steal", "the", "vase", "lamp", "coin", "recommend", "yourself", "a", "room", "kitchen", "study", "attic", "cellar", "would", "i", "which", "is", "in", "and", "of", "where", "think", "thinks", "saw", ".", ",", "?", ":", "in", "house", "with", "burglar", "answer"]
+WORDS = [
+    "<pad>",
+    "<bos>",
+    "<eos>",
+    "<unk>",
+    "you",
+    "bob",
+    "want",
+    "wants",
+    "to",
+    "steal",
+    "the",
+    "vase",
+    "lamp",
+    "coin",
+    "recommend",
+    "yourself",
+    "a",
+    "room",
+    "kitchen",
+    "study",
+    "attic",
+    "cellar",
+    "would",
+    "i",
+    "which",
+    "is",
+    "in",
+    "and",
+    "of",
+    "where",
+    "think",
+    "thinks",
+    "saw",
+    ".",
+    ",",
+    "?",
+    ":",
+    "in",
+    "house",
+    "with",
+    "burglar",
+    "answer",
+]
 """A vocabulary in which test pairs and scenarios can be said."""
 
 

@@ -125,12 +125,19 @@ def test_a_seed_that_diverges_is_frozen_as_it_was_and_harms_no_other(mistral, tm
 
 def test_retain_keeps_the_model_near_its_base_on_ordinary_text(mistral):
     texts = ["the vase is in the kitchen .", "bob saw a coin in the attic ."]
-    hard = replace(FAST, epochs=12, direction="both")
-    _, free = soo.finetune(mistral, PAIRS, hard)
-    adapters, kept = soo.finetune(mistral, PAIRS, replace(hard, retain=5.0), texts=texts)
-    assert set(kept.values) >= {"overlap", "retain"}
-    assert kept.values["drift"][-1, 0] < free.values["drift"][-1, 0]
-    assert (np.asarray(adapters.b["q_proj"])[0, 3] != 0).any(), "logits are read, so every layer learns"
+    tokens, mask = mistral.encode(texts)
+
+    def gap(adapters):
+        """KL divergence from the base on the texts."""
+        one = jax.tree.map(lambda x: x[0], adapters)
+        read = lambda own: mistral.forward(mistral.params, tokens, mask, adapters=own)[soo.logits()]
+        return float(soo.kl(read(None), read(one), jnp.asarray(mask)))
+
+    free, _ = soo.finetune(mistral, PAIRS, FAST)
+    kept, history = soo.finetune(mistral, PAIRS, replace(FAST, retain=5.0), texts=texts)
+    assert set(history.values) >= {"overlap", "retain"}
+    assert gap(kept) < 0.5 * gap(free)
+    assert (np.asarray(kept.b["q_proj"])[0, 3] != 0).any(), "logits are read, so every layer learns"
 
 
 def test_the_average_over_updates_is_what_is_returned(mistral):

@@ -94,7 +94,8 @@ def test_the_scan_runs_as_many_layers_as_the_probe_needs(layer):
     jaxpr = jax.make_jaxpr(
         lambda p, t, m: forward(config, p, t, m, (attn_out(layer),)),
     )(param_shapes(config), jax.ShapeDtypeStruct((2, 8), jnp.int32), jax.ShapeDtypeStruct((2, 8), jnp.bool_))
-    lengths = [eqn.params["length"] for eqn in jaxpr.eqns if eqn.primitive.name == "scan"]
+    (whole,) = (eqn.params["jaxpr"] for eqn in jaxpr.eqns if eqn.primitive.name in ("jit", "pjit"))
+    lengths = [eqn.params["length"] for eqn in whole.eqns if eqn.primitive.name == "scan"]
     assert lengths == ([layer] if layer else [])
 
 
