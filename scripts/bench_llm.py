@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -269,6 +268,12 @@ def peak_memory(folder: Path, name: str) -> float:
     return float(done.stdout.split()[-1])
 
 
+def own_peak_mib() -> float:
+    """Peak resident memory of this process; getrusage would count the parent's too, from before the exec."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
 def machine() -> dict[str, Any]:
     """Versions and hardware that the figures belong to."""
     from importlib.metadata import version
@@ -297,7 +302,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.alone:
         CONTENDERS[arguments.alone][1](arguments.model)()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(own_peak_mib())
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
