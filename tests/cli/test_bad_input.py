@@ -158,7 +158,6 @@ FILES = {
         json.dumps({**json.loads(GOOD_SCENARIO), "honest": "zebra", "deceptive": "lion"}),
         ["scenario 1: its two answers are the same to the tokenizer"],
     ),
-    "probes alone": ("latent", "--pairs", GOOD_PAIR, ["at least 2"]),
     "probes too long": (
         "latent",
         "--pairs",
