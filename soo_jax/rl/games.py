@@ -1,0 +1,92 @@
+"""Games: an environment together with who may deceive whom in it, and what self and other look like there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from soo_jax.errors import SooError
+from soo_jax.rl.networks import Policy, act
+
+
+@dataclass(frozen=True)
+class Game:
+    """An environment as SOO sees it; a hashable value.
+
+    Attributes:
+      name: as given on the command line.
+      env: a gymnax environment with observations, actions and rewards by agent.
+      agent: the one who may deceive. opponent: the one who may be deceived.
+      self_view: agent's observation ``[..., O]`` -> ``[...]`` bool, whether it is a self view.
+      other_view: ``(key, observation [O], place, params) -> [O]``, the matching other view.
+      place: state -> ``[P]``, what ``other_view`` needs to know beside the observation.
+    """
+
+    name: str
+    env: Any
+    agent: str
+    opponent: str
+    self_view: Callable[[Array], Array]
+    other_view: Callable[[Array, Array, Array, Any], Array]
+    place: Callable[[Any], Array]
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Names, in the order in which critics see them."""
+        return (self.opponent, self.agent)
+
+    def sizes(self, params: Any) -> dict[str, tuple[int, int]]:
+        """Sizes of observation and action of every agent."""
+        seen, done = self.env.observation_space(params).spaces, self.env.action_space(params).spaces
+        return {name: (seen[name].shape[0], done[name].shape[0]) for name in self.agents}
+
+
+Behaviour = Callable[[Policy, Array, Array], Array]
+"""``(policy, observation [O], style []) -> action [A]``; style is uniform in [0, 1], drawn once per episode."""
+
+
+def by_policy(policy: Policy, observation: Array, style: Array) -> Array:
+    """What the policy says."""
+    del style
+    return act(policy, observation)
+
+
+def walk_to_goal(policy: Policy, observation: Array, style: Array) -> Array:
+    """A scripted blue that walks straight to the goal; the style sets how fast, from a tenth of full speed."""
+    del policy
+    return jnp.clip(4.0 * observation[..., 0:2], -1.0, 1.0) * (0.1 + 0.9 * style)
+
+
+def physical_deception() -> Game:
+    """Blue knows the goal, red follows; see ``soo_envs.PhysicalDeception``."""
+    from soo_envs import physical_deception as world
+
+    return Game(
+        name="physical_deception",
+        env=world.PhysicalDeception(),
+        agent="blue",
+        opponent="red",
+        self_view=world.self_view,
+        other_view=world.other_view,
+        place=lambda state: state.positions[world.BLUE],
+    )
+
+
+GAMES: dict[str, Callable[[], Game]] = {"physical_deception": physical_deception}
+
+
+@cache
+def game(name: str) -> Game:
+    """A game by its name; the same value every time, so that compiled programs are found again.
+
+    Raises:
+      SooError: there is none of that name.
+    """
+    if name not in GAMES:
+        raise SooError(f"game {name!r} is unknown; choose {', '.join(GAMES)}")
+    return GAMES[name]()
