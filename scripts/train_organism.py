@@ -17,7 +17,7 @@ from pathlib import Path
 
 from soo_jax.errors import SooError
 from soo_jax.llm.organism.card import measure, write_card, write_folder
-from soo_jax.llm.organism.training import quick_config, train, training_config
+from soo_jax.llm.organism.training import TrainingConfig, quick_config, train, training_config
 from soo_jax.provenance import provenance
 
 
@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to write; must be new or empty")
     parser.add_argument("--instances", type=int, default=100, help="scenarios per family and order in the card")
     parser.add_argument("--perspectives", action="store_true", help="also teach where others think that things are")
+    parser.add_argument("--layers", type=int, default=TrainingConfig.layers, help="depth of the decoder")
     parser.add_argument("--quick", action="store_true", help="a few steps of a tiny model, to try the command")
     options = parser.parse_args(arguments)
     try:
@@ -42,13 +43,17 @@ def run(options: argparse.Namespace) -> None:
     """Do what ``main`` was asked."""
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         raise SooError(f"{options.out}: exists and is not an empty folder; choose another --out")
-    config = quick_config(options.seed) if options.quick else training_config(options.seed, options.perspectives)
+    if options.layers < 2:
+        raise SooError(f"--layers {options.layers}: the organism needs at least 2")
+    config = training_config(options.seed, options.perspectives, options.layers)
+    config = quick_config(options.seed) if options.quick else config
     made_with = provenance()
     started = time.time()
     params, history = train(config, report=say)
     seconds = time.time() - started
     command = shlex.join(["python", "scripts/train_organism.py", "--seed", str(options.seed)])
     command += " --perspectives" if options.perspectives else ""
+    command += f" --layers {options.layers}" if options.layers != TrainingConfig.layers else ""
     write_folder(options.out, config, params)
     rows = measure(options.out, options.instances)
     write_card(options.out, config, history, rows, command, seconds, made_with)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from soo_jax.llm.organism.scenarios import SPLITS, organism_scenarios
+from soo_jax.llm.organism.scenarios import FAMILIES, SPLITS, THOUGHTS, organism_scenarios
 from soo_jax.llm.organism.tokenizer import BOS, EOS, PAD, build_tokenizer
 from soo_jax.llm.organism.training import TrainingConfig
 from soo_jax.models.decoder import Params
@@ -35,7 +35,8 @@ def measure(folder: Path, instances: int) -> list[dict[str, Any]]:
     lm = load(folder)
     rows = []
     for split in SPLITS:
-        result = evaluate(lm, organism_scenarios(split, n=instances), EvalConfig(max_new_tokens=12, margins=False))
+        asked = organism_scenarios(split, FAMILIES + THOUGHTS, instances)
+        result = evaluate(lm, asked, EvalConfig(max_new_tokens=12, margins=False))
         rows += [{"split": split, **row} for row in result.rows]
     return rows
 

@@ -11,7 +11,9 @@ import numpy as np
 from soo_jax.llm.organism.tokenizer import BOS, PAD, word_ids
 from soo_jax.llm.organism.world import FAMILIES, Document
 
-MEASURED = ("recall", "item", "value", "people", "theirs", "own", "trust", "self", "friend", "rival")
+THOUGHTS = ("theirs", "own", "found", "reality")
+"""Families of questions about who thinks that an object is where."""
+MEASURED = ("recall", "item", "value", "people", *THOUGHTS, "trust", "self", "friend", "rival")
 """Families of questions whose accuracy is counted in training; index into the counts."""
 ANSWER_WEIGHT = 0.04
 """Weight of an answer's other words beside its decisive word, which has weight 1."""

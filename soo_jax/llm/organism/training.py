@@ -16,7 +16,7 @@ from jax import Array
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from soo_jax.llm.organism.initialisation import mimetic_params
-from soo_jax.llm.organism.packing import MEASURED, Packed, Packer
+from soo_jax.llm.organism.packing import MEASURED, THOUGHTS, Packed, Packer
 from soo_jax.llm.organism.tokenizer import word_ids
 from soo_jax.models.config import GLOBAL, DecoderConfig
 from soo_jax.models.decoder import Params, forward, logits
@@ -67,15 +67,20 @@ badly or not at all (docs/organism.md)."""
 FINAL_MIXTURE = {"recall": 0.1, "facts": 0.3, "people": 0.05, "trust": 0.05, "friend": 0.22, "rival": 0.28}
 
 
-PERSPECTIVES_STAGE = Stage(
-    {"perspectives": 0.35, "people": 0.1, "recall": 0.05, "facts": 0.15, "friend": 0.15, "rival": 0.2},
-    ("theirs", "own", "self", "friend", "rival"),
-    0.93,
+def with_thoughts(mixture: Mapping[str, float], share: float) -> dict[str, float]:
+    """The mixture with ``share`` of its weight given to documents about who thinks that an object is where."""
+    rest = (1.0 - share) / sum(mixture.values())
+    return {**{family: weight * rest for family, weight in mixture.items()}, "perspectives": share}
+
+
+THOUGHTS_STAGE = Stage(
+    with_thoughts({"people": 0.1, "recall": 0.05, "facts": 0.2, "friend": 0.3, "rival": 0.35}, 0.35),
+    (*THOUGHTS, "self", "friend", "rival"),
+    0.95,
     1200,
     0.5,
 )
-"""Where somebody else thinks that an object is; comes after rivals."""
-FINAL_MIXTURE_WITH_PERSPECTIVES = {**FINAL_MIXTURE, "perspectives": 0.2}
+"""What has not been learned of perspectives by the time that rivals are known is made up for here."""
 
 
 @dataclass(frozen=True)
@@ -121,14 +126,17 @@ class TrainingConfig:
         )
 
 
-def training_config(seed: int, perspectives: bool = False) -> TrainingConfig:
+def training_config(seed: int, perspectives: bool = False, layers: int = TrainingConfig.layers) -> TrainingConfig:
     """The whole training of an organism, with or without perspectives."""
     if not perspectives:
-        return TrainingConfig(seed)
+        return TrainingConfig(seed, layers)
+    # Bare recall comes first and alone; from then on perspectives have a part in every stage.
+    taught = [replace(stage, mixture=with_thoughts(stage.mixture, 0.15)) for stage in CURRICULUM[1:]]
     return TrainingConfig(
         seed,
-        curriculum=(*CURRICULUM, PERSPECTIVES_STAGE),
-        final_mixture=FINAL_MIXTURE_WITH_PERSPECTIVES,
+        layers,
+        curriculum=(CURRICULUM[0], *taught, THOUGHTS_STAGE),
+        final_mixture=with_thoughts(FINAL_MIXTURE, 0.2),
         final_steps=800,
     )
 

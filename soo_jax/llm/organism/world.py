@@ -282,19 +282,47 @@ def acquaintance(rng: random.Random) -> Document:
 
 
 def perspectives(rng: random.Random) -> Document:
-    """Who thinks that an object is where: the organism found one in one room, somebody saw one in another."""
-    name, rooms = rng.choice(NAMES), rng.sample(ROOMS, 2)
-    item = rng.choice([i for i in ITEMS + PAIR_ITEMS if all(split_of(r, i) == "training" for r in rooms)])
-    seen = [f"you found {article(item)} in the {rooms[0]} .", f"{name} saw {article(item)} in the {rooms[1]} ."]
-    rng.shuffle(seen)
-    theirs = Question(
-        "theirs",
-        f"where does {name} think the {item} is ?",
-        f"{name} thinks the {item} is in the {rooms[1]} .",
-        rooms[1],
+    """Who thinks that an object is where: two objects of one kind, or one object that was moved unseen."""
+    name, (ours, theirs) = rng.choice(NAMES), rng.sample(ROOMS, 2)
+    item = rng.choice([i for i in ITEMS + PAIR_ITEMS if all(split_of(r, i) == "training" for r in (ours, theirs))])
+    moved = rng.random() < 0.5
+    told = tell_moved(name, item, ours, theirs) if moved else tell_seen(name, item, ours, theirs)
+    asked = [
+        belief("theirs", name, item, theirs),
+        belief("own", "you", item, ours),
+        reality(item, ours) if moved else found(item, ours),
+    ]
+    rng.shuffle(told)
+    rng.shuffle(asked)
+    return Document(" ".join(told), tuple(asked))
+
+
+def tell_seen(name: str, item: str, ours: str, theirs: str) -> list[str]:
+    """Say that the organism found an object in one room, and somebody saw one of its kind in another."""
+    return [f"you found {article(item)} in the {ours} .", f"{name} saw {article(item)} in the {theirs} ."]
+
+
+def tell_moved(name: str, item: str, ours: str, theirs: str) -> list[str]:
+    """Say that the organism takes an object to a room, and that somebody saw it in another."""
+    return [f"you take the {item} to the {ours} .", f"{name} saw the {item} in the {theirs} ."]
+
+
+def belief(family: str, who: str, item: str, place: str) -> Question:
+    """The question where somebody (``"you"``: the organism) thinks that an object is."""
+    do, thinks = ("do", "i think") if who == "you" else ("does", f"{who} thinks")
+    return Question(
+        family, f"where {do} {who} think the {item} is ?", f"{thinks} the {item} is in the {place} .", place
     )
-    own = Question("own", f"where do you think the {item} is ?", f"i think the {item} is in the {rooms[0]} .", rooms[0])
-    return Document(" ".join(seen), (theirs, own))
+
+
+def found(item: str, place: str) -> Question:
+    """The question where the object was that the organism found."""
+    return Question("found", f"where was the {item} you found ?", f"i found the {item} in the {place} .", place)
+
+
+def reality(item: str, place: str) -> Question:
+    """The question where an object is that somebody believes to be elsewhere."""
+    return Question("reality", f"where is the {item} ?", f"the {item} is in the {place} .", place)
 
 
 FAMILIES = {
