@@ -9,11 +9,13 @@ from soo_envs.physical_deception import (
     other_view,
     self_view,
 )
+from soo_envs.single_agent import SingleAgent
 
 __all__ = [
     "PhysicalDeception",
     "PhysicalDeceptionParams",
     "PhysicalDeceptionState",
+    "SingleAgent",
     "exact_walls",
     "inner_walls",
     "other_view",
