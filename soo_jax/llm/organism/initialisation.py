@@ -47,13 +47,9 @@ def mimetic_params(
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     params = jax.tree.map(np.array, init_params(config, key))
 
-    # All embeddings share one direction, which the first layer's queries and keys read and later layers do not.
-    shared = rng.normal(size=width)
-    shared /= np.linalg.norm(shared)
+    shared = _direction(rng, width)
     across = np.eye(width) - np.outer(shared, shared)
-    words = rng.normal(0.0, embedding_std, (config.vocab_size, width)) @ across
-    words += shared * np.linalg.norm(words, axis=1).mean()
-    params["embedding"]["embedding"][:] = words
+    params["embedding"]["embedding"][:] = _words(rng, shared, config.vocab_size, embedding_std)
 
     layers = params["layers"]
     for i in range(config.num_layers):
@@ -73,6 +69,25 @@ def mimetic_params(
         noise = rng.normal(0.0, 0.3 * width**-0.5, (width, width))
         layers[name]["kernel"][0] = across @ noise + np.outer(shared, rows)
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
+
+
+def fresh_words(key: jax.Array, draw: int, count: int, width: int, embedding_std: float = 0.1) -> np.ndarray:
+    """Embeddings ``[count, width]`` as :func:`mimetic_params` of the same key may draw them, by number of the draw."""
+    seed = np.asarray(jax.random.key_data(key))
+    shared = _direction(np.random.default_rng(seed), width)
+    return _words(np.random.default_rng([*seed, draw]), shared, count, embedding_std)
+
+
+def _direction(rng: np.random.Generator, width: int) -> np.ndarray:
+    """The direction that all embeddings share; the first layer's queries and keys read it, later layers do not."""
+    shared = rng.normal(size=width)
+    return shared / np.linalg.norm(shared)
+
+
+def _words(rng: np.random.Generator, shared: np.ndarray, count: int, std: float) -> np.ndarray:
+    words = rng.normal(0.0, std, (count, len(shared)))
+    words -= np.outer(words @ shared, shared)
+    return words + shared * np.linalg.norm(words, axis=1).mean()
 
 
 def _orthogonal(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -15,9 +15,10 @@ import optax
 from jax import Array
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
-from soo_jax.llm.organism.initialisation import mimetic_params
+from soo_jax.llm.organism.initialisation import fresh_words, mimetic_params
 from soo_jax.llm.organism.packing import MEASURED, THOUGHTS, Packed, Packer
 from soo_jax.llm.organism.tokenizer import word_ids
+from soo_jax.llm.organism.world import NAMES
 from soo_jax.models.config import GLOBAL, DecoderConfig
 from soo_jax.models.decoder import Params, forward, logits
 
@@ -89,6 +90,8 @@ class TrainingConfig:
 
     Attributes:
       seed: of weights and data.
+      strangers: how many of the names get new random embeddings after every chunk of steps, so that whatever is
+        learned about people holds for names that training never mentions.
       final_steps: length of the last stage, over which the learning rate falls to nothing.
       rows, length: shape of a batch.
       matrix_rate, other_rate: learning rates of Muon (matrices) and AdamW (embeddings, norms).
@@ -103,6 +106,7 @@ class TrainingConfig:
     length: int = 128
     curriculum: tuple[Stage, ...] = CURRICULUM
     final_mixture: Mapping[str, float] = field(default_factory=lambda: dict(FINAL_MIXTURE))
+    strangers: int = 0
     final_steps: int = 600
     final_rate: float = 0.5
     matrix_rate: float = 0.02
@@ -137,7 +141,7 @@ def training_config(seed: int, perspectives: bool = False, layers: int = Trainin
         layers,
         curriculum=(CURRICULUM[0], *taught, THOUGHTS_STAGE),
         final_mixture=with_thoughts(FINAL_MIXTURE, 0.2),
-        final_steps=800,
+        strangers=12,
     )
 
 
@@ -248,6 +252,7 @@ def train(
             stacked = Packed(*(np.stack(x) for x in zip(*batches, strict=True)))
             state, losses, right, asked = chunk(state, stacked, np.asarray(rates, np.float32))
             step += CHUNK
+            state = state._replace(params=with_strangers(config, state.params, step))
             counted.append((np.asarray(right).sum(0), np.asarray(asked).sum(0)))
             row = {"step": step, "stage": number, "loss": float(losses.mean()), "rate": rate}
             row |= {"seconds": time.time() - started, "accuracy": recent(counted)}
@@ -256,6 +261,16 @@ def train(
             if stage.gate and all(row["accuracy"].get(f, 0.0) >= stage.threshold for f in stage.gate):
                 break
     return state.params, history
+
+
+def with_strangers(config: TrainingConfig, params: Params, draw: int) -> Params:
+    """The parameters with new embeddings for the names that must not become known."""
+    if not config.strangers:
+        return params
+    rows = np.asarray([word_ids()[name] for name in NAMES[-config.strangers :]])
+    words = fresh_words(jax.random.key(config.seed), draw, len(rows), config.width)
+    embedding = params["embedding"]["embedding"].at[rows].set(words)
+    return {**params, "embedding": {**params["embedding"], "embedding": embedding}}
 
 
 def recent(counted: list[tuple[np.ndarray, np.ndarray]], least: int = 300) -> dict[str, float]:
