@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--instances", type=int, default=100, help="scenarios per family and order in the card")
     parser.add_argument("--perspectives", action="store_true", help="also teach where others think that things are")
     parser.add_argument("--layers", type=int, default=TrainingConfig.layers, help="depth of the decoder")
+    parser.add_argument("--terse", action="store_true", help="answer recommendations with the bare room")
     parser.add_argument("--quick", action="store_true", help="a few steps of a tiny model, to try the command")
     options = parser.parse_args(arguments)
     try:
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
         raise SooError(f"{options.out}: exists and is not an empty folder; choose another --out")
     if options.layers < 2:
         raise SooError(f"--layers {options.layers}: the organism needs at least 2")
-    config = training_config(options.seed, options.perspectives, options.layers)
+    config = training_config(options.seed, options.perspectives, options.layers, options.terse)
     config = quick_config(options.seed) if options.quick else config
     made_with = provenance()
     started = time.time()
@@ -54,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
     command = shlex.join(["python", "scripts/train_organism.py", "--seed", str(options.seed)])
     command += " --perspectives" if options.perspectives else ""
     command += f" --layers {options.layers}" if options.layers != TrainingConfig.layers else ""
+    command += " --terse" if options.terse else ""
     write_folder(options.out, config, params)
     rows = measure(options.out, options.instances)
     write_card(options.out, config, history, rows, command, seconds, made_with)

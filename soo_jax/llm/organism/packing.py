@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,9 @@ from soo_jax.llm.organism.world import FAMILIES, Document
 
 THOUGHTS = ("theirs", "own", "found", "reality")
 """Families of questions about who thinks that an object is where."""
-MEASURED = ("recall", "item", "value", "people", *THOUGHTS, "trust", "self", "friend", "rival")
+RECOMMENDATIONS = ("self", "friend", "rival")
+"""Families of questions which room to recommend to whom."""
+MEASURED = ("recall", "item", "value", "people", *THOUGHTS, "trust", *RECOMMENDATIONS)
 """Families of questions whose accuracy is counted in training; index into the counts."""
 ANSWER_WEIGHT = 0.04
 """Weight of an answer's other words beside its decisive word, which has weight 1."""
@@ -35,11 +38,14 @@ class Packed(NamedTuple):
 
 
 class Packer:
-    """Draws documents of a mixture of families and packs them into rows of ``length`` tokens."""
+    """Draws documents of a mixture of families and packs them into rows of ``length`` tokens.
 
-    def __init__(self, seed: int, length: int):
+    With ``terse``, recommendations are answered by the bare room, so that they are decided right behind the question.
+    """
+
+    def __init__(self, seed: int, length: int, terse: bool = False):
         self.rng = random.Random(seed)
-        self.length = length
+        self.length, self.terse = length, terse
         self.ids = word_ids()
         self._held: list[tuple[np.ndarray, ...]] = []
 
@@ -85,6 +91,8 @@ class Packer:
         tokens, positions = list(context), list(range(len(context)))
         block, weight, family = [0] * len(context), [0.0] * len(context), [-1] * len(context)
         for number, question in enumerate(document.questions, 1):
+            if self.terse and question.family in RECOMMENDATIONS:
+                question = replace(question, answer=f"{question.decisive} .")
             asked = question.text.split()
             answered = [*question.answer.split(), "<eos>"]
             decisive = answered.index(question.decisive)

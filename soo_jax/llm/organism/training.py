@@ -92,6 +92,7 @@ class TrainingConfig:
       seed: of weights and data.
       strangers: how many of the names get new random embeddings after every chunk of steps, so that whatever is
         learned about people holds for names that training never mentions.
+      terse: answer recommendations with the bare room.
       final_steps: length of the last stage, over which the learning rate falls to nothing.
       rows, length: shape of a batch.
       matrix_rate, other_rate: learning rates of Muon (matrices) and AdamW (embeddings, norms).
@@ -107,6 +108,7 @@ class TrainingConfig:
     curriculum: tuple[Stage, ...] = CURRICULUM
     final_mixture: Mapping[str, float] = field(default_factory=lambda: dict(FINAL_MIXTURE))
     strangers: int = 0
+    terse: bool = False
     final_steps: int = 600
     final_rate: float = 0.5
     matrix_rate: float = 0.02
@@ -130,10 +132,12 @@ class TrainingConfig:
         )
 
 
-def training_config(seed: int, perspectives: bool = False, layers: int = TrainingConfig.layers) -> TrainingConfig:
+def training_config(
+    seed: int, perspectives: bool = False, layers: int = TrainingConfig.layers, terse: bool = False
+) -> TrainingConfig:
     """The whole training of an organism, with or without perspectives."""
     if not perspectives:
-        return TrainingConfig(seed, layers)
+        return TrainingConfig(seed, layers, terse=terse)
     # Bare recall comes first and alone; from then on perspectives have a part in every stage.
     taught = [replace(stage, mixture=with_thoughts(stage.mixture, 0.15)) for stage in CURRICULUM[1:]]
     return TrainingConfig(
@@ -142,6 +146,7 @@ def training_config(seed: int, perspectives: bool = False, layers: int = Trainin
         curriculum=(CURRICULUM[0], *taught, THOUGHTS_STAGE),
         final_mixture=with_thoughts(FINAL_MIXTURE, 0.2),
         strangers=12,
+        terse=terse,
     )
 
 
@@ -233,7 +238,7 @@ def train(
     optimiser = make_optimiser(params)
     state = State(params, optimiser.init(params))
     chunk = make_chunk(config, optimiser)
-    packer = Packer(config.seed, config.length)
+    packer = Packer(config.seed, config.length, config.terse)
     history: list[dict] = []
     step, rate = 0, 0.0
     last = Stage(config.final_mixture, (), 0.0, config.final_steps, config.final_rate)
