@@ -125,15 +125,14 @@ class PhysicalDeception(environment.Environment[PhysicalDeceptionState, Physical
 
     def reset_env(self, key: Array, params: PhysicalDeceptionParams) -> tuple[dict[str, Array], PhysicalDeceptionState]:
         """Red and landmarks uniform in the box, blue within sight of red, the goal a fair coin."""
-        place, turn, far, marks, coin = jax.random.split(key, 5)
+        # One draw for everything: auto-reset pays for a reset in every step, and random bits are most of its price.
+        draws = jax.random.uniform(key, (9,))
         edge = 1.0 - params.spawn_margin
-        uniform = lambda k, shape: jax.random.uniform(k, shape, minval=-edge, maxval=edge)
-        red = uniform(place, (2,))
-        angle = jax.random.uniform(turn, maxval=2 * jnp.pi)
-        away = jax.random.uniform(far, maxval=params.sight)
+        places = edge * (2.0 * draws[:6].reshape(3, 2) - 1.0)
+        red, landmarks = places[0], places[1:]
+        angle, away = 2 * jnp.pi * draws[6], params.sight * draws[7]
         blue = jnp.clip(red + away * jnp.stack([jnp.cos(angle), jnp.sin(angle)]), -edge, edge)
-        positions = jnp.stack([red, blue])
-        landmarks, goal = uniform(marks, (2, 2)), jax.random.randint(coin, (), 0, 2)
+        positions, goal = jnp.stack([red, blue]), (draws[8] < 0.5).astype(int)
         trapped = distance(red, landmarks[1 - goal]) < params.reach
         state = PhysicalDeceptionState(
             time=jnp.asarray(0),

@@ -20,10 +20,10 @@ class ActorCritic(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        layer = lambda size, scale, x: nn.Dense(size, kernel_init=nn.initializers.orthogonal(scale))(x)
-        body = lambda x: nn.tanh(layer(32, 2**0.5, nn.tanh(layer(32, 2**0.5, x))))
+        body = lambda x: nn.tanh(nn.Dense(32)(nn.tanh(nn.Dense(32)(x))))
         spread = self.param("spread", nn.initializers.constant(-0.5), (self.actions,))
-        return layer(self.actions, 0.01, body(x)), spread, layer(1, 1.0, body(x))[..., 0]
+        small = nn.initializers.variance_scaling(1e-4, "fan_in", "normal")
+        return nn.Dense(self.actions, kernel_init=small)(body(x)), spread, nn.Dense(1)(body(x))[..., 0]
 
 
 class Step(NamedTuple):
