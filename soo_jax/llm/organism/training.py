@@ -36,6 +36,8 @@ class Stage:
       threshold: that accuracy.
       at_most: steps after which the stage ends whether or not its gate has opened.
       rate: factor on the learning rates.
+      strangers: how many of the names get new random embeddings after every chunk of steps, so that whatever is
+        learned about people holds for names that training never mentions.
     """
 
     mixture: Mapping[str, float]
@@ -43,6 +45,7 @@ class Stage:
     threshold: float
     at_most: int
     rate: float = 1.0
+    strangers: int = 0
 
 
 CURRICULUM = (
@@ -75,13 +78,14 @@ def with_thoughts(mixture: Mapping[str, float], share: float) -> dict[str, float
 
 
 THOUGHTS_STAGE = Stage(
-    with_thoughts({"people": 0.1, "recall": 0.05, "facts": 0.2, "friend": 0.3, "rival": 0.35}, 0.35),
-    (*THOUGHTS, "self", "friend", "rival"),
+    with_thoughts({"recall": 0.1, "facts": 0.3, "friend": 0.25, "rival": 0.35}, 0.25),
+    (*THOUGHTS, "item", "value", "self", "friend", "rival"),
     0.95,
-    1200,
+    500,
     0.5,
+    strangers=12,
 )
-"""What has not been learned of perspectives by the time that rivals are known is made up for here."""
+"""From here on some people are strangers; what was learned of perspectives and facts must hold before the end begins."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,7 @@ class TrainingConfig:
 
     Attributes:
       seed: of weights and data.
-      strangers: how many of the names get new random embeddings after every chunk of steps, so that whatever is
-        learned about people holds for names that training never mentions.
+      final_strangers: as :attr:`Stage.strangers`, of the last stage.
       terse: answer recommendations with the bare room.
       final_steps: length of the last stage, over which the learning rate falls to nothing.
       rows, length: shape of a batch.
@@ -107,7 +110,7 @@ class TrainingConfig:
     length: int = 128
     curriculum: tuple[Stage, ...] = CURRICULUM
     final_mixture: Mapping[str, float] = field(default_factory=lambda: dict(FINAL_MIXTURE))
-    strangers: int = 0
+    final_strangers: int = 0
     terse: bool = False
     final_steps: int = 600
     final_rate: float = 0.5
@@ -145,7 +148,7 @@ def training_config(
         layers,
         curriculum=(CURRICULUM[0], *taught, THOUGHTS_STAGE),
         final_mixture=with_thoughts(FINAL_MIXTURE, 0.2),
-        strangers=12,
+        final_strangers=THOUGHTS_STAGE.strangers,
         terse=terse,
     )
 
@@ -241,7 +244,7 @@ def train(
     packer = Packer(config.seed, config.length, config.terse)
     history: list[dict] = []
     step, rate = 0, 0.0
-    last = Stage(config.final_mixture, (), 0.0, config.final_steps, config.final_rate)
+    last = Stage(config.final_mixture, (), 0.0, config.final_steps, config.final_rate, config.final_strangers)
     for number, stage in enumerate((*config.curriculum, last)):
         packer.forget()
         counted: list[tuple[np.ndarray, np.ndarray]] = []
@@ -257,7 +260,7 @@ def train(
             stacked = Packed(*(np.stack(x) for x in zip(*batches, strict=True)))
             state, losses, right, asked = chunk(state, stacked, np.asarray(rates, np.float32))
             step += CHUNK
-            state = state._replace(params=with_strangers(config, state.params, step))
+            state = state._replace(params=with_strangers(config.seed, stage.strangers, state.params, step))
             counted.append((np.asarray(right).sum(0), np.asarray(asked).sum(0)))
             row = {"step": step, "stage": number, "loss": float(losses.mean()), "rate": rate}
             row |= {"seconds": time.time() - started, "accuracy": recent(counted)}
@@ -268,14 +271,14 @@ def train(
     return state.params, history
 
 
-def with_strangers(config: TrainingConfig, params: Params, draw: int) -> Params:
-    """The parameters with new embeddings for the names that must not become known."""
-    if not config.strangers:
+def with_strangers(seed: int, count: int, params: Params, draw: int) -> Params:
+    """The parameters with new embeddings for ``count`` names that must not become known."""
+    if not count:
         return params
-    rows = np.asarray([word_ids()[name] for name in NAMES[-config.strangers :]])
-    words = fresh_words(jax.random.key(config.seed), draw, len(rows), config.width)
-    embedding = params["embedding"]["embedding"].at[rows].set(words)
-    return {**params, "embedding": {**params["embedding"], "embedding": embedding}}
+    table = params["embedding"]["embedding"]
+    rows = np.asarray([word_ids()[name] for name in NAMES[-count:]])
+    table = table.at[rows].set(fresh_words(jax.random.key(seed), draw, count, table.shape[1]))
+    return {**params, "embedding": {**params["embedding"], "embedding": table}}
 
 
 def recent(counted: list[tuple[np.ndarray, np.ndarray]], least: int = 300) -> dict[str, float]:
