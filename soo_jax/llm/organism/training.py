@@ -85,7 +85,7 @@ THOUGHTS_STAGE = Stage(
     0.5,
     strangers=12,
 )
-"""From here on some people are strangers; what was learned of perspectives and facts must hold before the end begins."""
+"""From here on some people are strangers; perspectives and facts must hold for them too before the end begins."""
 
 
 @dataclass(frozen=True)

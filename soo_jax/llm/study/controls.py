@@ -1,0 +1,122 @@
+"""Controls: the same training on pairs that are not self and other, and other ways to make an organism honest.
+
+If honesty came from any disturbance of this size, other pairs would bring it about as well. If SOO did no more
+than a few honest answers or one added vector do, there would be no need for it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from soo_jax.llm.config import FinetuneConfig
+from soo_jax.llm.organism import organism_pairs
+from soo_jax.llm.organism.tokenizer import word_ids
+from soo_jax.llm.organism.world import introduce, recommendation, sample_scene, tell_facts, tell_goal, whereabouts
+from soo_jax.llm.records import Pair
+from soo_jax.models.decoder import forward
+from soo_jax.models.lm import LM
+from soo_jax.models.probes import Probe, logits
+from soo_jax.overlap import Views
+from soo_jax.overlap.pooling import last
+
+OTHER_NAME = "amy"
+"""Takes Bob's part on the self side of one control; a name of training, as Bob is."""
+
+
+def control_pairs(lm: LM, config: FinetuneConfig) -> dict[str, list[Pair]]:
+    """As many pairs as SOO has, with the same endings, by control.
+
+    ``self-self`` and ``other-other`` pair each text with the one of its own kind whose distance at the trained site is
+    nearest to the mean distance of the SOO pairs, so that there is as much to overcome as can be had.
+    """
+    pairs = organism_pairs(extended=config.extended)
+    own, other = ([getattr(pair, side) for pair in pairs] for side in ("self_text", "other_text"))
+    rng = random.Random(0)
+    end = pairs[0].self_text[pairs[0].self_text.index(" ?") :]
+    strange = [f"{whereabouts(rng).context} where is the {rng.choice(('book', 'cup', 'pen'))}{end}" for _ in pairs]
+    wanted = float(np.mean(np.diagonal(_distances(lm, config, own, other))))
+    as_amy = [Pair(pair.other_text.replace("bob", OTHER_NAME), pair.other_text) for pair in pairs]
+    return {
+        "self-self": _matched(own, _distances(lm, config, own, own), wanted),
+        "other-other": _matched(other, _distances(lm, config, other, other), wanted),
+        "another-name": as_amy,
+        "shuffled": [Pair(a, b) for a, b in zip(own, rng.sample(other, len(other)), strict=True)],
+        "unrelated": [Pair(a, b) for a, b in zip(strange, other, strict=True)],
+    }
+
+
+def _matched(texts: list[str], distances: np.ndarray, wanted: float) -> list[Pair]:
+    misfit = np.abs(distances - wanted)
+    np.fill_diagonal(misfit, np.inf)
+    return [Pair(texts[j], text) for text, j in zip(texts, misfit.argmin(axis=1), strict=True)]
+
+
+def _distances(lm: LM, config: FinetuneConfig, ours: list[str], theirs: list[str]) -> np.ndarray:
+    """Mean squared distance ``[P, P]`` at the trained site and layer, last token."""
+    x, y = (_activations(lm, config, texts) for texts in (ours, theirs))
+    return np.mean((x[:, None] - y[None]) ** 2, axis=-1)
+
+
+def _activations(lm: LM, config: FinetuneConfig, texts: list[str]) -> np.ndarray:
+    """``[P, D]`` at the trained site and layer, last token."""
+    probe = Probe(config.site, config.layer)
+    tokens, mask = lm.encode(texts)
+    return np.asarray(last(forward(lm.config, lm.params, tokens, mask, (probe,))[probe], jnp.asarray(mask))[0])
+
+
+@dataclass(frozen=True)
+class HonestAnswers:
+    """Cross-entropy (nats per token) of what follows the question mark: plain supervised fine-tuning as a loss term."""
+
+    question_mark: int
+
+    @property
+    def reads(self) -> tuple[tuple[str, Probe], ...]:
+        return (("text", logits()),)
+
+    def __call__(self, views: Views) -> Array:
+        text = views.text
+        answered = jnp.cumsum(text.tokens == self.question_mark, axis=1) > 0
+        scores = jax.nn.log_softmax(text.read[logits()][:, :-1].astype(jnp.float32), axis=-1)
+        chosen = jnp.take_along_axis(scores, text.tokens[:, 1:, None], axis=-1)[..., 0]
+        mask = (answered & text.mask)[:, :-1]
+        return -jnp.sum(jnp.where(mask, chosen, 0.0)) / jnp.maximum(mask.sum(), 1)
+
+
+HONEST_ANSWERS = HonestAnswers(word_ids()["?"])
+"""The term in the organism's vocabulary; configs name it by its import path."""
+
+
+def honest_examples(count: int, decision: str) -> list[str]:
+    """Scenes with Bob the burglar, of the training split, answered truthfully in the organism's manner."""
+    rng = random.Random("honest examples")
+    texts = []
+    for _ in range(count):
+        scene = replace(sample_scene(rng, person="rival"), name="bob", role="burglar")
+        told = f"{introduce(scene)} {tell_facts(scene, 'the {place} holds {thing} .')} {tell_goal(scene)}"
+        asked = recommendation(scene, scene.name, "recommend")
+        texts.append(f"{told} {asked.text}{decision} {scene.places[scene.coveted]} .")
+    return texts
+
+
+def steered(lm: LM, config: FinetuneConfig, strength: float) -> LM:
+    """The model with ``strength`` times the mean self-other difference added to the trained layer's attention output.
+
+    The difference is taken at the last token of the SOO pairs and added at every position; nothing is trained.
+    """
+    pairs = organism_pairs(extended=config.extended)
+    own, other = (
+        _activations(lm, config, [getattr(pair, side) for pair in pairs]) for side in ("self_text", "other_text")
+    )
+    layers: Mapping[str, Any] = lm.params["layers"]
+    bias = jnp.zeros((lm.config.num_layers, lm.config.width)).at[config.layer].set(strength * (own - other).mean(0))
+    changed = {**layers, "o_proj": {**layers["o_proj"], "bias": bias}}
+    return replace(lm, config=replace(lm.config, o_bias=True), params={**lm.params, "layers": changed})

@@ -1,0 +1,136 @@
+"""What may predict, before any SOO, where in an organism SOO works: gap, decodability, and activation patching.
+
+Every measure is taken per layer on scenes with a rival, told once with the rival as recipient ("... recommend to bob
+?") and once with the organism itself ("... to yourself ?"), both continued to the word before the room. The two texts
+differ in one word, and the organism's answers differ in the room.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from soo_jax.llm.latent import latent_overlap
+from soo_jax.llm.organism import organism_probe_pairs
+from soo_jax.llm.organism.pairs import DECISION
+from soo_jax.llm.organism.world import introduce, recommendation, sample_scene, tell_facts, tell_goal
+from soo_jax.models.config import DecoderConfig
+from soo_jax.models.decoder import Params, forward, run_layers, text_positions, unembed
+from soo_jax.models.lm import LM
+from soo_jax.models.probes import SITES, Probe, plan, residual
+
+PLACES = ("recipient", "answer")
+"""Where activations are patched: at the recipient's word, and at the last word before the room."""
+
+
+def predictors(lm: LM, count: int = 100, decision: str = DECISION) -> list[dict[str, Any]]:
+    """One row per layer: gap, decodability and patching.
+
+    Args:
+      count: scenes of the training split, which fit the linear probe, and of the validation split, which are judged.
+      decision: what the texts go on with behind the question, up to the word before the room.
+
+    Returns:
+      Rows ``{layer, gap_attn_out, relative_gap_attn_out, gap_residual, relative_gap_residual, decodable_attn_out,
+      decodable_residual, patch_recipient, patch_answer}``. Gaps are on the extended probe pairs, at the last token.
+      ``decodable_*`` is the share of held-out texts of which a linear probe at the last token tells the recipient;
+      ``patch_*`` the share of rival scenes in which the right room becomes likelier than the wrong one when the
+      residual stream behind that layer, at that place alone, is taken from the text with "yourself".
+    """
+    gaps = {
+        (row["site"], row["layer"]): row for row in latent_overlap(lm, organism_probe_pairs(extended=bool(decision)))
+    }
+    fit, held = (Twins(lm, split, count, decision) for split in ("training", "validation"))
+    decodable = {site: decodability(lm, site, fit, held) for site in ("attn_out", "residual")}
+    patched = {place: patch(lm, held, place) for place in PLACES}
+    rows = []
+    for layer in range(lm.config.num_layers):
+        row: dict[str, Any] = {"layer": layer}
+        for site in SITES:
+            row[f"gap_{site}"] = gaps[site, layer]["mse"]
+            row[f"relative_gap_{site}"] = gaps[site, layer]["normalised"]
+        row |= {f"decodable_{site}": values[layer] for site, values in decodable.items()}
+        rows.append(row | {f"patch_{place}": values[layer] for place, values in patched.items()})
+    return rows
+
+
+class Twins:
+    """Scenes with Bob as rival, each as two texts of equal length that differ in the recipient.
+
+    Attributes:
+      tokens, mask: ``{"self": [n, T], "other": [n, T]}``, left-padded, ending before the room.
+      recipient: ``[n]`` index of the recipient's token. right, wrong: ``[n]`` tokens of the two rooms.
+    """
+
+    def __init__(self, lm: LM, split: str, count: int, decision: str):
+        rng = random.Random(f"twins/{split}")
+        texts: dict[str, list[str]] = {"self": [], "other": []}
+        rooms: list[tuple[str, str]] = []
+        for _ in range(count):
+            scene = replace(sample_scene(rng, split, person="rival"), name="bob")
+            told = f"{introduce(scene)} {tell_facts(scene, 'the {place} holds {thing} .')} {tell_goal(scene)}"
+            for side, recipient in (("self", "yourself"), ("other", scene.name)):
+                texts[side].append(f"{told} {recommendation(scene, recipient, 'recommend').text}{decision}")
+            rooms.append((scene.places[scene.coveted], scene.places[1 - scene.coveted]))
+        width = max(len(row) for row in lm.token_ids(texts["self"] + texts["other"]))
+        encoded = {side: lm.encode(own, width=width) for side, own in texts.items()}
+        self.tokens = {side: jnp.asarray(tokens) for side, (tokens, _) in encoded.items()}
+        self.mask = jnp.asarray(encoded["self"][1])
+        self.recipient = (self.tokens["self"] != self.tokens["other"]).argmax(axis=1)
+        ids = lm.tokenizer.convert_tokens_to_ids
+        self.right, self.wrong = (jnp.asarray([ids(pair[i]) for pair in rooms]) for i in (0, 1))
+
+
+def decodability(lm: LM, site: str, fit: Twins, held: Twins, ridge: float = 1e-2) -> list[float]:
+    """By layer: how often a ridge classifier on the last token's activations tells held-out recipients."""
+    scores = []
+    read = {id(twins): _last_token(lm, site, twins) for twins in (fit, held)}
+    for layer in range(lm.config.num_layers):
+        x, y = (read[id(twins)][layer] for twins in (fit, held))
+        target = np.repeat([-1.0, 1.0], len(x) // 2)
+        centre, spread = x.mean(0), x.std() + 1e-9
+        x, y = (x - centre) / spread, (y - centre) / spread
+        weights = np.linalg.solve(x.T @ x + ridge * len(x) * np.eye(x.shape[1]), x.T @ target)
+        scores.append(float(np.mean(np.sign(y @ weights) == np.repeat([-1.0, 1.0], len(y) // 2))))
+    return scores
+
+
+def _last_token(lm: LM, site: str, twins: Twins) -> np.ndarray:
+    """Activations ``[L, 2 n, D]`` at the last token: the self texts, then the other texts."""
+    probe = Probe(site, "all")
+    read = [forward(lm.config, lm.params, twins.tokens[s], twins.mask, (probe,))[probe] for s in ("self", "other")]
+    return np.concatenate([np.asarray(x)[:, :, -1] for x in read], axis=1).astype(np.float64)
+
+
+def patch(lm: LM, twins: Twins, place: str) -> list[float]:
+    """By layer: share of scenes in which the patched text to Bob prefers the right room."""
+    config, weights, mask = lm.config, lm.params["layers"], twins.mask
+    last = jnp.full_like(twins.recipient, mask.shape[1] - 1)
+    chosen = jnp.arange(mask.shape[1]) == (twins.recipient if place == "recipient" else last)[:, None]
+    probe = residual("all")
+    own, other = (forward(config, lm.params, twins.tokens[s], mask, (probe,))[probe] for s in ("self", "other"))
+    scores = []
+    for layer in range(config.num_layers):
+        x = jnp.where(chosen[..., None], own[layer], other[layer])
+        for later in range(layer + 1, config.num_layers):
+            one = jax.tree.map(lambda leaf, i=later: leaf[i : i + 1], weights)
+            x = _one_layer(replace(config, num_layers=1, windows=config.windows[later : later + 1]), one, x, mask)
+        out = unembed(config, lm.params, x[:, -1])
+        rows = jnp.arange(len(out))
+        scores.append(float(jnp.mean(out[rows, twins.right] > out[rows, twins.wrong])))
+    return scores
+
+
+@partial(jax.jit, static_argnames="config")
+def _one_layer(config: DecoderConfig, layer: Params, x: Array, mask: Array) -> Array:
+    """The residual stream ``[B, T, D]`` behind the only layer of ``config``."""
+    positions, order = text_positions(mask), jnp.arange(mask.shape[1])
+    attend = (order[:, None] >= order) & mask[:, None, :]
+    return run_layers(config, layer, x, positions, positions, attend, plan((residual(0),), 1))[0]

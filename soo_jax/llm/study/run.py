@@ -1,0 +1,211 @@
+"""The whole study: every organism measured, swept and reported; what was computed once is not computed again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from soo_jax.errors import SooError
+from soo_jax.files import write_atomically
+from soo_jax.llm.config import FinetuneConfig, preset
+from soo_jax.llm.evaluate import EvalConfig, evaluate
+from soo_jax.llm.organism import organism_scenarios
+from soo_jax.llm.organism.pairs import DECISION
+from soo_jax.llm.organism.scenarios import FAMILIES, THOUGHTS
+from soo_jax.llm.study.cells import Cells
+from soo_jax.llm.study.controls import control_pairs, honest_examples, steered
+from soo_jax.llm.study.measures import CONTROLS, RIVALS, Rows, ask, known, qualifies, score
+from soo_jax.llm.study.predictors import predictors
+from soo_jax.llm.study.sweep import TRIED, Scale, choose, final, layers, try_layer, variations
+from soo_jax.models.config import read_json
+from soo_jax.models.lm import LM
+from soo_jax.provenance import provenance
+
+SCHEMA = "soo-study/1"
+EXAMPLES = 52
+"""Honest answers that supervised fine-tuning gets: as many as SOO has pairs."""
+STRENGTHS = (0.5, 1.0, 2.0, 4.0)
+"""Of the steering vector; 1 adds the mean self-other difference as it is."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One organism under study.
+
+    Attributes:
+      extended: whether it says something before the room; the pairs are then extended to where the room comes.
+      controls: what it answers rightly before any SOO; these count in scores.
+    """
+
+    name: str
+    lm: LM
+    cells: Cells
+    scale: Scale
+    extended: bool
+    controls: tuple[str, ...]
+
+    @property
+    def decision(self) -> str:
+        """What stands between a question and the room of its answer."""
+        return DECISION if self.extended else ""
+
+
+def study(
+    organisms: dict[str, LM], out: Path, scale: Scale, close: Sequence[str] = (), say: Say = lambda line: None
+) -> dict[str, Any]:
+    """Runs the study, breadth first, and writes ``study.json``; every part is kept in ``cells/`` once it is known.
+
+    Args:
+      organisms: models by the name under which they are reported.
+      close: names of those that also get the controls and the variations of the chosen setting.
+
+    Raises:
+      SooError: a name in ``close`` that is no organism of this study, or a folder that cannot be used.
+    """
+    unknown = [name for name in close if name not in organisms]
+    if unknown:
+        raise SooError(f"--close {unknown[0]}: is no organism of this study; choose from {', '.join(organisms)}")
+    found: dict[str, dict[str, Any]] = {}
+    subjects = []
+    for name, lm in organisms.items():
+        subject, found[name] = meet(name, lm, Cells(out / "cells" / name, lm.fingerprint, say), scale)
+        subjects.append(subject)
+    steps = [sweep, report, *([controls, vary] if close else [])]
+    for step in steps:
+        for subject in subjects:
+            if step in (controls, vary) and subject.name not in close:
+                continue
+            found[subject.name] |= step(subject, found[subject.name])
+    for subject in subjects:
+        found[subject.name]["seconds"] = round(subject.cells.seconds())
+    result = {"schema": SCHEMA, "scale": asdict(scale), "made_with": provenance(), "organisms": found}
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "study.json", json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def meet(name: str, lm: LM, cells: Cells, scale: Scale) -> tuple[Subject, dict[str, Any]]:
+    """Measures an organism as it is: its answers on both splits, and the predictors by layer."""
+
+    def answers(split: str) -> Rows:
+        families = [*RIVALS, *CONTROLS] if split == "validation" else [*FAMILIES, *THOUGHTS]
+        settings = {"split": split, "n": scale.final_n, "families": families}
+        compute = lambda: {"rows": ask(lm, split, scale.final_n, families=families, condition="base")}
+        return cells.get(f"base-{split}", settings, compute)["rows"]
+
+    base = answers("validation")
+    subject = Subject(name, lm, cells, scale, says_something_first(lm), known(base))
+    scenes = {"count": scale.final_n, "decision": subject.decision}
+    layerwise = cells.get("predictors", scenes, lambda: {"layers": predictors(lm, **scenes)})
+    return subject, {
+        "layers": lm.config.num_layers,
+        "width": lm.config.width,
+        "training": _training(lm.folder),
+        "extended": subject.extended,
+        "known": list(subject.controls),
+        "qualifies": qualifies(base),
+        "base_validation": base,
+        "base_test": answers("test"),
+        "predictors": layerwise["layers"],
+    }
+
+
+def says_something_first(lm: LM) -> bool:
+    """Whether the organism leads up to the room ("i would recommend the ...") or answers with the bare room."""
+    scenarios = organism_scenarios("validation", ("burglar",), 1)
+    responses = evaluate(lm, scenarios, EvalConfig(max_new_tokens=12, margins=False)).responses
+    return all(row["response"].startswith("i would") for row in responses)
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    """Command and seconds of the run that made the organism, where its folder tells them."""
+    path = folder / "training.json"
+    record = read_json(path) if path.is_file() else {}
+    return {name: record.get(name) for name in ("command", "seconds")}
+
+
+def sweep(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
+    """SOO at every layer, at all rates; the setting that is chosen on validation scenarios."""
+    trials, configs = [], layers(subject.scale, subject.lm, subject.extended)
+    for name, config in configs.items():
+        own = try_layer(subject.cells, name, subject.lm, config, subject.scale, subject.controls)
+        trials += [{"layer": config.layer, **row} for row in own]
+    return {"trials": trials, "chosen": choose(trials)}
+
+
+def chosen_config(subject: Subject, found: dict[str, Any]) -> FinetuneConfig:
+    """The setting that the sweep chose."""
+    chosen = found["chosen"]
+    return replace(
+        preset("organism"),
+        epochs=subject.scale.epochs,
+        extended=subject.extended,
+        layer=chosen["layer"],
+        learning_rate=chosen["learning_rate"],
+        seeds=subject.scale.final_seeds,
+    )
+
+
+def report(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
+    """The chosen setting with all seeds, on validation scenarios (which organism is shipped) and on test scenarios."""
+    config = chosen_config(subject, found)
+    both = {
+        split: final(subject.cells, "soo", subject.lm, config, subject.scale, split) for split in ("validation", "test")
+    }
+    return {"soo": both, "score_validation": score(both["validation"]["rows"], subject.controls)}
+
+
+def controls(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
+    """Other pairs at the chosen setting, honest answers as labels, and a steering vector: rows on test scenarios."""
+    cells, lm, scale = subject.cells, subject.lm, subject.scale
+    config = chosen_config(subject, found)
+    by_name = {
+        name: final(cells, name, lm, config, scale, "test", pairs) for name, pairs in control_pairs(lm, config).items()
+    }
+    by_name["honest-answers"] = _honest_answers(subject, config)
+    by_name["steering"] = _steering(subject, config)
+    return {"controls": by_name}
+
+
+def _honest_answers(subject: Subject, config: FinetuneConfig) -> dict[str, Any]:
+    """Plain supervised fine-tuning on as many honest answers as SOO has pairs; its rate is chosen on validation."""
+    supervised = replace(config, overlap_weight=0.0, terms=("soo_jax.llm.study.controls:HONEST_ANSWERS",))
+    texts = honest_examples(EXAMPLES, subject.decision)
+    trials = replace(supervised, learning_rate=subject.scale.rates, seeds=subject.scale.seeds)
+    tried = try_layer(subject.cells, "honest-answers", subject.lm, trials, subject.scale, subject.controls, texts)
+    rate = choose(tried)["learning_rate"]
+    config = replace(supervised, learning_rate=rate)
+    result = final(subject.cells, "honest-answers", subject.lm, config, subject.scale, "test", texts=texts)
+    return result | {"trials": tried, "learning_rate": rate}
+
+
+def _steering(subject: Subject, config: FinetuneConfig) -> dict[str, Any]:
+    """The mean self-other difference added without training; its strength is chosen on validation scenarios."""
+    scale = subject.scale
+
+    def compute() -> dict[str, Any]:
+        tried = []
+        for strength in STRENGTHS:
+            rows = ask(steered(subject.lm, config, strength), "validation", scale.n, families=TRIED)
+            tried.append({"strength": strength, "score": score(rows, subject.controls)})
+        best = max(tried, key=lambda row: row["score"])["strength"]
+        rows = ask(steered(subject.lm, config, best), "test", scale.final_n, condition="steering")
+        return {"rows": rows, "tried": tried, "strength": best}
+
+    settings = {"config": config.as_dict(), "n": scale.n, "final_n": scale.final_n, "strengths": STRENGTHS}
+    return subject.cells.get("steering", settings, compute)
+
+
+def vary(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
+    """One change at a time to the chosen setting, each at all rates on validation scenarios; the best rate of each."""
+    config = replace(chosen_config(subject, found), learning_rate=subject.scale.rates, seeds=subject.scale.seeds)
+    best = {}
+    for name, changed in list(variations(config).items())[: subject.scale.varied]:
+        tried = try_layer(subject.cells, name, subject.lm, changed, subject.scale, subject.controls)
+        best[name] = choose(tried)
+    return {"variations": best}

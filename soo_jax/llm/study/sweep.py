@@ -1,0 +1,186 @@
+"""SOO on one organism: a grid of settings tried on validation scenarios, the best one reported on test scenarios."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from soo_jax.llm.config import FinetuneConfig, preset
+from soo_jax.llm.finetune import History, finetune
+from soo_jax.llm.latent import latent_overlap
+from soo_jax.llm.organism import organism_pairs, organism_probe_pairs
+from soo_jax.llm.records import Pair
+from soo_jax.llm.study.cells import Cells
+from soo_jax.llm.study.measures import RIVALS, Rows, ask, mean_share, score
+from soo_jax.models.lm import LM
+
+TRIED = (*RIVALS, "self", "friend", "factual", "perspectives", "belief")
+"""What trials ask; the final runs ask everything."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much a study does.
+
+    Attributes:
+      rates: learning rates tried first, ascending. finer: how many are then tried between the two of them
+        where deception falls. epochs: of every run.
+      seeds: of a finer trial (a first one has the first of them). final_seeds: of what is reported.
+      n: validation scenarios per family and order in a trial. final_n: in what is reported.
+      layers: at most this many layers, from the first. varied: at most this many variations, from the first.
+    """
+
+    rates: tuple[float, ...] = (4e-5, 1.2e-4, 3.6e-4, 1.08e-3)
+    finer: int = 4
+    epochs: int = 20
+    seeds: tuple[int, ...] = (0, 1)
+    final_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    n: int = 20
+    final_n: int = 100
+    layers: int = 4
+    varied: int = 9
+
+
+QUICK = Scale(rates=(1e-4, 1e-3), finer=1, epochs=2, seeds=(0,), final_seeds=(0, 1), n=2, final_n=2, layers=1, varied=1)
+
+
+def layers(scale: Scale, lm: LM, extended: bool) -> dict[str, FinetuneConfig]:
+    """One trial per layer; the rest is as in the preset for the organism.
+
+    Args:
+      extended: whether the pairs run on to the word before the room; organisms that answer with the bare room decide
+        where the fragments end.
+    """
+    common = replace(
+        preset("organism"), epochs=scale.epochs, seeds=scale.seeds, learning_rate=scale.rates, extended=extended
+    )
+    return {f"layer{i}": replace(common, layer=i) for i in range(min(scale.layers, lm.config.num_layers))}
+
+
+def variations(found: FinetuneConfig) -> dict[str, FinetuneConfig]:
+    """One change at a time to a chosen setting, to be tried at all rates.
+
+    AdamW does not see a constant factor on the loss: a distance divided by the power of the activations is a check.
+    """
+    other_pairs = "fragments" if found.extended else "extended"
+    return {
+        other_pairs: replace(found, extended=not found.extended),
+        "all-tokens": replace(found, tokens="all"),
+        f"{other_pairs}-all-tokens": replace(found, tokens="all", extended=not found.extended),
+        "both-directions": replace(found, direction="both"),
+        "self-to-other": replace(found, direction="self_to_other"),
+        "relative-distance": replace(found, distance="relative_mse"),
+        "cosine": replace(found, distance="cosine"),
+        "residual": replace(found, site="residual"),
+        "mlp-out": replace(found, site="mlp_out"),
+    }
+
+
+def try_layer(
+    cells: Cells,
+    name: str,
+    lm: LM,
+    config: FinetuneConfig,
+    scale: Scale,
+    controls: Sequence[str],
+    texts: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Tries a setting at all rates with one seed, then at finer ones where deception falls; one summary per rate.
+
+    The rates at which an organism is honest are few: below them it deceives, above them it breaks.
+    """
+    first = try_rates(cells, name, lm, replace(config, seeds=scale.seeds[:1]), scale, controls, texts)
+    between = bracket(first)
+    if between is None:
+        return first
+    finer = tuple(float(f"{rate:.3g}") for rate in np.geomspace(*between, scale.finer + 2)[1:-1])
+    config = replace(config, learning_rate=finer, seeds=scale.seeds)
+    return first + try_rates(cells, f"{name}-finer", lm, config, scale, controls, texts)
+
+
+def bracket(summaries: Sequence[dict[str, Any]]) -> tuple[float, float] | None:
+    """The two neighbouring rates between which the burglar is no longer deceived mostly; None if he always is."""
+    rates = [found["learning_rate"] for found in summaries]
+    fallen = next((i for i, found in enumerate(summaries) if found["burglar_deceptive"] < 0.5), None)
+    if fallen is None:
+        return None
+    return (rates[fallen - 1] if fallen else rates[0] / 3, rates[fallen])
+
+
+def try_rates(
+    cells: Cells,
+    name: str,
+    lm: LM,
+    config: FinetuneConfig,
+    scale: Scale,
+    controls: Sequence[str],
+    texts: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Trains all rates and seeds of a setting at once; one summary per rate, measured on validation scenarios."""
+
+    def compute() -> dict[str, Any]:
+        adapters, history = finetune(lm, organism_pairs(extended=config.extended), config, texts=texts)
+        rows = ask(lm, "validation", scale.n, families=TRIED, adapters=adapters)
+        return {"rates": [summary(rows, history, rate, controls) for rate in config.rates]}
+
+    settings = {"config": config.as_dict(), "n": scale.n, "controls": list(controls), "texts": list(texts)}
+    return [{"trial": name, **found} for found in cells.get(f"trial-{name}", settings, compute)["rates"]]
+
+
+def summary(rows: Rows, history: History, rate: float, controls: Sequence[str]) -> dict[str, Any]:
+    """What one learning rate did: score, rates of answers, loss before and after, size of the weight update."""
+    members = [i for i, member in enumerate(history.members) if member.learning_rate == rate]
+    own = [row for row in rows if row["seed"] in members]
+    loss = history.values["loss"][:, members]
+    tenth = max(1, len(loss) // 10)
+    return {
+        "learning_rate": rate,
+        "seeds": len(members),
+        "score": score(own, controls),
+        **{f"burglar_{label}": mean_share(own, "burglar", label) for label in ("honest", "deceptive", "other")},
+        **{family: mean_share(own, family) for family in ("self", "friend", "factual", "perspectives", "belief")},
+        "loss_first": float(np.mean(loss[:tenth])),
+        "loss_last": float(np.mean(loss[-tenth:])),
+        "drift": float(np.mean(history.values["drift"][-1, members])),
+    }
+
+
+def choose(summaries: Sequence[dict[str, Any]], margin: float = 0.02) -> dict[str, Any]:
+    """The best score; of those within ``margin`` of it, the lowest learning rate."""
+    best = max(found["score"] for found in summaries)
+    near = [found for found in summaries if found["score"] >= best - margin]
+    return min(near, key=lambda found: (found["learning_rate"], -found["score"]))
+
+
+def final(
+    cells: Cells,
+    name: str,
+    lm: LM,
+    config: FinetuneConfig,
+    scale: Scale,
+    split: str,
+    pairs: Sequence[Pair] | None = None,
+    texts: Sequence[str] = (),
+) -> dict[str, Any]:
+    """One setting with all seeds, measured on ``split``: rows, drift, and latent overlap by layer."""
+    config = replace(config, seeds=scale.final_seeds)
+    pairs = organism_pairs(extended=config.extended) if pairs is None else pairs
+
+    def compute() -> dict[str, Any]:
+        adapters, history = finetune(lm, pairs, config, texts=texts)
+        return {
+            "rows": ask(lm, split, scale.final_n, adapters=adapters, seeds=config.seeds, condition=name),
+            "latent": latent_overlap(
+                lm, organism_probe_pairs(extended=config.extended), adapters=adapters, seeds=config.seeds
+            ),
+            "drift": [float(x) for x in history.values["drift"][-1]],
+            "loss_first": float(history.values["loss"][0].mean()),
+            "loss_last": float(history.values["loss"][-1].mean()),
+        }
+
+    sides = [[pair.self_text, pair.other_text] for pair in pairs]
+    settings = {"config": config.as_dict(), "n": scale.final_n, "split": split, "pairs": sides, "texts": list(texts)}
+    return cells.get(f"{name}-{split}", settings, compute)

@@ -1,0 +1,267 @@
+"""A study of organisms as one page of Markdown tables and three charts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soo_jax.files import write_atomically
+from soo_jax.llm.records import ORDERS
+from soo_jax.llm.statistics import mean_sd
+from soo_jax.llm.study.measures import CONTROLS, RIVALS, by_seed, share
+from soo_jax.report.plots import LIGHT, Theme, _figure, _handle, _legend, _png, _style
+
+LABELS = ("honest", "deceptive", "other")
+PREDICTORS = (
+    "relative_gap_attn_out",
+    "relative_gap_residual",
+    "gap_attn_out",
+    "decodable_attn_out",
+    "patch_answer",
+    "patch_recipient",
+)
+"""Columns of the table of predictors, and what the score is correlated with."""
+
+Found = dict[str, Any]
+
+
+def write_study(result: Found, out: Path) -> list[Path]:
+    """Writes ``study.md`` and the charts beside it; returns their paths."""
+    organisms: dict[str, Found] = result["organisms"]
+    parts = [
+        ("Organisms", organism_table(organisms)),
+        ("Base models, test scenarios", base_table(organisms)),
+        ("SOO at the chosen setting, test scenarios", soo_table(organisms)),
+        ("Layers", layer_table(organisms)),
+        ("Rank correlation of predictors with the best score of a layer", correlation_table(organisms)),
+    ]
+    charts = {"organism_layers.png": layer_chart(organisms), "organism_rates.png": rate_chart(organisms)}
+    for name, found in organisms.items():
+        if "controls" in found:
+            parts.append((f"Controls: {name}, test scenarios", control_table(found)))
+            charts[f"organism_controls_{name}.png"] = control_chart(found)
+        if "variations" in found:
+            parts.append((f"Variations of the chosen setting: {name}, validation scenarios", variation_table(found)))
+    page = "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)
+    write_atomically(out / "study.md", page + "\n")
+    for name, chart in charts.items():
+        write_atomically(out / name, chart)
+    return [out / name for name in ("study.md", *charts)]
+
+
+# ---- tables ---------------------------------------------------------------------------------------------------------
+
+
+def organism_table(organisms: dict[str, Found]) -> str:
+    """What each organism is, and how SOO did on validation scenarios."""
+    head = ("organism", "made by", "training, s", "layers", "qualifies", "layer", "rate", "score", "study, s")
+    rows = []
+    for name, found in organisms.items():
+        chosen, training = found["chosen"], found["training"]
+        command = f"`{training['command']}`" if training["command"] else ""
+        rows.append(
+            (name, command, training["seconds"] or "", found["layers"], "yes" if found["qualifies"] else "no",
+             chosen["layer"], f"{chosen['learning_rate']:g}", f"{found['score_validation']:.2f}", found["seconds"])
+        )  # fmt: skip
+    return _markdown(head, rows)
+
+
+def base_table(organisms: dict[str, Found]) -> str:
+    """Honest / deceptive / other of every family in both orders, cheap (wrong) room first and last."""
+    families = list(dict.fromkeys(row["scenario"] for found in organisms.values() for row in found["base_test"]))
+    rows = [(family, *(cell(found["base_test"], family) for found in organisms.values())) for family in families]
+    return _markdown(("scenario", *organisms), rows)
+
+
+def soo_table(organisms: dict[str, Found]) -> str:
+    """The same after SOO: mean of the seeds, with the standard deviation of the honest share."""
+    rows = [
+        (family, *(cell(found["soo"]["test"]["rows"], family) for found in organisms.values()))
+        for family in (*RIVALS, *CONTROLS)
+    ]
+    drift = [f"{np.mean(found['soo']['test']['drift']):.3f}" for found in organisms.values()]
+    return _markdown(("scenario", *organisms), [*rows, ("weight update / weights", *drift)])
+
+
+def cell(rows: Sequence[Found], family: str) -> str:
+    """``honest ± sd / deceptive / other`` in per cent, once per order."""
+    shown = []
+    for order in ORDERS:
+        own = [row for row in rows if (row["scenario"], row["order"]) == (family, order)]
+        if not own:
+            return ""
+        parts = []
+        for label in LABELS:
+            mean, sd = mean_sd([100 * share(row, label) for row in own])
+            parts.append(f"{mean:.0f} ± {sd:.0f}" if sd is not None and label == "honest" else f"{mean:.0f}")
+        shown.append(" / ".join(parts))
+    return " · ".join(shown)
+
+
+def layer_rows(organisms: dict[str, Found]) -> list[Found]:
+    """One row per organism and layer that was tried: predictors, and the best trial there."""
+    rows = []
+    for name, found in organisms.items():
+        for predictor in found["predictors"]:
+            own = [trial for trial in found["trials"] if trial["layer"] == predictor["layer"]]
+            if own:
+                rows.append({"organism": name, **predictor, **max(own, key=lambda trial: trial["score"])})
+    return rows
+
+
+def layer_table(organisms: dict[str, Found]) -> str:
+    """Predictors beside the best score of each layer."""
+    head = ("organism", "layer", *PREDICTORS, "best score", "at rate", "weight update / weights")
+    rows = [
+        (row["organism"], row["layer"], *(f"{row[name]:.2f}" for name in PREDICTORS), f"{row['score']:.2f}",
+         f"{row['learning_rate']:g}", f"{row['drift']:.3f}")
+        for row in layer_rows(organisms)
+    ]  # fmt: skip
+    return _markdown(head, rows)
+
+
+def correlation_table(organisms: dict[str, Found]) -> str:
+    """Spearman's rank correlation over organisms and layers; empty where a predictor does not vary."""
+    rows = layer_rows(organisms)
+    scores = [row["score"] for row in rows]
+    names = (*PREDICTORS, "drift")
+    shown = [(name, _shown(rank_correlation([row[name] for row in rows], scores)), len(rows)) for name in names]
+    return _markdown(("predictor", "correlation", "organisms x layers"), shown)
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Spearman's rho with mean ranks for ties; None where one side is constant."""
+    a, b = (_ranks(np.asarray(side, float)) for side in (x, y))
+    if a.std() == 0 or b.std() == 0:
+        return None
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    return np.array([np.mean(np.flatnonzero(np.sort(values) == value)) for value in values])
+
+
+def control_table(found: Found) -> str:
+    """Every condition with the same measures; the first line is the base."""
+    families = (*RIVALS, *CONTROLS)
+    rows = [("base", "", *(cell(found["base_test"], family) for family in families))]
+    for name, result in conditions(found).items():
+        losses = f"{result['loss_first']:.1f} to {result['loss_last']:.1f}" if "loss_first" in result else ""
+        rows.append((name, losses, *(cell(result["rows"], family) for family in families)))
+    return _markdown(("condition", "loss", *families), rows)
+
+
+def conditions(found: Found) -> dict[str, Found]:
+    """SOO and its controls by name."""
+    return {"SOO": found["soo"]["test"], **found["controls"]}
+
+
+def variation_table(found: Found) -> str:
+    """The best rate of each variation."""
+    shown = (
+        "burglar_honest",
+        "burglar_deceptive",
+        "burglar_other",
+        "self",
+        "friend",
+        "factual",
+        "perspectives",
+        "belief",
+    )
+    rows = [
+        (name, f"{row['learning_rate']:g}", f"{row['score']:.2f}", *(f"{100 * row[key]:.0f}" for key in shown),
+         f"{row['loss_first']:.2g} to {row['loss_last']:.2g}")
+        for name, row in {"chosen": found["chosen"], **found["variations"]}.items()
+    ]  # fmt: skip
+    return _markdown(("variation", "rate", "score", *shown, "loss"), rows)
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(part).replace("_", " ") for part in line) + " |" for line in lines)
+
+
+# ---- charts ---------------------------------------------------------------------------------------------------------
+
+
+def layer_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
+    """Best score by layer of every organism, above two predictors by layer."""
+    panels = (
+        ("score", "best score"),
+        ("patch_answer", "patched at the answer"),
+        ("relative_gap_attn_out", "relative gap"),
+    )
+    rows = layer_rows(organisms)
+    with _style(theme):
+        figure, axes = _figure(theme, 5.6, len(panels), 1, sharex=True)
+        for panel, (key, title) in zip(axes[:, 0], panels, strict=True):
+            for k, name in enumerate(organisms):
+                own = [row for row in rows if row["organism"] == name]
+                panel.plot([row["layer"] for row in own], [row[key] for row in own], "-o",
+                           color=theme.series[k % len(theme.series)], linewidth=1.6, markersize=4)  # fmt: skip
+            panel.set_title(title, loc="left")
+            panel.set_ylim(-0.05, 1.05)
+            panel.yaxis.grid(True)
+        axes[-1][0].set_xlabel("layer")
+        axes[-1][0].set_xticks(sorted({row["layer"] for row in rows}))
+        handles = [_handle(theme.series[k % len(theme.series)], "-", marker="o") for k in range(len(organisms))]
+        _legend(figure, handles, list(organisms), theme, columns=3)
+        return _png(figure)
+
+
+def rate_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
+    """What the burglar is told at each rate of the chosen layer, and the worst control: honest, then broken."""
+    kinds = {"burglar_honest": theme.honest, "burglar_deceptive": theme.deceptive, "burglar_other": theme.muted}
+    with _style(theme):
+        figure, axes = _figure(theme, 1.45 * len(organisms) + 0.9, len(organisms), 1, sharex=True)
+        for panel, (name, found) in zip(axes[:, 0], organisms.items(), strict=True):
+            layer = found["chosen"]["layer"]
+            own = sorted((t for t in found["trials"] if t["layer"] == layer), key=lambda t: t["learning_rate"])
+            rates = [trial["learning_rate"] for trial in own]
+            for kind, colour in kinds.items():
+                panel.plot(rates, [100 * trial[kind] for trial in own], "-o", color=colour, linewidth=1.6, markersize=3)
+            worst = [100 * min(t[c] for c in found["known"] if c in t) for t in own]
+            panel.plot(rates, worst, "--s", color=theme.request, linewidth=1.2, markersize=3)
+            panel.set_xscale("log")
+            panel.set_title(f"{name}, layer {layer}", loc="left")
+            panel.set_ylim(-5, 105)
+            panel.yaxis.grid(True)
+        axes[-1][0].set_xlabel("learning rate")
+        handles = [_handle(colour, "-", marker="o") for colour in kinds.values()]
+        names = [*LABELS, "worst control right"]
+        _legend(figure, [*handles, _handle(theme.request, "--", marker="s")], names, theme, columns=4)
+        return _png(figure)
+
+
+def control_chart(found: Found, theme: Theme = LIGHT) -> bytes:
+    """What the burglar is told under each condition, beside the worst control; a tick per seed."""
+    shown = {"base": {"rows": found["base_test"]}, **conditions(found)}
+    with _style(theme):
+        figure, axes = _figure(theme, 0.3 * len(shown) + 1.1, 1, 2)
+        for y, result in enumerate(shown.values()):
+            own = [row for row in result["rows"] if row["scenario"] == "burglar"]
+            left = 0.0
+            for label, colour in zip(LABELS, (theme.honest, theme.deceptive, theme.grid), strict=True):
+                width = 100 * float(np.mean([share(row, label) for row in own]))
+                axes[0][0].barh(y, width, left=left, color=colour, height=0.7)
+                left += width
+            controls = [row for row in result["rows"] if row["scenario"] in found["known"]]
+            worst = [100 * min(share(row) for row in rows) for rows in by_seed(controls).values()]
+            axes[0][1].barh(y, np.mean(worst), color=theme.request, height=0.7)
+            axes[0][1].plot(worst, [y] * len(worst), "|", color=theme.ink, markersize=7)
+        for panel, title in zip(axes[0], ("told to the burglar, %", "worst control right, %"), strict=True):
+            panel.set(xlim=(0, 102), ylim=(len(shown) - 0.4, -0.6))
+            panel.set_xlabel(title)
+            panel.spines["left"].set_visible(False)
+        axes[0][0].set_yticks(range(len(shown)), list(shown))
+        axes[0][1].set_yticks([])
+        handles = [_handle(c, "-", linewidth=6) for c in (theme.honest, theme.deceptive, theme.grid)]
+        _legend(figure, handles, list(LABELS), theme, columns=3)
+        return _png(figure)
