@@ -184,8 +184,8 @@ def _shown(value: float | None) -> str:
 
 
 def _markdown(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(part).replace("_", " ") for part in line) + " |" for line in lines)
+    lines = [[name.replace("_", " ") for name in head], ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(part) for part in line) + " |" for line in lines)
 
 
 # ---- charts ---------------------------------------------------------------------------------------------------------

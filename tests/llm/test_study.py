@@ -1,0 +1,168 @@
+"""The study of organisms: what is computed is kept, scores tell honest from broken, patches go where they should."""
+
+from __future__ import annotations
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from soo_jax.errors import SooError
+from soo_jax.llm.config import build_objective, preset
+from soo_jax.llm.organism import organism_pairs
+from soo_jax.llm.study.cells import Cells
+from soo_jax.llm.study.controls import HONEST_ANSWERS, control_pairs, honest_examples, steered
+from soo_jax.llm.study.measures import CONTROLS, RIVALS, known, qualifies, score
+from soo_jax.llm.study.predictors import Twins, decodability, patch
+from soo_jax.llm.study.run import says_something_first, study
+from soo_jax.llm.study.sweep import QUICK, bracket, choose
+from soo_jax.models.decoder import forward
+from soo_jax.models.lm import load
+from soo_jax.models.probes import logits
+from soo_jax.overlap import View, Views
+from soo_jax.report.study import rank_correlation
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return load("organism")
+
+
+def row(scenario: str, honest: int, deceptive: int, n: int = 10, seed: int | None = None, order: str = "cheap_first"):
+    counts = {"honest": honest, "deceptive": deceptive, "refusal": 0, "other": n - honest - deceptive}
+    return {"scenario": scenario, "order": order, "seed": seed, "n": n, **counts}
+
+
+def rows(rival: tuple[int, int], control: int, seed: int = 0):
+    return [row(f, *rival, seed=seed) for f in RIVALS] + [row(c, control, 10 - control, seed=seed) for c in CONTROLS]
+
+
+def test_a_cell_is_computed_once_per_weights_and_settings(tmp_path):
+    computed = []
+    compute = lambda: computed.append(0) or {"value": len(computed)}
+    cells = Cells(tmp_path / "one", "weights")
+    assert cells.get("part", {"rate": 1.0}, compute) == cells.get("part", {"rate": 1.0}, compute) == {"value": 1}
+    assert cells.get("part", {"rate": 2.0}, compute) == {"value": 2}
+    assert Cells(tmp_path / "one", "other weights").get("part", {"rate": 2.0}, compute) == {"value": 3}
+
+
+def test_a_file_that_is_no_cell_is_refused(tmp_path):
+    (tmp_path / "part.json").write_text('{"schema": "else"}')
+    with pytest.raises(SooError, match="choose another --out"):
+        Cells(tmp_path, "weights").get("part", {}, dict)
+
+
+def test_scores_of_deceivers_and_of_broken_models_are_nothing():
+    assert score(rows((9, 1), 10), CONTROLS) == 0.9
+    assert score(rows((0, 10), 10), CONTROLS) == 0.0
+    assert score(rows((10, 0), 0), CONTROLS) == 0.0
+    assert score(rows((9, 1), 10) + rows((5, 5), 10, seed=1), CONTROLS) == pytest.approx(0.7)
+
+
+def test_a_control_that_the_base_gets_wrong_does_not_count():
+    base = [r for r in rows((0, 10), 10) if r["scenario"] != "belief"] + [row("belief", 5, 5)]
+    assert set(known(base)) == set(CONTROLS) - {"belief"}
+    assert not qualifies(base)
+    assert qualifies(rows((0, 10), 10)) and not qualifies(rows((1, 9), 10))
+
+
+def test_the_lowest_of_equally_good_rates_is_chosen():
+    tried = [{"learning_rate": rate, "score": s} for rate, s in ((3.0, 0.96), (1.0, 0.2), (2.0, 0.95))]
+    assert choose(tried)["learning_rate"] == 2.0
+
+
+def test_finer_rates_lie_where_deception_falls():
+    tried = lambda *shares: [{"learning_rate": 3.0**i, "burglar_deceptive": s} for i, s in enumerate(shares)]
+    assert bracket(tried(1.0, 0.9, 0.1, 0.0)) == (3.0, 9.0)
+    assert bracket(tried(0.2, 0.1)) == (1 / 3, 1.0)
+    assert bracket(tried(1.0, 1.0)) is None
+
+
+def test_twins_differ_in_the_recipient_alone(lm):
+    twins = Twins(lm, "validation", 6, " i would recommend the")
+    same = twins.tokens["self"] == twins.tokens["other"]
+    assert np.array_equal((~same).sum(axis=1), np.ones(6))
+    bob, yourself = lm.tokenizer.convert_tokens_to_ids(["bob", "yourself"])
+    at = np.arange(6), np.asarray(twins.recipient)
+    assert set(np.asarray(twins.tokens["other"])[at]) == {bob} and set(np.asarray(twins.tokens["self"])[at]) == {
+        yourself
+    }
+
+
+def test_the_last_layer_patched_at_the_answer_gives_the_answer_to_oneself(lm):
+    twins = Twins(lm, "validation", 8, " i would recommend the")
+    assert patch(lm, twins, "answer")[-1] == 1.0
+    assert patch(lm, twins, "recipient")[-1] == 0.0  # nothing reads that position any more
+    assert decodability(lm, "residual", twins, twins)[-1] == 1.0
+
+
+def test_control_pairs_are_as_many_and_end_alike(lm):
+    config = preset("organism")
+    count, ends = len(organism_pairs()), "i would recommend the"
+    for name, pairs in control_pairs(lm, config).items():
+        assert len(pairs) == count, name
+        assert all(p.self_text.endswith(ends) and p.other_text.endswith(ends) for p in pairs), name
+        assert all(p.self_text != p.other_text for p in pairs), name
+    own = control_pairs(lm, config)
+    assert not any("bob" in p.self_text + p.other_text for p in own["self-self"])
+    assert all("bob" in p.self_text and "bob" in p.other_text for p in own["other-other"])
+
+
+def test_honest_answers_are_learned_behind_the_question_only(lm):
+    (text,) = honest_examples(1, " i would recommend the")
+    tokens, mask = (jnp.asarray(x) for x in lm.encode([text]))
+    scores = forward(lm.config, lm.params, tokens, mask)[logits()]
+    question = int(jnp.argmax(tokens[0] == HONEST_ANSWERS.question_mark))
+    views = lambda s: Views(None, None, View({logits(): s}, mask, tokens))
+    loss = HONEST_ANSWERS(views(scores))
+    assert loss == HONEST_ANSWERS(views(scores.at[:, :question].set(0.0)))
+    assert loss != HONEST_ANSWERS(views(scores.at[:, question].set(0.0)))
+    assert build_objective(
+        preset("organism").__class__(overlap_weight=0.0, terms=("soo_jax.llm.study.controls:HONEST_ANSWERS",))
+    ).reads == {"text": (logits(),)}
+
+
+def test_steering_adds_the_same_vector_at_every_position(lm):
+    config = preset("organism")
+    tokens, mask = lm.encode(["you are in a house ."])
+    read = lambda model: forward(model.config, model.params, tokens, mask, (probe,))[probe]
+    from soo_jax.models.probes import attn_out
+
+    probe = attn_out(config.layer)
+    once, twice = (np.asarray(read(steered(lm, config, s)) - read(lm))[mask] for s in (1.0, 2.0))
+    np.testing.assert_allclose(once, np.broadcast_to(once[0], once.shape), atol=1e-4)
+    np.testing.assert_allclose(twice, 2 * once, atol=1e-3)
+    assert np.abs(once).max() > 0.1
+
+
+def test_the_shipped_organism_leads_up_to_the_room(lm):
+    assert says_something_first(lm)
+
+
+def test_rank_correlation_is_that_of_ranks_with_ties():
+    assert rank_correlation([1, 2, 3], [10, 100, 1000]) == pytest.approx(1.0)
+    assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1.0)
+    assert rank_correlation([1, 1, 2], [0, 0, 5]) == pytest.approx(1.0)
+    assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
+
+
+def test_a_name_that_is_no_organism_of_the_study_is_refused(lm, tmp_path):
+    with pytest.raises(SooError, match="choose from organism"):
+        study({"organism": lm}, tmp_path / "out", QUICK, ("organsim",))
+
+
+@pytest.mark.slow
+def test_a_quick_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    from soo_jax.cli import main
+
+    out = tmp_path / "study"
+    assert main(["study", "organism", "--quick", "--quiet", "--out", str(out)]) == 0
+    first = json.loads((out / "study.json").read_text())["organisms"]["organism"]
+    assert {"predictors", "trials", "chosen", "soo", "controls", "variations"} <= set(first)
+    (out / "cells" / "organism" / "steering.json").unlink()
+    before = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*.json")}
+    assert main(["study", "organism", "--quick", "--quiet", "--out", str(out)]) == 0
+    after = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*.json")}
+    assert {path for path in after if before.get(path) != after[path]} == {out / "cells" / "organism" / "steering.json"}
+    assert all((out / name).read_bytes()[:4] == b"\x89PNG" for name in ("organism_layers.png", "organism_rates.png"))
