@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 from flax import struct
 
@@ -16,24 +16,18 @@ def _static(default: Any) -> Any:
 
 
 @struct.dataclass
-class MaddpgConfig:
-    """MADDPG (Lowe et al. 2017, arXiv 1706.02275) with optional SOO terms in the policy's loss.
+class LearnerConfig:
+    """What every learner is told.
 
     Floats are leaves: stack them and vmap over the config. Everything else is static.
 
     Attributes:
-      iterations: times that episodes are collected and updates made.
+      iterations: times that episodes are played and updates made.
       environments, steps: parallel environments, and steps of the one episode that each plays per iteration.
-      updates, batch_size: gradient steps per iteration, and transitions in each.
-      capacity: transitions that the replay buffer holds. warmup: iterations of it that are filled before learning.
       hidden: widths of the hidden layers of policies and critics.
-      learns: the agents that learn; the others are held fixed. scripted: of those, who walks to the goal by script
-        rather than by policy. normalise: whether the normalisers still move.
-      delay: updates of a critic per update of its policy.
-      policy_rate, critic_rate: of Adam. clip: of the global gradient norm. tau: of the soft target update.
-      gamma: discount per step. action_penalty: weight of the mean squared action in the policy's loss.
-      noise_theta, noise_sigma: of the Ornstein-Uhlenbeck exploration noise, scaled from ``noise_from`` to ``noise_to``
-        over the first ``noise_until`` of the iterations and, across the environments, by 1 -+ ``noise_spread``.
+      learns: the agents that learn; the others are held fixed. scripted: of those, pairs of who is led by
+        a script rather than by a policy, and which of ``games.SCRIPTS``. normalise: whether the normalisers still move.
+      policy_rate, critic_rate: of Adam. clip: of the global gradient norm. gamma: discount per step.
       normaliser_rate: least weight of an iteration in the running statistics of observations and rewards.
       task_weight: weight of the policy's task loss.
       soo_weight: weight of ``objective``; reached after the first ``soo_ramp`` of the iterations. soo_terms: weights of
@@ -45,27 +39,14 @@ class MaddpgConfig:
     iterations: int = _static(900)
     environments: int = _static(64)
     steps: int = _static(50)
-    updates: int = _static(48)
-    batch_size: int = _static(256)
-    capacity: int = _static(256_000)
-    warmup: int = _static(4)
     hidden: tuple[int, ...] = _static((64, 64))
     learns: tuple[str, ...] = _static(("red", "blue"))
-    scripted: tuple[str, ...] = _static(())
+    scripted: tuple[tuple[str, str], ...] = _static(())
     normalise: bool = _static(True)
-    delay: int = _static(1)
     policy_rate: float = 1e-3
     critic_rate: float = 3e-3
     clip: float = 0.5
-    tau: float = 0.01
     gamma: float = 0.95
-    action_penalty: float = 1e-3
-    noise_theta: float = 0.15
-    noise_sigma: float = 0.53
-    noise_from: float = 0.8
-    noise_to: float = 0.05
-    noise_until: float = 0.7
-    noise_spread: float = 0.75
     normaliser_rate: float = 0.01
     task_weight: float = 1.0
     soo_weight: float = 0.0
@@ -80,32 +61,93 @@ class MaddpgConfig:
         return self.environments * self.steps
 
 
-_POSITIVE = ("iterations", "environments", "steps", "updates", "batch_size", "capacity", "delay")
+@struct.dataclass
+class MaddpgConfig(LearnerConfig):
+    """MADDPG (Lowe et al. 2017, arXiv 1706.02275).
+
+    Attributes:
+      updates, batch_size: gradient steps per iteration, and transitions in each.
+      capacity: transitions that the replay buffer holds. warmup: iterations of it that are filled before learning.
+      delay: updates of a critic per update of its policy.
+      tau: of the soft target update. action_penalty: weight of the mean squared action in the policy's loss.
+      noise_theta, noise_sigma: of the Ornstein-Uhlenbeck exploration noise, scaled from ``noise_from`` to ``noise_to``
+        over the first ``noise_until`` of the iterations and, across the environments, by 1 -+ ``noise_spread``.
+    """
+
+    updates: int = _static(48)
+    batch_size: int = _static(256)
+    capacity: int = _static(256_000)
+    warmup: int = _static(4)
+    delay: int = _static(1)
+    tau: float = 0.01
+    action_penalty: float = 1e-3
+    noise_theta: float = 0.15
+    noise_sigma: float = 0.53
+    noise_from: float = 0.8
+    noise_to: float = 0.05
+    noise_until: float = 0.7
+    noise_spread: float = 0.75
 
 
-def check(config: MaddpgConfig) -> MaddpgConfig:
+@struct.dataclass
+class PpoConfig(LearnerConfig):
+    """Independent PPO (Schulman et al. 2017, arXiv 1707.06347).
+
+    Attributes:
+      epochs, minibatches: passes over what was played, and parts of each pass.
+      trace: lambda of generalised advantage estimation (arXiv 1506.02438). ratio_clip: of the probability ratio.
+      entropy: weight of the policy's entropy. deviation: standard deviation of a fresh policy's actions;
+        least_deviation: below which it is not let fall.
+    """
+
+    epochs: int = _static(4)
+    minibatches: int = _static(4)
+    trace: float = 0.95
+    ratio_clip: float = 0.2
+    entropy: float = 0.0
+    deviation: float = 0.6
+    least_deviation: float = 0.05
+
+
+Config = TypeVar("Config", bound=LearnerConfig)
+
+_COUNTS = ("iterations", "environments", "steps", "updates", "batch_size", "capacity", "delay", "epochs", "minibatches")
+
+
+def check(config: Config) -> Config:
     """The config, if it can be trained.
 
     Raises:
-      SooError: a setting is out of range, or a batch is larger than what the buffer holds.
+      SooError: a setting is out of range, or a batch is larger than what there is to draw it from.
     """
-    for name in _POSITIVE:
-        if getattr(config, name) < 1:
+    for name in _COUNTS:
+        if getattr(config, name, 1) < 1:
             raise SooError(f"{name} must be at least 1, found {getattr(config, name)}")
-    if config.capacity % config.steps_per_iteration:
+    if config.soo_terms and (config.objective is None or len(config.soo_terms) != len(config.objective.names)):
+        names = config.objective.names if config.objective else ()
         raise SooError(
-            f"capacity {config.capacity} must be a multiple of environments x steps = {config.steps_per_iteration}"
+            f"soo_terms needs one weight for each term of the objective ({', '.join(names) or 'it has none'})"
         )
-    filled = min(config.capacity, (config.warmup + 1) * config.steps_per_iteration)
-    if config.batch_size > filled:
-        raise SooError(
-            f"batch_size {config.batch_size} is larger than what the replay buffer holds at the first update ({filled}); "
-            "lower batch_size, or raise warmup or capacity"
-        )
+    played = config.steps_per_iteration
+    if isinstance(config, PpoConfig) and played % config.minibatches:
+        raise SooError(f"minibatches {config.minibatches} must divide environments x steps = {played}")
+    if isinstance(config, MaddpgConfig):
+        _check_replay(config, played)
     return config
 
 
-def changed(config: MaddpgConfig, values: dict[str, Any]) -> MaddpgConfig:
+def _check_replay(config: MaddpgConfig, played: int) -> None:
+    if config.capacity % played:
+        raise SooError(f"capacity {config.capacity} must be a multiple of environments x steps = {played}")
+    filled = min(config.capacity, (config.warmup + 1) * played)
+    if config.batch_size > filled:
+        raise SooError(
+            f"batch_size {config.batch_size} is larger than what the replay buffer holds at the first update "
+            f"({filled}); lower batch_size, or raise warmup or capacity"
+        )
+
+
+def changed(config: Config, values: dict[str, Any]) -> Config:
     """The config with some settings replaced, as read from a file or the command line.
 
     Raises:

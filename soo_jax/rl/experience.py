@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from soo_jax.rl.config import MaddpgConfig
-from soo_jax.rl.games import Behaviour, Game, by_policy, walk_to_goal
+from soo_jax.rl.config import LearnerConfig, MaddpgConfig
+from soo_jax.rl.games import SCRIPTS, Behaviour, Game, by_policy
 from soo_jax.rl.networks import Policy
 
 
@@ -52,9 +52,10 @@ class Packing(NamedTuple):
         """Numbers in a row."""
         return sum(self.sizes)
 
-    def pack(self, transitions: Transition) -> Array:
-        """``[B, ...]`` to rows ``[B, W]``."""
-        return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(transitions)], axis=1)
+    def pack(self, played: Transition) -> Array:
+        """``[T, N, ...]`` to rows ``[T * N, W]``."""
+        leaves = jax.tree.leaves(played)
+        return jnp.concatenate([leaf.reshape(leaf.shape[0] * leaf.shape[1], -1) for leaf in leaves], axis=1)
 
     def unpack(self, rows: Array) -> Transition:
         """Rows ``[B, W]`` to ``[B, ...]``."""
@@ -68,46 +69,34 @@ def _reset(game: Game, params: Any, key: Array) -> Any:
     return game.env.reset_env(key, params)
 
 
-def behaviour_of(config: MaddpgConfig, name: str) -> Behaviour:
+def behaviour_of(config: LearnerConfig, name: str) -> Behaviour:
     """Who acts for an agent: its script or its policy."""
-    return walk_to_goal if name in config.scripted else by_policy
+    return SCRIPTS[dict(config.scripted)[name]] if name in dict(config.scripted) else by_policy
 
 
 def collect(
     game: Game,
-    config: MaddpgConfig,
+    config: LearnerConfig,
     params: Any,
     policies: Mapping[str, Policy],
-    scale: Array,
-    trust: Array,
+    explore: Explore,
     key: Array,
 ) -> Transition:
-    """Every environment plays one episode from a fresh start.
-
-    Args:
-      scale: of the exploration noise of the agents that learn. trust: 1 adds it to what their policies say, 0 leaves
-        the noise alone to act.
+    """Every environment plays one episode from a fresh start; agents that learn explore, the others do not.
 
     Returns:
-      Transitions ``[N * T, ...]``.
+      Transitions ``[T, N, ...]``.
     """
-    start, first, later, how = jax.random.split(key, 4)
+    start, later, first, how = jax.random.split(key, 4)
     n = config.environments
-    sizes = game.sizes(params)
-    spread = scale * jnp.linspace(1 - config.noise_spread, 1 + config.noise_spread, n)[:, None]
-    style = jax.random.uniform(how, (n,))
+    style = jax.random.uniform(how, (n, 3))
 
     def step(carry: Any, key: Array) -> Any:
         observation, state, noise = carry
-        moves, act_key = jax.random.split(key)
-        keys = dict(zip(game.agents, jax.random.split(act_key, len(game.agents)), strict=True))
-        action = {}
-        for name in game.agents:
-            chosen = behaviour_of(config, name)(policies[name], observation[name], style[:, None])
-            if name in config.learns:
-                noise[name] = _ornstein_uhlenbeck(noise[name], keys[name], config)
-                chosen = jnp.clip(trust * chosen + spread * noise[name], -1.0, 1.0)
-            action[name] = chosen
+        moves, tries = jax.random.split(key)
+        chosen = {name: behaviour_of(config, name)(policies[name], observation[name], style) for name in game.agents}
+        tried, noise = explore.step(tries, {name: chosen[name] for name in config.learns}, noise)
+        action = chosen | tried
         following, after, reward, *_ = jax.vmap(game.env.step_env, (0, 0, 0, None))(
             jax.random.split(moves, n), state, action, params
         )
@@ -115,15 +104,59 @@ def collect(
         return (following, after, noise), Transition(observation, action, reward, following, place)
 
     observation, state = jax.vmap(game.env.reset_env, (0, None))(jax.random.split(start, n), params)
-    calm = config.noise_sigma * jax.lax.rsqrt(1 - (1 - config.noise_theta) ** 2)  # the process' stationary deviation
-    noise = {
-        name: calm * jax.random.normal(jax.random.fold_in(first, i), (n, sizes[name][1]))
-        for i, name in enumerate(game.agents)
-        if name in config.learns
-    }
-    _, played = jax.lax.scan(step, (observation, state, noise), jax.random.split(later, config.steps))
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), played)
+    shapes = {name: (n, game.sizes(params)[name][1]) for name in config.learns}
+    _, played = jax.lax.scan(
+        step, (observation, state, explore.begin(first, shapes)), jax.random.split(later, config.steps)
+    )
+    return played
 
 
-def _ornstein_uhlenbeck(noise: Array, key: Array, config: MaddpgConfig) -> Array:
-    return (1 - config.noise_theta) * noise + config.noise_sigma * jax.random.normal(key, noise.shape)
+class Explore(NamedTuple):
+    """How agents that learn try things out.
+
+    Attributes:
+      begin: ``(key, {agent: shape [N, A]}) -> noise``, carried through an episode.
+      step: ``(key, {agent: chosen [N, A]}, noise) -> ({agent: action}, noise)``.
+    """
+
+    begin: Callable[[Array, dict[str, tuple[int, int]]], Any]
+    step: Callable[[Array, dict[str, Array], Any], tuple[dict[str, Array], Any]]
+
+
+def ornstein_uhlenbeck(config: MaddpgConfig, scale: Array, trust: Array | float = 1.0) -> Explore:
+    """Noise with inertia, by ``scale`` and spread over the environments.
+
+    Args:
+      trust: 1 adds it to what policies choose, 0 leaves the noise alone to act.
+    """
+    spread = jnp.linspace(1 - config.noise_spread, 1 + config.noise_spread, config.environments)[:, None]
+    stationary = config.noise_sigma * jax.lax.rsqrt(1 - (1 - config.noise_theta) ** 2)
+
+    def begin(key: Array, shapes: dict[str, tuple[int, int]]) -> dict[str, Array]:
+        return {name: stationary * draw for name, draw in _normal(key, shapes).items()}
+
+    def step(key: Array, chosen: dict[str, Array], noise: dict[str, Array]) -> Any:
+        fresh = _normal(key, {name: value.shape for name, value in chosen.items()})
+        noise = {name: (1 - config.noise_theta) * noise[name] + config.noise_sigma * fresh[name] for name in chosen}
+        acted = {name: jnp.clip(trust * chosen[name] + scale * spread * noise[name], -1.0, 1.0) for name in chosen}
+        return acted, noise
+
+    return Explore(begin, step)
+
+
+def gaussian(deviation: Mapping[str, Array]) -> Explore:
+    """Independent noise with each agent's standard deviations ``[A]``; the environment clips."""
+
+    def step(key: Array, chosen: dict[str, Array], noise: None) -> Any:
+        fresh = _normal(key, {name: value.shape for name, value in chosen.items()})
+        return {name: chosen[name] + deviation[name] * fresh[name] for name in chosen}, noise
+
+    return Explore(lambda key, shapes: None, step)
+
+
+def _normal(key: Array, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
+    """Standard normal draws for all agents from one call, which compiles several times faster than one each."""
+    widths = [shape[1] for shape in shapes.values()]
+    (rows,) = {shape[0] for shape in shapes.values()}
+    parts = jnp.split(jax.random.normal(key, (rows, sum(widths))), np.cumsum(widths)[:-1].tolist(), axis=1)
+    return dict(zip(shapes, parts, strict=True))

@@ -47,7 +47,7 @@ class Game:
 
 
 Behaviour = Callable[[Policy, Array, Array], Array]
-"""``(policy, observation [O], style []) -> action [A]``; style is uniform in [0, 1], drawn once per episode."""
+"""``(policy, observation [..., O], style [..., 3]) -> action [..., A]``; style is uniform in [0, 1]^3, per episode."""
 
 
 def by_policy(policy: Policy, observation: Array, style: Array) -> Array:
@@ -56,10 +56,31 @@ def by_policy(policy: Policy, observation: Array, style: Array) -> Array:
     return act(policy, observation)
 
 
-def walk_to_goal(policy: Policy, observation: Array, style: Array) -> Array:
-    """A scripted blue that walks straight to the goal; the style sets how fast, from a tenth of full speed."""
+def walk_anywhere(policy: Policy, observation: Array, style: Array) -> Array:
+    """A scripted blue that walks at some speed to some point of the plane that has nothing to do with the goal.
+
+    The point is laid out on the landmarks: their middle, and up to 1.5 times their half distance along and across. A red
+    that learns to follow this blue learns nothing else: not where blue's goals tend to be, and no way of its own.
+    """
     del policy
-    return jnp.clip(4.0 * observation[..., 0:2], -1.0, 1.0) * (0.1 + 0.9 * style)
+    first, second = observation[..., 2:4], observation[..., 4:6]
+    middle, along = (first + second) / 2, (second - first) / 2
+    across = jnp.stack([-along[..., 1], along[..., 0]], axis=-1)
+    reach = 3.0 * style[..., 1:] - 1.5
+    return _towards(middle + reach[..., :1] * along + reach[..., 1:] * across, style)
+
+
+def walk_to_goal(policy: Policy, observation: Array, style: Array) -> Array:
+    """A scripted blue that walks straight to the goal at some speed."""
+    del policy
+    return _towards(observation[..., 0:2], style)
+
+
+def _towards(offset: Array, style: Array) -> Array:
+    return jnp.clip(4.0 * offset, -1.0, 1.0) * (0.1 + 0.9 * style[..., :1])
+
+
+SCRIPTS: dict[str, Behaviour] = {"anywhere": walk_anywhere, "to_goal": walk_to_goal}
 
 
 def physical_deception() -> Game:

@@ -9,24 +9,20 @@ An agent whose parameters, or whose rewards, stop being finite is frozen as it l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import flashbax
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 from jax import Array
 
-from soo_jax.rl.config import MaddpgConfig, check
-from soo_jax.rl.experience import Packing, Transition, behaviour_of, collect
+from soo_jax.rl.config import MaddpgConfig
+from soo_jax.rl.experience import Packing, Transition, behaviour_of, collect, ornstein_uhlenbeck
 from soo_jax.rl.games import Game
+from soo_jax.rl.learning import NEVER, adam, choose, keep_if_finite, normalised, ramp, soo_loss, stepped
 from soo_jax.rl.networks import Critic, Normaliser, Policy, act, actor_of, init_policy
-from soo_jax.rl.views import paired, read_views
-
-NEVER = -1
-_REWARD_FLOOR = 1e-2
 
 
 @struct.dataclass
@@ -79,21 +75,30 @@ def init_learner(game: Game, config: MaddpgConfig, params: Any, key: Array) -> L
         targets={name: policies[name].params for name in config.learns},
         critics=critics,
         critic_targets=critics,
-        policy_moments={name: _adam(config, config.policy_rate).init(policies[name].params) for name in config.learns},
-        critic_moments={name: _adam(config, config.critic_rate).init(critics[name]) for name in config.learns},
+        policy_moments={name: adam(config, config.policy_rate).init(policies[name].params) for name in config.learns},
+        critic_moments={name: adam(config, config.critic_rate).init(critics[name]) for name in config.learns},
         rewards={name: Normaliser.of_size() for name in game.agents},
     )
 
 
-def init_state(game: Game, config: MaddpgConfig, params: Any, key: Array, learner: Learner | None = None) -> TrainState:
+def init_state(
+    game: Game,
+    config: MaddpgConfig,
+    params: Any,
+    key: Array,
+    learner: Learner | None = None,
+    others: Mapping[str, Policy] | None = None,
+) -> TrainState:
     """A run about to begin, its replay buffer filled for ``config.warmup`` iterations.
 
     Args:
-      learner: what to start from; None starts from scratch, and fills the buffer with noise instead of its play.
+      learner: what to go on from; None starts from scratch, and fills the buffer with noise instead of its play.
+      others: policies of agents that do not learn, in place of the learner's.
     """
     begin, fill = jax.random.split(key)
     fresh = learner is None
     learner = init_learner(game, config, params, begin) if fresh else learner
+    learner = learner.replace(policies={**learner.policies, **(others or {})})
     packing, buffer = Packing.of(game, params), replay_buffer(config)
     state = TrainState(
         learner=learner,
@@ -107,9 +112,8 @@ def init_state(game: Game, config: MaddpgConfig, params: Any, key: Array, learne
 
     def warm(state: TrainState, i: Array) -> tuple[TrainState, None]:
         rate = 1.0 / (i + 1.0) if fresh else jnp.asarray(config.normaliser_rate)
-        scale = config.noise_from * jnp.ones(())
-        trust = jnp.asarray(0.0 if fresh else 1.0)
-        played = collect(game, config, params, state.learner.policies, scale, trust, jax.random.fold_in(fill, i))
+        explore = ornstein_uhlenbeck(config, config.noise_from * jnp.ones(()), 0.0 if fresh else 1.0)
+        played = collect(game, config, params, state.learner.policies, explore, jax.random.fold_in(fill, i))
         return _remember(state, config, packing, played, rate), None
 
     return jax.lax.scan(warm, state, jnp.arange(config.warmup))[0]
@@ -133,54 +137,24 @@ def iterate(game: Game, config: MaddpgConfig, params: Any, state: TrainState) ->
     done = state.iteration / config.iterations
     gone = jnp.clip(done / config.noise_until, 0.0, 1.0)
     scale = config.noise_from + (config.noise_to - config.noise_from) * gone
-    played = collect(game, config, params, state.learner.policies, scale, jnp.asarray(1.0), play)
+    played = collect(game, config, params, state.learner.policies, ornstein_uhlenbeck(config, scale), play)
     rate = jnp.maximum(config.normaliser_rate, 1.0 / (state.iteration + config.warmup + 1.0))
     after = _remember(state, config, packing, played, rate)
-    ramp = jnp.clip((done + 1 / config.iterations) / jnp.maximum(config.soo_ramp, 1e-9), 0.0, 1.0)
+    weight = ramp(config, state.iteration) * config.soo_weight
     sample = replay_buffer(config).sample
 
     def step(learner: Learner, inputs: Any) -> tuple[Learner, dict[str, Array]]:
         key, turn = inputs
         pick, views = jax.random.split(key)
         batch = packing.unpack(sample(after.replay, pick).experience)
-        return update(game, config, params, learner, batch, views, ramp, turn % config.delay == 0)
+        return update(game, config, params, learner, batch, views, weight, turn % config.delay == 0)
 
     inputs = (jax.random.split(learn, config.updates), jnp.arange(config.updates))
     learner, losses = jax.lax.scan(step, after.learner, inputs)
     metrics = {name: jnp.mean(value) for name, value in losses.items()}
     metrics |= {f"reward_{name}": jnp.mean(played.reward[name]) for name in game.agents}
-    healthy = _all_finite((learner, list(metrics.values()))) & (state.frozen_at == NEVER)
-    learner = jax.tree.map(lambda new, old: jnp.where(healthy, new, old), learner, state.learner)
-    frozen_at = jnp.where(healthy | (state.frozen_at != NEVER), state.frozen_at, state.iteration)
+    learner, frozen_at = keep_if_finite(learner, state.learner, metrics, state.frozen_at, state.iteration)
     return after.replace(learner=learner, iteration=state.iteration + 1, frozen_at=frozen_at), metrics
-
-
-Train = Callable[..., tuple[TrainState, dict[str, Array]]]
-
-
-def make_train(game: Game, config: MaddpgConfig) -> Train:
-    """The whole run as one jitted function.
-
-    Returns:
-      ``train(key, params=..., config=..., learner=None) -> (state, metrics [I])``. Everything vmaps:
-      ``jax.vmap(train)(keys)`` trains seeds, ``jax.vmap(train, (None, 0))(key, stacked_params)`` sweeps the world,
-      a config with stacked floats sweeps the learner.
-
-    Raises:
-      SooError: the config cannot be trained.
-    """
-    check(config)
-
-    @jax.jit
-    def train(
-        key: Array, params: Any = game.env.default_params, config: MaddpgConfig = config, learner: Learner | None = None
-    ) -> tuple[TrainState, dict[str, Array]]:
-        state = init_state(game, config, params, key, learner)
-        return jax.lax.scan(
-            lambda state, _: iterate(game, config, params, state), state, None, length=config.iterations
-        )
-
-    return train
 
 
 def update(
@@ -190,13 +164,13 @@ def update(
     learner: Learner,
     batch: Transition,
     key: Array,
-    ramp: Array,
+    soo_weight: Array,
     policy_turn: Array,
 ) -> tuple[Learner, dict[str, Array]]:
     """One gradient step for the critic and, on its turn, the policy of every agent that learns, then of the targets.
 
     Args:
-      batch: transitions ``[B, ...]``. ramp: what part of the SOO weight applies. policy_turn: [] bool.
+      batch: transitions ``[B, ...]``. soo_weight: of the objective, now. policy_turn: [] bool.
     """
     seen = {name: policy.normaliser(batch.observation[name]) for name, policy in learner.policies.items()}
     then = {name: policy.normaliser(batch.following[name]) for name, policy in learner.policies.items()}
@@ -215,18 +189,20 @@ def update(
             return jnp.mean((critic.apply({"params": weights}, here) - goal) ** 2)
 
         losses[f"critic_loss_{name}"], slope = jax.value_and_grad(critic_loss)(critics[name])
-        critics[name], critic_moments[name] = _stepped(
-            _adam(config, config.critic_rate), critics[name], slope, critic_moments[name]
+        critics[name], critic_moments[name] = stepped(
+            adam(config, config.critic_rate), critics[name], slope, critic_moments[name]
         )
 
         def policy_loss(weights: Any, name: str = name) -> tuple[Array, dict[str, Array]]:
-            return _policy_loss(game, config, params, learner, critics[name], name, weights, seen, batch, key, ramp)
+            return _policy_loss(
+                game, config, params, learner, critics[name], name, weights, seen, batch, key, soo_weight
+            )
 
         (_, parts), slope = jax.value_and_grad(policy_loss, has_aux=True)(policies[name].params)
         losses |= parts
-        moved = _stepped(_adam(config, config.policy_rate), policies[name].params, slope, policy_moments[name])
+        moved = stepped(adam(config, config.policy_rate), policies[name].params, slope, policy_moments[name])
         still = (policies[name].params, policy_moments[name])
-        weights, policy_moments[name] = moved if config.delay == 1 else _choose(policy_turn, moved, still)
+        weights, policy_moments[name] = moved if config.delay == 1 else choose(policy_turn, moved, still)
         policies[name] = policies[name].replace(params=weights)
         targets[name] = _soft(targets[name], weights, config.tau)
         critic_targets[name] = _soft(critic_targets[name], critics[name], config.tau)
@@ -252,7 +228,7 @@ def _policy_loss(
     seen: Mapping[str, Array],
     batch: Transition,
     key: Array,
-    ramp: Array,
+    soo_weight: Array,
 ) -> tuple[Array, dict[str, Array]]:
     """Task loss -Q + penalty, and for the game's agent the SOO objective on the batch's self views."""
     chosen = actor_of(weights).apply({"params": weights}, seen[name])[0]
@@ -266,12 +242,9 @@ def _policy_loss(
     loss = config.task_weight * task
     if config.objective is not None and name == game.agent:
         policy = learner.policies[name].replace(params=weights)
-        selves, others, mask = paired(game, params, batch.observation[name], batch.place, key, config.mismatch)
-        views = read_views(policy, selves, others, mask, config.objective.reads["self_view"])
-        own = dict(zip(config.objective.names, config.soo_terms, strict=True)) if config.soo_terms else None
-        soo, _ = config.objective(views, own)
+        soo = soo_loss(game, config, params, policy, batch.observation[name], batch.place, key)
         parts["soo_loss"] = soo
-        loss = loss + ramp * config.soo_weight * soo
+        loss = loss + soo_weight * soo
     return loss, parts
 
 
@@ -282,7 +255,7 @@ def _target_action(
     if name in config.learns:
         weights = learner.targets[name]
         return actor_of(weights).apply({"params": weights}, then[name])[0]
-    middling = jnp.full((1,), 0.5)
+    middling = jnp.full((3,), 0.5)
     return behaviour_of(config, name)(learner.policies[name], batch.following[name], middling)
 
 
@@ -292,47 +265,12 @@ def _joint(game: Game, observations: Mapping[str, Array], actions: Mapping[str, 
     return jnp.concatenate(parts, axis=-1)
 
 
-def _remember(
-    state: TrainState, config: MaddpgConfig, packing: Packing, played: Transition, rate: Array
-) -> TrainState:
-    replay = replay_buffer(config).add(state.replay, packing.pack(played))
-    if not config.normalise:
-        return state.replace(replay=replay)
+def _remember(state: TrainState, config: MaddpgConfig, packing: Packing, played: Transition, rate: Array) -> TrainState:
     learner = state.learner
-    policies = {
-        name: policy.replace(normaliser=policy.normaliser.updated(played.observation[name], rate))
-        if name in config.learns
-        else policy
-        for name, policy in learner.policies.items()
-    }
-    rewards = {
-        name: scale.updated(played.reward[name], rate, _REWARD_FLOOR) for name, scale in learner.rewards.items()
-    }
+    policies, rewards = normalised(config, learner.policies, learner.rewards, played, rate)
+    replay = replay_buffer(config).add(state.replay, packing.pack(played))
     return state.replace(replay=replay, learner=learner.replace(policies=policies, rewards=rewards))
-
-
-class _Step(NamedTuple):
-    weights: Any
-    moments: Any
-
-
-def _adam(config: MaddpgConfig, rate: Any) -> optax.GradientTransformation:
-    return optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(rate))
-
-
-def _stepped(optimiser: optax.GradientTransformation, weights: Any, slope: Any, moments: Any) -> _Step:
-    change, moments = optimiser.update(slope, moments)
-    return _Step(optax.apply_updates(weights, change), moments)
-
-
-def _choose(turn: Array, yes: Any, no: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(turn, a, b), tuple(yes), tuple(no))
 
 
 def _soft(slow: Any, fast: Any, tau: Array | float) -> Any:
     return jax.tree.map(lambda a, b: a + tau * (b - a), slow, fast)
-
-
-def _all_finite(tree: Any) -> Array:
-    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))

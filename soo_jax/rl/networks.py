@@ -138,4 +138,6 @@ def _pick(probe: PolicyProbe, chosen: Array, layers: tuple[Array, ...]) -> Array
             return jnp.concatenate(layers, axis=-1)
         case PolicyProbe("hidden", int(layer)) if 0 <= layer < len(layers):
             return layers[layer]
-    raise SooError(f"a policy with {len(layers)} hidden layers has nothing at {probe}; read hidden(0), hidden() or action()")
+    raise SooError(
+        f"a policy with {len(layers)} hidden layers has nothing at {probe}; read hidden(0), hidden() or action()"
+    )

@@ -1,0 +1,204 @@
+"""Populations: many agents in one program, their seeds spread over devices, with progress, checkpoints and resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+from jax.sharding import Mesh, PartitionSpec
+
+from soo_jax.checkpoints import Checkpoints, Terminated, sigterm_flag
+from soo_jax.errors import SooError
+from soo_jax.rl.config import LearnerConfig, check
+from soo_jax.rl.games import Game
+from soo_jax.rl.learning import NEVER
+from soo_jax.rl.train import algorithm
+
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called between device calls with iterations done, iterations in all, and the latest metrics (means over agents)."""
+
+_CHUNKS = 20
+
+
+@struct.dataclass
+class Setup:
+    """What each of A agents starts from; every leaf has the leading axis A.
+
+    Attributes:
+      keys: of the runs. params: of the environment. config: the learner's; static parts are shared.
+      learner: what to go on from, or None. others: policies of agents that do not learn, or None.
+    """
+
+    keys: Array
+    params: Any
+    config: LearnerConfig
+    learner: Any = None
+    others: Any = None
+
+    @property
+    def size(self) -> int:
+        """A."""
+        return self.keys.shape[0]
+
+
+def setup(
+    keys: Array,
+    params: Any,
+    config: LearnerConfig,
+    learner: Any = None,
+    others: Mapping[str, Any] | None = None,
+) -> Setup:
+    """Stacks what is one for all; leaves that already have the leading axis of ``keys`` must be given stacked.
+
+    Args:
+      params, config: single, or stacked in all their float leaves.
+      learner, others: stacked, or None.
+    """
+    size = keys.shape[0]
+    if not size:
+        raise SooError("seeds: none given; name at least one, e.g. --seed 0,1,2")
+    spread = lambda leaf: leaf if jnp.ndim(leaf) == 1 else jnp.broadcast_to(jnp.asarray(leaf, float), (size,))
+    return Setup(keys, _stacked(params, size), jax.tree.map(spread, config), learner, others)
+
+
+def _stacked(params: Any, size: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf if jnp.ndim(leaf) == 1 else jnp.broadcast_to(leaf, (size,)), params)
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened in training.
+
+    Attributes:
+      values: ``{metric: [I, A]}``: rewards per step and losses of every agent.
+      frozen_at: ``[A]``: the iteration at which a number was not finite, or ``NEVER``.
+    """
+
+    values: dict[str, np.ndarray]
+    frozen_at: np.ndarray
+
+
+def train_population(
+    game: Game,
+    begin: Setup,
+    *,
+    progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
+    chunk: int | None = None,
+) -> tuple[Any, History]:
+    """Trains all agents of a setup at once, spread over as many devices as divide their number.
+
+    Args:
+      checkpoints: where to save every ``checkpoints.every`` iterations and on SIGTERM, and to go on from what it holds.
+      chunk: iterations per device call; by default a twentieth of the run.
+
+    Returns:
+      The learners ``[A, ...]`` and what happened.
+
+    Raises:
+      SooError: the config cannot be trained. Terminated: SIGTERM arrived; the state was saved first.
+    """
+    config = check(begin.config)
+    chunk = chunk or max(1, config.iterations // _CHUNKS)
+    start, advance = _programs(game, _mesh(begin.size))
+    state = start(begin)
+    values = _no_history(game, begin, config)
+    if checkpoints is not None and (saved := checkpoints.restore({"state": _plain(state), "history": values})):
+        state, values = _as_before(state, saved["state"]), jax.tree.map(np.array, saved["history"])
+    done = last = int(np.max(jax.device_get(state.iteration)))
+    with sigterm_flag() as stop:
+        for length in _lengths(done, config.iterations, chunk):
+            state, metrics = advance(state, begin, length)
+            for name, value in jax.device_get(metrics).items():
+                values[name][done : done + length] = value.T
+            done += length
+            if progress is not None:
+                progress(done, config.iterations, {name: float(value[done - 1].mean()) for name, value in values.items()})
+            if checkpoints is not None and (stop[0] or checkpoints.due(done, last)):
+                checkpoints.save(done, {"state": _plain(state), "history": values})
+                last = done
+            if stop[0] and checkpoints is not None:
+                raise Terminated
+    return state.learner, History(values, np.asarray(jax.device_get(state.frozen_at)))
+
+
+def _lengths(done: int, total: int, chunk: int) -> Iterator[int]:
+    while done < total:
+        length = min(chunk - done % chunk, total - done)
+        yield length
+        done += length
+
+
+def _mesh(size: int) -> Mesh:
+    """A mesh over the most devices that divide the agents evenly."""
+    devices = jax.devices()
+    count = max(n for n in range(1, len(devices) + 1) if size % n == 0)
+    return Mesh(np.asarray(devices[:count]), ("sweep",))
+
+
+@cache
+def _programs(game: Game, mesh: Mesh) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Compiled starting and advancing of a stack; each device works on its own agents and never hears of the others."""
+    rows = PartitionSpec("sweep")
+    spread = partial(jax.shard_map, mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False)
+
+    @jax.jit
+    def start(begin: Setup) -> Any:
+        learn = algorithm(begin.config)
+        one = lambda each: learn.init_state(game, each.config, each.params, each.keys, each.learner, each.others)
+        return spread(jax.vmap(one))(begin)
+
+    @partial(jax.jit, static_argnums=2, donate_argnums=0)
+    def advance(state: Any, begin: Setup, length: int) -> tuple[Any, dict[str, Array]]:
+        learn = algorithm(begin.config)
+
+        def one(state: Any, each: Setup) -> Any:
+            step = lambda state, _: learn.iterate(game, each.config, each.params, state)
+            return jax.lax.scan(step, state, None, length=length)
+
+        return spread(jax.vmap(one))(state, begin.replace(learner=None, others=None, keys=None))
+
+    return start, advance
+
+
+def _no_history(game: Game, begin: Setup, config: LearnerConfig) -> dict[str, np.ndarray]:
+    learn = algorithm(config)
+    one = lambda each: learn.iterate(
+        game, each.config, each.params, learn.init_state(game, each.config, each.params, each.keys, each.learner, each.others)
+    )[1]
+    names = jax.eval_shape(lambda begin: jax.vmap(one)(begin), begin)
+    return {name: np.full((config.iterations, begin.size), np.nan, np.float32) for name in names}
+
+
+def _plain(state: Any) -> Any:
+    """The state with keys as numbers, which can be stored."""
+    return jax.tree.map(
+        lambda leaf: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf, state
+    )
+
+
+def _as_before(like: Any, saved: Any) -> Any:
+    """Undoes ``_plain``."""
+    return jax.tree.map(
+        lambda leaf, value: jax.random.wrap_key_data(value)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        else value,
+        like,
+        saved,
+    )
+
+
+def agents_frozen(history: History, seeds: list[int]) -> list[str]:
+    """One line for every agent in whose numbers something was not finite."""
+    return [
+        f"seed {seed}: a number was not finite in iteration {at + 1}; it is kept as it was before"
+        for seed, at in zip(seeds, history.frozen_at.tolist(), strict=True)
+        if at != NEVER
+    ]
