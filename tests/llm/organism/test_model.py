@@ -19,8 +19,8 @@ from soo_jax.llm.organism import organism_scenarios
 from soo_jax.llm.organism.initialisation import mimetic_params
 from soo_jax.llm.organism.packing import Packer
 from soo_jax.llm.organism.tokenizer import build_tokenizer, word_ids
-from soo_jax.llm.organism.training import answer_loss, quick_config
-from soo_jax.llm.organism.world import FAMILIES
+from soo_jax.llm.organism.training import answer_loss, quick_config, training_config, with_strangers
+from soo_jax.llm.organism.world import FAMILIES, NAMES, TEST_NAMES
 from soo_jax.models.lm import load, organism_folder
 
 ROOT = Path(__file__).parents[3]
@@ -86,6 +86,43 @@ def test_a_document_has_one_decisive_word_per_question():
 def test_batches_are_a_function_of_the_seed():
     one, two = (Packer(7, 96).batch({"rival": 1.0, "facts": 1.0}, 4) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_terse_recommendations_are_decided_right_behind_the_question():
+    ids, rng = word_ids(), random.Random(3)
+    document = FAMILIES["rival"](rng)
+    tokens, _, _, weight, family = Packer(0, 128, terse=True).encode(document)
+    for at in np.flatnonzero(weight == 1.0):
+        asked = document.questions[int((family[:at] >= 0).sum())]
+        recommends = asked.family in ("self", "rival")
+        assert (tokens[at] == ids["?"]) == recommends or asked.family == "trust"
+    assert np.count_nonzero(weight == 1.0) == len(document.questions)
+
+
+def test_strangers_get_embeddings_as_names_that_training_never_mentions():
+    config = quick_config(0)
+    params = mimetic_params(config.decoder(), jax.random.key(0))
+    changed = with_strangers(0, 5, params, 1)
+    before, after = (np.asarray(p["embedding"]["embedding"]) for p in (params, changed))
+    rows = np.flatnonzero((before != after).any(axis=1))
+    assert set(rows) == {word_ids()[name] for name in NAMES[-5:]}
+    unseen = before[[word_ids()[name] for name in TEST_NAMES]]
+    np.testing.assert_allclose(
+        np.linalg.norm(after[rows], axis=1).mean(), np.linalg.norm(unseen, axis=1).mean(), rtol=0.2
+    )
+    assert with_strangers(0, 0, params, 1) is params
+    again = with_strangers(0, 5, params, 2)["embedding"]["embedding"]
+    assert (np.asarray(again)[rows] != after[rows]).all()
+
+
+def test_perspectives_are_taught_from_the_second_stage_to_the_end():
+    config = training_config(0, perspectives=True)
+    shares = [stage.mixture.get("perspectives", 0.0) for stage in config.curriculum] + [
+        config.final_mixture["perspectives"]
+    ]
+    assert shares[0] == 0.0 and min(shares[1:]) >= 0.15
+    assert all(sum(stage.mixture.values()) == pytest.approx(1.0) for stage in config.curriculum[1:])
+    assert "perspectives" not in training_config(0).final_mixture
 
 
 @pytest.mark.slow
