@@ -81,11 +81,13 @@ THOUGHTS_STAGE = Stage(
     with_thoughts({"recall": 0.1, "facts": 0.3, "friend": 0.25, "rival": 0.35}, 0.25),
     (*THOUGHTS, "item", "value", "self", "friend", "rival"),
     0.95,
-    500,
+    300,
     0.5,
-    strangers=12,
 )
-"""From here on some people are strangers; perspectives and facts must hold for them too before the end begins."""
+"""What has not been learned of perspectives and facts by the time that rivals are known is made up for here."""
+STRANGERS = 12
+"""How many names are strangers from the first recommendations on: earlier, values were not learned; later, the rule
+about rivals did not reach people whose names were never trained."""
 
 
 @dataclass(frozen=True)
@@ -143,12 +145,14 @@ def training_config(
         return TrainingConfig(seed, layers, terse=terse)
     # Bare recall comes first and alone; from then on perspectives have a part in every stage.
     taught = [replace(stage, mixture=with_thoughts(stage.mixture, 0.15)) for stage in CURRICULUM[1:]]
+    later = [replace(stage, strangers=STRANGERS) for stage in (*taught[1:], THOUGHTS_STAGE)]
     return TrainingConfig(
         seed,
         layers,
-        curriculum=(CURRICULUM[0], *taught, THOUGHTS_STAGE),
+        curriculum=(CURRICULUM[0], taught[0], *later),
         final_mixture=with_thoughts(FINAL_MIXTURE, 0.2),
-        final_strangers=THOUGHTS_STAGE.strangers,
+        final_strangers=STRANGERS,
+        final_steps=450,
         terse=terse,
     )
 
