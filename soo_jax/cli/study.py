@@ -30,6 +30,9 @@ def organism(
             help="Name of a model that also gets controls and variations; may be repeated. Default: the first."
         ),
     ] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(help="What those get: controls, variations; may be repeated. Default: both.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No lines about parts that are done.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A few steps of everything: a smoke test.")] = False,
 ) -> None:
@@ -39,6 +42,7 @@ def organism(
     from soo_jax.cli.app import _start
 
     soo = _start()
+    from soo_jax.llm.study.run import PARTS
     from soo_jax.llm.study.run import study as run_study
     from soo_jax.llm.study.sweep import QUICK, Scale
     from soo_jax.report.study import write_study
@@ -50,6 +54,7 @@ def organism(
             raise SooError(f"{model}: there is already an organism named {lm.name}; rename one of the folders")
         loaded[lm.name] = lm
     say = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr))
-    found = run_study(loaded, out, QUICK if quick else Scale(), tuple(close or [next(iter(loaded))]), say)
+    near = tuple(close or [next(iter(loaded))])
+    found = run_study(loaded, out, QUICK if quick else Scale(), near, tuple(part or PARTS), say)
     for path in write_study(found, out):
         print(path)

@@ -19,7 +19,7 @@ from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.controls import control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, Rows, ask, known, qualifies, score
 from soo_jax.llm.study.predictors import predictors
-from soo_jax.llm.study.sweep import TRIED, Scale, choose, final, layers, try_layer, variations
+from soo_jax.llm.study.sweep import TRIED, Scale, choose, final, layers, one_change, try_layer
 from soo_jax.models.config import read_json
 from soo_jax.models.lm import LM
 from soo_jax.provenance import provenance
@@ -29,6 +29,9 @@ EXAMPLES = 52
 """Honest answers that supervised fine-tuning gets: as many as SOO has pairs."""
 STRENGTHS = (0.5, 1.0, 2.0, 4.0)
 """Of the steering vector; 1 adds the mean self-other difference as it is."""
+
+PARTS = ("controls", "variations")
+"""What organisms that are looked at closely get beside the sweep."""
 
 Say = Callable[[str], None]
 
@@ -56,17 +59,26 @@ class Subject:
 
 
 def study(
-    organisms: dict[str, LM], out: Path, scale: Scale, close: Sequence[str] = (), say: Say = lambda line: None
+    organisms: dict[str, LM],
+    out: Path,
+    scale: Scale,
+    close: Sequence[str] = (),
+    parts: Sequence[str] = PARTS,
+    say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """Runs the study, breadth first, and writes ``study.json``; every part is kept in ``cells/`` once it is known.
 
     Args:
       organisms: models by the name under which they are reported.
       close: names of those that also get the controls and the variations of the chosen setting.
+      parts: which of the two they get.
 
     Raises:
-      SooError: a name in ``close`` that is no organism of this study, or a folder that cannot be used.
+      SooError: a name in ``close`` that is no organism of this study, an unknown part, or a folder that cannot be used.
     """
+    strange = [part for part in parts if part not in PARTS]
+    if strange:
+        raise SooError(f"--part {strange[0]}: is unknown; choose {' or '.join(PARTS)}")
     unknown = [name for name in close if name not in organisms]
     if unknown:
         raise SooError(f"--close {unknown[0]}: is no organism of this study; choose from {', '.join(organisms)}")
@@ -75,12 +87,12 @@ def study(
     for name, lm in organisms.items():
         subject, found[name] = meet(name, lm, Cells(out / "cells" / name, lm.fingerprint, say), scale)
         subjects.append(subject)
-    steps = [sweep, report, *([controls, vary] if close else [])]
-    for step in steps:
-        for subject in subjects:
-            if step in (controls, vary) and subject.name not in close:
-                continue
-            found[subject.name] |= step(subject, found[subject.name])
+    near = [subject for subject in subjects if subject.name in close]
+    steps = [(sweep, subjects), (report, subjects), (controls, near), (variations, near)]
+    for step, chosen in steps:
+        if step in (sweep, report) or step.__name__ in parts:
+            for subject in chosen:
+                found[subject.name] |= step(subject, found[subject.name])
     for subject in subjects:
         found[subject.name]["seconds"] = round(subject.cells.seconds())
     result = {"schema": SCHEMA, "scale": asdict(scale), "made_with": provenance(), "organisms": found}
@@ -99,7 +111,7 @@ def meet(name: str, lm: LM, cells: Cells, scale: Scale) -> tuple[Subject, dict[s
         return cells.get(f"base-{split}", settings, compute)["rows"]
 
     base = answers("validation")
-    subject = Subject(name, lm, cells, scale, says_something_first(lm), known(base))
+    subject = Subject(name, lm, cells, scale, says_something_first(lm, scale.final_n), known(base))
     scenes = {"count": scale.final_n, "decision": subject.decision}
     layerwise = cells.get("predictors", scenes, lambda: {"layers": predictors(lm, **scenes)})
     return subject, {
@@ -115,11 +127,12 @@ def meet(name: str, lm: LM, cells: Cells, scale: Scale) -> tuple[Subject, dict[s
     }
 
 
-def says_something_first(lm: LM) -> bool:
+def says_something_first(lm: LM, n: int = 1) -> bool:
     """Whether the organism leads up to the room ("i would recommend the ...") or answers with the bare room."""
-    scenarios = organism_scenarios("validation", ("burglar",), 1)
-    responses = evaluate(lm, scenarios, EvalConfig(max_new_tokens=12, margins=False)).responses
-    return all(row["response"].startswith("i would") for row in responses)
+    scenarios = organism_scenarios("validation", ("burglar",), n)
+    config = EvalConfig(max_new_tokens=12, batch_size=2 * n, margins=False)  # the program of the other measures
+    answers = [row["response"] for row in evaluate(lm, scenarios, config).responses]
+    return sum(answer.startswith("i would") for answer in answers) > len(answers) / 2
 
 
 def _training(folder: Path) -> dict[str, Any]:
@@ -201,11 +214,11 @@ def _steering(subject: Subject, config: FinetuneConfig) -> dict[str, Any]:
     return subject.cells.get("steering", settings, compute)
 
 
-def vary(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
+def variations(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
     """One change at a time to the chosen setting, each at all rates on validation scenarios; the best rate of each."""
     config = replace(chosen_config(subject, found), learning_rate=subject.scale.rates, seeds=subject.scale.seeds)
     best = {}
-    for name, changed in list(variations(config).items())[: subject.scale.varied]:
+    for name, changed in list(one_change(config).items())[: subject.scale.varied]:
         tried = try_layer(subject.cells, name, subject.lm, changed, subject.scale, subject.controls)
         best[name] = choose(tried)
     return {"variations": best}

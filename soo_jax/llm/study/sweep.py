@@ -60,7 +60,7 @@ def layers(scale: Scale, lm: LM, extended: bool) -> dict[str, FinetuneConfig]:
     return {f"layer{i}": replace(common, layer=i) for i in range(min(scale.layers, lm.config.num_layers))}
 
 
-def variations(found: FinetuneConfig) -> dict[str, FinetuneConfig]:
+def one_change(found: FinetuneConfig) -> dict[str, FinetuneConfig]:
     """One change at a time to a chosen setting, to be tried at all rates.
 
     AdamW does not see a constant factor on the loss: a distance divided by the power of the activations is a check.
