@@ -9,7 +9,8 @@ section is one function in ``SECTIONS``.
 Section ``environments``: environment steps per second (all agents move in one step) under random actions. Contenders
 in JAX run in parallel inside one compiled scan, whose actions are drawn beforehand and so cost nothing. ``step`` resets
 ended episodes at once, as gymnax and JaxMARL do in every step; ``step_env`` goes without, as a learner does that plays
-whole episodes. mpe2 steps one environment in Python, as it is made for.
+whole episodes. ``scattered`` starts the environments at different times, so that in every step some episode ends: where
+ours resets only when one does, this is its worst case. mpe2 steps one environment in Python, as it is made for.
 """
 
 from __future__ import annotations
@@ -79,11 +80,19 @@ def of_gymnax(env: Any, params: Any, auto_reset: bool = True) -> Callable[[int, 
     return lambda count, steps: scanned(reset, step, env.action_space(params).sample, count, steps)
 
 
-def ours(exact: bool = False, auto_reset: bool = True) -> Callable[[int, int], Run]:
+def ours(exact: bool = False, auto_reset: bool = True, scattered: bool = False) -> Callable[[int, int], Run]:
     """Physical Deception, with the four walls written out or one softplus per coordinate."""
+    import jax
     from soo_envs import PhysicalDeception, exact_walls, inner_walls
 
-    env = PhysicalDeception(exact_walls if exact else inner_walls)
+    class Scattered(PhysicalDeception):
+        """Episodes that start at any of their steps."""
+
+        def reset_env(self, key, params):
+            observation, state = super().reset_env(key, params)
+            return observation, state.replace(time=jax.random.randint(key, (), 0, EPISODE))
+
+    env = (Scattered if scattered else PhysicalDeception)(exact_walls if exact else inner_walls)
     return of_gymnax(env, env.default_params, auto_reset)
 
 
@@ -149,6 +158,7 @@ class Contender:
 ENVIRONMENTS = {
     "ours step_env": Contender(lambda: ours(auto_reset=False)),
     "ours step": Contender(ours),
+    "ours step, scattered": Contender(lambda: ours(scattered=True)),
     "ours exact step_env": Contender(lambda: ours(exact=True, auto_reset=False)),
     "ours exact step": Contender(lambda: ours(exact=True)),
     "JaxMARL step_env": Contender(lambda: by_jaxmarl(auto_reset=False)),
@@ -162,6 +172,7 @@ GOALS = (  # what, ours, peer, goal; the Python peer always with its one environ
     ("with auto-reset, against mpe2", "ours step", "mpe2 (Python)", 1000.0),
     ("without auto-reset, against JaxMARL", "ours step_env", "JaxMARL step_env", 5.0),
     ("with auto-reset, against JaxMARL", "ours step", "JaxMARL step", 5.0),
+    ("with auto-reset, ends scattered, against JaxMARL", "ours step, scattered", "JaxMARL step", 5.0),
 )
 
 

@@ -17,6 +17,8 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from jax import Array
 
+from soo_envs.auto_reset import AutoResetEnvironment
+
 RED, BLUE = 0, 1
 
 
@@ -49,6 +51,8 @@ class PhysicalDeceptionParams(environment.EnvParams):
       spawn_margin: how far from the edge everything starts.
       goal_reward, near_reward: red's and blue's reward at the goal, red's for being near blue.
       deception_bonus: blue's reward in every step in which red is trapped: 10 deceptive, 0 honest.
+      company_reward: blue's reward in every step in which red is near. Not of the paper, where it is 0: it makes tasks
+        that need red's position and no deception, escorting (above 0) and avoiding (below 0).
       max_steps_in_episode: after which the episode is truncated; it never terminates.
     """
 
@@ -66,6 +70,7 @@ class PhysicalDeceptionParams(environment.EnvParams):
     goal_reward: float = 5.0
     near_reward: float = 1.0
     deception_bonus: float = 10.0
+    company_reward: float = 0.0
 
 
 def exact_walls(position: Array, params: PhysicalDeceptionParams) -> Array:
@@ -107,7 +112,7 @@ def distance(a: Array, b: Array) -> Array:
     return jnp.sqrt(jnp.sum((a - b) ** 2, axis=-1))
 
 
-class PhysicalDeception(environment.Environment[PhysicalDeceptionState, PhysicalDeceptionParams]):
+class PhysicalDeception(AutoResetEnvironment):
     """The two-agent environment; observations, actions and rewards are ``{"red": ..., "blue": ...}``.
 
     Args:
@@ -172,9 +177,10 @@ class PhysicalDeception(environment.Environment[PhysicalDeceptionState, Physical
         red, blue = state.positions[RED], state.positions[BLUE]
         goal = state.landmarks[state.goal]
         at_goal = lambda who: params.goal_reward * (distance(who, goal) < params.reach)
+        near = distance(red, blue) < params.sight
         return {
-            "red": at_goal(red) + params.near_reward * (distance(red, blue) < params.sight),
-            "blue": at_goal(blue) + params.deception_bonus * state.trapped,
+            "red": at_goal(red) + params.near_reward * near,
+            "blue": at_goal(blue) + params.deception_bonus * state.trapped + params.company_reward * near,
         }
 
     def observe(

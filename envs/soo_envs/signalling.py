@@ -19,6 +19,8 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from jax import Array
 
+from soo_envs.auto_reset import AutoResetEnvironment
+
 _SELF, _OTHER = 2, 3  # places in the sender's observation
 
 
@@ -53,7 +55,7 @@ class SignallingParams(environment.EnvParams):
     prize_reward: float = 1.0
 
 
-class Signalling(environment.Environment[SignallingState, SignallingParams]):
+class Signalling(AutoResetEnvironment):
     """The two-agent environment; observations, actions and rewards are ``{"receiver": ..., "sender": ...}``."""
 
     @property

@@ -10,6 +10,8 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from jax import Array
 
+from soo_envs.auto_reset import AutoResetEnvironment
+
 OtherPolicy = Callable[[Array, Array], Array]
 """``(observation [O], key) -> action [A]`` of the agent that does not learn."""
 
@@ -22,7 +24,7 @@ class SingleAgentState(environment.EnvState):
     seen: Array
 
 
-class SingleAgent(environment.Environment[SingleAgentState, Any]):
+class SingleAgent(AutoResetEnvironment):
     """A view of ``env`` in which observation, action and reward are those of one agent.
 
     Params are those of ``env``, untouched, and can be swept over as before. To sweep over other policies, build the
