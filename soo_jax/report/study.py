@@ -20,6 +20,7 @@ PREDICTORS = (
     "relative_gap_residual",
     "gap_attn_out",
     "decodable_attn_out",
+    "patch_attention",
     "patch_answer",
     "patch_recipient",
 )
@@ -195,7 +196,7 @@ def layer_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
     """Best score by layer of every organism, above two predictors by layer."""
     panels = (
         ("score", "best score"),
-        ("patch_answer", "patched at the answer"),
+        ("patch_attention", "attention patched at the answer: share honest"),
         ("relative_gap_attn_out", "relative gap"),
     )
     rows = layer_rows(organisms)

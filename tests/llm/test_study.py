@@ -95,6 +95,8 @@ def test_the_last_layer_patched_at_the_answer_gives_the_answer_to_oneself(lm):
     assert patch(lm, twins, "answer")[-1] == 1.0
     assert patch(lm, twins, "recipient")[-1] == 0.0  # nothing reads that position any more
     assert decodability(lm, "residual", twins, twins)[-1] == 1.0
+    # The embedding of the last word is the same in both texts: behind layer 0 all that differs came by its attention.
+    assert patch(lm, twins, "attention")[0] == patch(lm, twins, "answer")[0]
 
 
 def test_control_pairs_are_as_many_and_end_alike(lm):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +23,12 @@ from soo_jax.llm.organism.pairs import DECISION
 from soo_jax.llm.organism.world import introduce, recommendation, sample_scene, tell_facts, tell_goal
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward, run_layers, text_positions, unembed
+from soo_jax.models.layers import Block, Embedding
 from soo_jax.models.lm import LM
-from soo_jax.models.probes import SITES, Probe, plan, residual
+from soo_jax.models.probes import SITES, Probe, attn_out, plan, residual
 
-PLACES = ("recipient", "answer")
-"""Where activations are patched: at the recipient's word, and at the last word before the room."""
+PLACES = ("recipient", "answer", "attention")
+"""What is patched: see :func:`patch`."""
 
 
 def predictors(lm: LM, count: int = 100, decision: str = DECISION) -> list[dict[str, Any]]:
@@ -39,10 +40,11 @@ def predictors(lm: LM, count: int = 100, decision: str = DECISION) -> list[dict[
 
     Returns:
       Rows ``{layer, gap_attn_out, relative_gap_attn_out, gap_residual, relative_gap_residual, decodable_attn_out,
-      decodable_residual, patch_recipient, patch_answer}``. Gaps are on the extended probe pairs, at the last token.
+      decodable_residual, patch_recipient, patch_answer, patch_attention}``. Gaps are between the two sides of the
+      probe pairs, at the last token.
       ``decodable_*`` is the share of held-out texts of which a linear probe at the last token tells the recipient;
-      ``patch_*`` the share of rival scenes in which the right room becomes likelier than the wrong one when the
-      residual stream behind that layer, at that place alone, is taken from the text with "yourself".
+      ``patch_*`` is the share of rival scenes in which the right room becomes likelier than the wrong one when
+      activations are taken from the text with "yourself" (:func:`patch`).
     """
     gaps = {
         (row["site"], row["layer"]): row for row in latent_overlap(lm, organism_probe_pairs(extended=bool(decision)))
@@ -110,22 +112,46 @@ def _last_token(lm: LM, site: str, twins: Twins) -> np.ndarray:
 
 
 def patch(lm: LM, twins: Twins, place: str) -> list[float]:
-    """By layer: share of scenes in which the patched text to Bob prefers the right room."""
-    config, weights, mask = lm.config, lm.params["layers"], twins.mask
+    """By layer: share of scenes in which the patched text to Bob prefers the right room.
+
+    ``recipient`` and ``answer`` take over the residual stream behind the layer at that place, and with it all that
+    earlier layers wrote there; ``attention`` takes over what the layer's own attention puts out at the answer, which is
+    the site that SOO trains.
+    """
+    config, mask = lm.config, twins.mask
     last = jnp.full_like(twins.recipient, mask.shape[1] - 1)
-    chosen = jnp.arange(mask.shape[1]) == (twins.recipient if place == "recipient" else last)[:, None]
-    probe = residual("all")
-    own, other = (forward(config, lm.params, twins.tokens[s], mask, (probe,))[probe] for s in ("self", "other"))
+    chosen = (jnp.arange(mask.shape[1]) == (twins.recipient if place == "recipient" else last)[:, None])[..., None]
+    own, other = (_streams(lm, twins, side) for side in ("self", "other"))
     scores = []
     for layer in range(config.num_layers):
-        x = jnp.where(chosen[..., None], own[layer], other[layer])
+        if place == "attention":
+            mixed = jnp.where(chosen, own.attention[layer], other.attention[layer])
+            weights = jax.tree.map(lambda leaf, i=layer: leaf[i], lm.params["layers"])
+            x = Block(config).apply({"params": weights}, other.before[layer], mixed, method="finish")[0]
+        else:
+            x = jnp.where(chosen, own.before[layer + 1], other.before[layer + 1])
         for later in range(layer + 1, config.num_layers):
-            one = jax.tree.map(lambda leaf, i=later: leaf[i : i + 1], weights)
+            one = jax.tree.map(lambda leaf, i=later: leaf[i : i + 1], lm.params["layers"])
             x = _one_layer(replace(config, num_layers=1, windows=config.windows[later : later + 1]), one, x, mask)
         out = unembed(config, lm.params, x[:, -1])
         rows = jnp.arange(len(out))
         scores.append(float(jnp.mean(out[rows, twins.right] > out[rows, twins.wrong])))
     return scores
+
+
+class Streams(NamedTuple):
+    """Residual stream before each layer and behind the last ``[L + 1, B, T, D]``; attention output ``[L, B, T, D]``."""
+
+    before: Array
+    attention: Array
+
+
+def _streams(lm: LM, twins: Twins, side: str) -> Streams:
+    tokens = twins.tokens[side]
+    behind, attention = residual("all"), attn_out("all")
+    read = forward(lm.config, lm.params, tokens, twins.mask, (behind, attention))
+    words = Embedding(lm.config).apply({"params": lm.params["embedding"]}, tokens, method="embed")
+    return Streams(jnp.concatenate([words[None], read[behind]]), read[attention])
 
 
 @partial(jax.jit, static_argnames="config")
