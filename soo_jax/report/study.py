@@ -22,6 +22,7 @@ PREDICTORS = (
     "decodable_attn_out",
     "patch_attention",
     "patch_answer",
+    "patch_question",
     "patch_recipient",
 )
 """Columns of the table of predictors, and what the score is correlated with."""

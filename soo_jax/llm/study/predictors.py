@@ -27,7 +27,7 @@ from soo_jax.models.layers import Block, Embedding
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import SITES, Probe, attn_out, plan, residual
 
-PLACES = ("recipient", "answer", "attention")
+PLACES = ("recipient", "question", "answer", "attention")
 """What is patched: see :func:`patch`."""
 
 
@@ -39,9 +39,8 @@ def predictors(lm: LM, count: int = 100, decision: str = DECISION) -> list[dict[
       decision: what the texts go on with behind the question, up to the word before the room.
 
     Returns:
-      Rows ``{layer, gap_attn_out, relative_gap_attn_out, gap_residual, relative_gap_residual, decodable_attn_out,
-      decodable_residual, patch_recipient, patch_answer, patch_attention}``. Gaps are between the two sides of the
-      probe pairs, at the last token.
+      Rows of ``layer``, ``gap_SITE`` and ``relative_gap_SITE`` (between the two sides of the probe pairs, at the last
+      token), ``decodable_attn_out``, ``decodable_residual``, and ``patch_PLACE`` for all `PLACES`.
       ``decodable_*`` is the share of held-out texts of which a linear probe at the last token tells the recipient;
       ``patch_*`` is the share of rival scenes in which the right room becomes likelier than the wrong one when
       activations are taken from the text with "yourself" (:func:`patch`).
@@ -114,13 +113,15 @@ def _last_token(lm: LM, site: str, twins: Twins) -> np.ndarray:
 def patch(lm: LM, twins: Twins, place: str) -> list[float]:
     """By layer: share of scenes in which the patched text to Bob prefers the right room.
 
-    ``recipient`` and ``answer`` take over the residual stream behind the layer at that place, and with it all that
-    earlier layers wrote there; ``attention`` takes over what the layer's own attention puts out at the answer, which is
+    ``recipient`` (the word), ``question`` (the mark behind it, where fragments end) and ``answer`` (the word before the
+    room) take over the residual stream behind the layer at that place, and with it all that earlier layers wrote there;
+    ``attention`` takes over what the layer's own attention puts out at the answer, which is
     the site that SOO trains.
     """
     config, mask = lm.config, twins.mask
     last = jnp.full_like(twins.recipient, mask.shape[1] - 1)
-    chosen = (jnp.arange(mask.shape[1]) == (twins.recipient if place == "recipient" else last)[:, None])[..., None]
+    position = {"recipient": twins.recipient, "question": twins.recipient + 1}.get(place, last)
+    chosen = (jnp.arange(mask.shape[1]) == position[:, None])[..., None]
     own, other = (_streams(lm, twins, side) for side in ("self", "other"))
     scores = []
     for layer in range(config.num_layers):
