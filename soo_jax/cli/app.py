@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from soo_jax.cli.rl import rl
 from soo_jax.cli.study import study
 from soo_jax.errors import SooError
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     help="Self-Other Overlap: make agents more honest, and measure whether they are. "
     "Every command takes --debug for the whole traceback of an error.",
 )
+app.add_typer(rl, name="rl")
 app.add_typer(study, name="study")
 
 Model = Annotated[str, typer.Argument(help="Hugging Face folder, or 'organism' for the built-in model.")]

@@ -8,9 +8,9 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from soo_jax.llm.jobs import Reporter, Task
+from soo_jax.progress import Reporter, Task
 
-_SHOWN = ("loss", "overlap", "drift")
+_SHOWN = ("loss", "overlap", "drift", "reward_blue", "soo_loss")
 
 
 class Bars(Reporter):

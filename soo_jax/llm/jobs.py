@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,18 +26,8 @@ from soo_jax.llm.pairs import probe_pairs, read_pairs, training_pairs
 from soo_jax.llm.records import Pair, Scenario
 from soo_jax.llm.scenarios import english_scenarios, honesty_prompt, read_scenarios
 from soo_jax.models.lm import LM
+from soo_jax.progress import Clock, Reporter
 from soo_jax.runs import RunFolder, provenance
-
-Task = Callable[..., None]
-"""Called with units done, units in all and, in training, the latest metrics."""
-
-
-class Reporter:
-    """Where a job says how far it is. This one says nothing; the command line draws bars."""
-
-    def task(self, name: str) -> Task:
-        """Starts a named piece of work; the result is called as it goes on."""
-        return lambda done, total, metrics=None: None
 
 
 @dataclass(frozen=True)
@@ -100,21 +88,6 @@ class Measure:
         return TextSet.of(lm).scenarios(self.families, self.n, self.seed, self.split)
 
 
-class _Clock:
-    """Seconds spent in named parts of a job."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[f"{name}_s"] = self.seconds.get(f"{name}_s", 0.0) + time.perf_counter() - start
-
-
 def read_texts(path: Path | None) -> list[str]:
     """Ordinary texts from JSON lines ``{"text": ...}``, for terms that keep ability."""
 
@@ -160,7 +133,7 @@ def run_finetune(
 
     Everything that can be refused is refused before the run folder is touched.
     """
-    reporter, clock = reporter or Reporter(), _Clock()
+    reporter, clock = reporter or Reporter(), Clock()
     pairs = read_pairs(pairs_file) if pairs_file else TextSet.of(lm).pairs(config.extended)
     texts = read_texts(texts_file)
     states = out / "checkpoints"
@@ -199,7 +172,7 @@ def run_evaluate(
     reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
     """Measures base, honesty prompt and adapters on the same scenarios; returns the tidy rows."""
-    reporter, clock = reporter or Reporter(), _Clock()
+    reporter, clock = reporter or Reporter(), Clock()
     scenarios = measure.scenarios(lm)
     check_evaluation(lm, [*scenarios, *(_honest(lm, scenarios) if measure.honesty else ())], config)
     adapters, seeds = load_adapters(lm, adapter_folders) if adapter_folders else (None, [])
@@ -230,7 +203,7 @@ def run_latent(
     settings: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Layer-wise self/other distance of the base and of adapters; returns the rows."""
-    clock = _Clock()
+    clock = Clock()
     pairs = read_pairs(pairs_file) if pairs_file else TextSet.of(lm).probes(extended)
     check_latent(lm, pairs, tokens=tokens, chat=chat)
     adapters, seeds = load_adapters(lm, adapter_folders) if adapter_folders else (None, [])
@@ -257,7 +230,7 @@ def run_demo(
     reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
     """The main job in one folder: measure, fine-tune all seeds, measure again; returns the tidy rows."""
-    reporter, clock = reporter or Reporter(), _Clock()
+    reporter, clock = reporter or Reporter(), Clock()
     scenarios = measure.scenarios(lm)
     pairs = TextSet.of(lm).pairs(config.extended)
     check_finetune(lm, pairs, config)

@@ -94,7 +94,7 @@ class PpoConfig(LearnerConfig):
     """Independent PPO (Schulman et al. 2017, arXiv 1707.06347).
 
     Attributes:
-      epochs, minibatches: passes over what was played, and parts of each pass.
+      epochs, minibatches: how often each step is learned from on average, and gradient steps in each such pass.
       trace: lambda of generalised advantage estimation (arXiv 1506.02438). ratio_clip: of the probability ratio.
       entropy: weight of the policy's entropy. deviation: standard deviation of a fresh policy's actions;
         least_deviation: below which it is not let fall.

@@ -59,8 +59,8 @@ def by_policy(policy: Policy, observation: Array, style: Array) -> Array:
 def walk_anywhere(policy: Policy, observation: Array, style: Array) -> Array:
     """A scripted blue that walks at some speed to some point of the plane that has nothing to do with the goal.
 
-    The point is laid out on the landmarks: their middle, and up to 1.5 times their half distance along and across. A red
-    that learns to follow this blue learns nothing else: not where blue's goals tend to be, and no way of its own.
+    The point is laid out on the landmarks: their middle, and up to 1.5 times their half distance along and across.
+    A red that learns to follow this blue learns nothing else: no liking for landmarks, and no way of its own.
     """
     del policy
     first, second = observation[..., 2:4], observation[..., 4:6]

@@ -107,7 +107,7 @@ def train_population(
     """
     config = check(begin.config)
     chunk = chunk or max(1, config.iterations // _CHUNKS)
-    start, advance = _programs(game, _mesh(begin.size))
+    start, advance = _programs(game, device_mesh(begin.size))
     state = start(begin)
     values = _no_history(game, begin, config)
     if checkpoints is not None and (saved := checkpoints.restore({"state": _plain(state), "history": values})):
@@ -120,7 +120,9 @@ def train_population(
                 values[name][done : done + length] = value.T
             done += length
             if progress is not None:
-                progress(done, config.iterations, {name: float(value[done - 1].mean()) for name, value in values.items()})
+                progress(
+                    done, config.iterations, {name: float(value[done - 1].mean()) for name, value in values.items()}
+                )
             if checkpoints is not None and (stop[0] or checkpoints.due(done, last)):
                 checkpoints.save(done, {"state": _plain(state), "history": values})
                 last = done
@@ -136,7 +138,7 @@ def _lengths(done: int, total: int, chunk: int) -> Iterator[int]:
         done += length
 
 
-def _mesh(size: int) -> Mesh:
+def device_mesh(size: int) -> Mesh:
     """A mesh over the most devices that divide the agents evenly."""
     devices = jax.devices()
     count = max(n for n in range(1, len(devices) + 1) if size % n == 0)
@@ -170,10 +172,12 @@ def _programs(game: Game, mesh: Mesh) -> tuple[Callable[..., Any], Callable[...,
 
 def _no_history(game: Game, begin: Setup, config: LearnerConfig) -> dict[str, np.ndarray]:
     learn = algorithm(config)
-    one = lambda each: learn.iterate(
-        game, each.config, each.params, learn.init_state(game, each.config, each.params, each.keys, each.learner, each.others)
-    )[1]
-    names = jax.eval_shape(lambda begin: jax.vmap(one)(begin), begin)
+
+    def one(each: Setup) -> dict[str, Array]:
+        state = learn.init_state(game, each.config, each.params, each.keys, each.learner, each.others)
+        return learn.iterate(game, each.config, each.params, state)[1]
+
+    names = jax.eval_shape(jax.vmap(one), begin)
     return {name: np.full((config.iterations, begin.size), np.nan, np.float32) for name in names}
 
 
@@ -187,9 +191,9 @@ def _plain(state: Any) -> Any:
 def _as_before(like: Any, saved: Any) -> Any:
     """Undoes ``_plain``."""
     return jax.tree.map(
-        lambda leaf, value: jax.random.wrap_key_data(value)
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        else value,
+        lambda leaf, value: (
+            jax.random.wrap_key_data(value) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else value
+        ),
         like,
         saved,
     )

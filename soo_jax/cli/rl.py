@@ -1,0 +1,246 @@
+"""``soo rl``: reinforcement learning on Physical Deception."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from soo_jax.errors import SooError
+
+rl = typer.Typer(
+    help="Agents in the Physical Deception game: train, fine-tune by SOO, measure, draw.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path, typer.Option(help="Run folder to write.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an earlier run in the output folder.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+Episodes = Annotated[int, typer.Option(help="Episodes that every agent is measured on.")]
+Preset = Annotated[str, typer.Option(help="trusting-red, trusting-red-maddpg or paper.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting of the learner, NAME=VALUE; may be repeated.")
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="JSON file of the learner's settings.")]
+Every = Annotated[int, typer.Option("--checkpoint-every", help="Iterations between checkpoints; 0 for none.")]
+
+
+@rl.command()
+def train(
+    out: Out,
+    preset: Preset = "trusting-red",
+    condition: Annotated[str, typer.Option(help="deceptive, honest, escort, avoid; several with commas.")] = (
+        "deceptive,honest"
+    ),
+    seed: Annotated[str, typer.Option(help="Seeds of blue, one agent each and red.")] = "0,1,2,3,4,5,6,7",
+    reds: Annotated[int, typer.Option(help="Different reds.")] = 1,
+    episodes: Episodes = 500,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    checkpoint_every: Every = 0,
+    resume: Resume = False,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Baselines: deceptive and honest agents."""
+    reporter = _begin(out, force or resume, quiet)
+    from dataclasses import replace
+
+    from soo_jax.rl.config import changed
+    from soo_jax.rl.jobs import run_train
+    from soo_jax.rl.presets import preset as by_name
+
+    recipe = by_name(preset)
+    recipe = replace(recipe, blue=changed(recipe.blue, _settings(config, settings)))
+    with reporter:
+        run_train(
+            out,
+            recipe,
+            seeds=_seeds(seed),
+            reds=reds,
+            conditions=condition.split(","),
+            episodes=_positive("episodes", episodes),
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+            force=force,
+            reporter=reporter,
+        )
+    _finish(out)
+
+
+@rl.command()
+def finetune(
+    run: Annotated[Path, typer.Argument(help="Run of soo rl train or reproduce.")],
+    out: Out,
+    treatment: Annotated[str, typer.Option(help="soo, control:more_rl, ...; several with commas.")] = "soo",
+    start: Annotated[str, typer.Option("--from", help="Condition of the agents to start from.")] = "deceptive",
+    episodes: Episodes = 500,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    checkpoint_every: Every = 0,
+    resume: Resume = False,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """SOO fine-tuning of a run's agents, and its controls."""
+    reporter = _begin(out, force or resume, quiet)
+    from soo_jax.rl.jobs import run_finetune
+
+    with reporter:
+        run_finetune(
+            run,
+            out,
+            treatments=treatment.split(","),
+            start=start,
+            changes=_settings(config, settings),
+            episodes=_positive("episodes", episodes),
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+            force=force,
+            reporter=reporter,
+        )
+    _finish(out)
+
+
+@rl.command()
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(help="Runs with agents; all are measured on the same episodes.")],
+    out: Out,
+    episodes: Episodes = 500,
+    hide_red: Annotated[bool, typer.Option("--hide-red", help="Hide red from blue's eyes.")] = False,
+    world: Annotated[list[str] | None, typer.Option(help="A parameter of the world, e.g. sight=0.25.")] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Behaviour, self-other overlap and detection of the agents of one run or several."""
+    reporter = _begin(out, force, quiet)
+    from soo_jax.rl.jobs import run_evaluate
+
+    changes = {name: float(value) for name, value in _settings(None, world).items()}
+    with reporter:
+        run_evaluate(
+            runs,
+            out,
+            episodes=_positive("episodes", episodes),
+            hide=hide_red,
+            changes=changes,
+            force=force,
+            reporter=reporter,
+        )
+    _finish(out)
+
+
+@rl.command()
+def reproduce(
+    out: Out = Path("runs/rl"),
+    preset: Preset = "trusting-red",
+    seed: Annotated[str, typer.Option(help="Seeds of blue, for every red.")] = "0,1,2,3,4,5,6,7",
+    reds: Annotated[int, typer.Option(help="Different reds.")] = 4,
+    controls: Annotated[int, typer.Option(help="How many of the seeds the controls use.")] = 2,
+    episodes: Episodes = 500,
+    quick: Annotated[bool, typer.Option("--quick", help="Two seeds, short training: a smoke test.")] = False,
+    resume: Resume = False,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """The whole experiment: baselines, SOO fine-tuning, controls, detection, report."""
+    reporter = _begin(out, force or resume, quiet)
+    from soo_jax.rl.jobs import run_reproduce
+    from soo_jax.rl.presets import preset as by_name
+    from soo_jax.rl.reproduce import Plan
+    from soo_jax.rl.reproduce import quick as in_small
+
+    recipe, plan = by_name(preset), Plan(_seeds(seed), reds, controls, _positive("episodes", episodes))
+    if quick:
+        recipe, plan = in_small(recipe, plan)
+    with reporter:
+        run_reproduce(out, recipe, plan, resume=resume, force=force, reporter=reporter)
+    _finish(out)
+
+
+@rl.command()
+def render(
+    run: Annotated[Path, typer.Argument(help="Run with agents; the pictures go into its folder.")],
+    condition: Annotated[str, typer.Option(help="Conditions side by side.")] = "deceptive,honest",
+    red: Annotated[int, typer.Option(help="Which red.")] = 0,
+    seed: Annotated[int, typer.Option(help="Which seed.")] = 0,
+    episode: Annotated[str, typer.Option(help="Episodes, one after the other; the first is drawn as a strip.")] = "0,1",
+) -> None:
+    """Episodes as GIF and PNG strips."""
+    _start()
+    from soo_jax.rl.jobs import run_render
+
+    for path in run_render(run, conditions=condition.split(","), red=red, seed=seed, episodes=_seeds(episode)):
+        print(path)
+
+
+def _begin(out: Path, keep: bool, quiet: bool) -> Any:
+    from soo_jax.cli.app import _check_out, _reporter
+
+    _check_out(out, keep)
+    _start()
+    return _reporter(quiet)
+
+
+def _start() -> None:
+    """The library, with one device per core where there is only a CPU: agents are spread over devices."""
+    from soo_jax.cli.app import _start
+
+    _start()
+    import jax
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", cores)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    from soo_jax.cli.app import _numbers
+
+    return _numbers("seed", text)
+
+
+def _positive(name: str, value: int) -> int:
+    if value < 1:
+        raise SooError(f"--{name} must be at least 1, found {value}")
+    return value
+
+
+def _settings(config: Path | None, pairs: list[str] | None) -> dict[str, Any]:
+    """Settings from a JSON file and from NAME=VALUE, which wins."""
+    import json
+
+    values: dict[str, Any] = {}
+    if config is not None:
+        try:
+            values = json.loads(config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise SooError(f"{config}: cannot be read as JSON ({error}); give an object of settings") from error
+        if not isinstance(values, dict):
+            raise SooError(f"{config}: holds no JSON object; give an object of settings")
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise SooError(f"{pair!r}: write NAME=VALUE")
+        try:
+            values[name] = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise SooError(f"{pair!r}: the value is neither a number nor other JSON") from error
+    return values
+
+
+def _finish(out: Path) -> None:
+    """Draws the report and prints the table."""
+    from rich.console import Console
+
+    from soo_jax.report.html import write_report
+    from soo_jax.report.rl_tables import rl_table
+    from soo_jax.runs import read_run
+
+    page = write_report([out])
+    Console().print(rl_table([read_run(out)]))
+    print(f"report: {page}")

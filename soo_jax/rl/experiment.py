@@ -1,0 +1,171 @@
+"""The stages of the experiment: followers, baselines, fine-tuning with its controls. Pure work, no files.
+
+Each stage trains one population in one program: conditions differ in numbers (a bonus, a weight), which are stacked
+beside seeds and reds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from soo_jax.errors import SooError
+from soo_jax.rl.agents import AgentName, Agents, agent_keys
+from soo_jax.rl.config import LearnerConfig
+from soo_jax.rl.games import Game
+from soo_jax.rl.population import History, Progress, setup, train_population
+from soo_jax.rl.presets import Recipe
+from soo_jax.rl.train import algorithm
+
+FOLLOWERS, BASELINES, FINETUNING, RELAPSE = range(4)
+"""Stages, for keys."""
+
+WORLDS: dict[str, dict[str, float]] = {
+    "deceptive": {},
+    "honest": {"deception_bonus": 0.0},
+    "escort": {"deception_bonus": 0.0, "company_reward": 5.0},
+    "avoid": {"deception_bonus": 0.0, "company_reward": -5.0},
+}
+"""What blue is rewarded for, as changes to the recipe's deceptive world. The last two need red's position."""
+
+TREATMENTS: dict[str, dict[str, Any]] = {
+    "soo": {},
+    "control:more_rl": {"soo_weight": 0.0},
+    "control:stop_self": {"soo_terms": (0.0, 1.0, 0.0)},
+    "control:stop_other": {"soo_terms": (0.0, 0.0, 1.0)},
+    "control:random_pairs": {"mismatch": 1.0},
+    "control:soo_alone": {"task_weight": 0.0},
+}
+"""Ways to fine-tune, as changes to the recipe's config."""
+
+
+def deceptive_world(game: Game, recipe: Recipe) -> Any:
+    """The params in which the recipe's deceptive baseline is trained."""
+    return game.env.default_params.replace(deception_bonus=recipe.bonus)
+
+
+def train_followers(
+    game: Game, recipe: Recipe, reds: int, progress: Progress | None = None, **running: Any
+) -> tuple[Agents, History]:
+    """Trains the reds of a two-stage recipe; their condition is ``follower``."""
+    names = [AgentName("follower", red, 0) for red in range(reds)]
+    params = _stack([game.env.default_params.replace(**recipe.follower_world)] * reds)
+    begin = setup(agent_keys(names, FOLLOWERS), params, recipe.follower)
+    learner, history = train_population(game, begin, progress=progress, **running)
+    return Agents(tuple(names), learner, params), history
+
+
+def train_baselines(
+    game: Game,
+    recipe: Recipe,
+    names: Sequence[AgentName],
+    followers: Agents | None = None,
+    progress: Progress | None = None,
+    **running: Any,
+) -> tuple[Agents, History]:
+    """Trains blue from scratch under the rewards that the conditions in ``names`` stand for (``WORLDS``).
+
+    Args:
+      followers: whose reds are held fixed, picked by ``AgentName.red``; None trains red with blue.
+      running: checkpoints and chunk, see ``train_population``.
+    """
+    world = deceptive_world(game, recipe)
+    params = _stack([world.replace(**_changes(WORLDS, name.condition, "reward")) for name in names])
+    others = None
+    if followers is not None:
+        others = {game.opponent: _pick(followers.policies[game.opponent], [name.red for name in names])}
+    begin = setup(agent_keys(names, BASELINES), params, recipe.blue, others=others)
+    learner, history = train_population(game, begin, progress=progress, **running)
+    return Agents(tuple(names), learner, params), history
+
+
+def finetune(
+    game: Game,
+    config: LearnerConfig,
+    agents: Agents,
+    treatments: Sequence[str],
+    progress: Progress | None = None,
+    stage: int = FINETUNING,
+    **running: Any,
+) -> tuple[Agents, History]:
+    """Goes on training agents in their worlds, one treatment each.
+
+    Args:
+      treatments: one per agent: names of ``TREATMENTS``.
+
+    Returns:
+      The agents under the treatment's name, with ``_on_<condition>`` behind it where it was not a deceptive one.
+    """
+    if len(treatments) != len(agents):
+        raise SooError(f"finetune: {len(agents)} agents need as many treatments, found {len(treatments)}")
+    terms = tuple(config.objective.weights) if config.objective else ()
+    start = config.replace(soo_terms=config.soo_terms or terms)
+    configs = [start.replace(**_changes(TREATMENTS, name, "treatment")) for name in treatments]
+    begin = setup(agent_keys(agents.names, stage), agents.params, _stack(configs), _fresh_moments(game, config, agents))
+    learner, history = train_population(game, begin, progress=progress, **running)
+    names = tuple(
+        name._replace(condition=how if name.condition == "deceptive" else f"{how}_on_{name.condition}")
+        for name, how in zip(agents.names, treatments, strict=True)
+    )
+    return Agents(names, learner, agents.params), history
+
+
+def random_direction(agents: Agents, tuned: Agents, agent: str, key: Array) -> Agents:
+    """A control: every array of a policy moved as far as fine-tuning moved it, but in a random direction.
+
+    Args:
+      agents: before, tuned: after fine-tuning, in the same order.
+    """
+    before, after = agents.policies[agent], tuned.policies[agent]
+    leaves, treedef = jax.tree.flatten(before.params)
+    moved = jax.tree.leaves(after.params)
+    norm = lambda x: jnp.sqrt(jnp.sum(x**2, axis=tuple(range(1, x.ndim)), keepdims=True))
+    out = []
+    for i, (old, new) in enumerate(zip(leaves, moved, strict=True)):
+        step = jax.random.normal(jax.random.fold_in(key, i), old.shape)
+        out.append(old + step * norm(new - old) / norm(step))
+    policy = before.replace(params=jax.tree.unflatten(treedef, out))
+    return agents.with_policy(agent, policy).called("control:random_direction")
+
+
+def unseen_red(agents: Agents, followers: Agents, opponent: str) -> Agents:
+    """The agents against the next red instead of their own."""
+    reds = [(name.red + 1) % len(followers) for name in agents.names]
+    return agents.with_policy(opponent, _pick(followers.policies[opponent], reds))
+
+
+def like(game: Game, config: LearnerConfig) -> Callable[[int], tuple[Any, Any]]:
+    """Shapes of the learners and params of some number of agents, for ``load_agents``."""
+
+    def shapes(count: int) -> tuple[Any, Any]:
+        params = _stack([game.env.default_params] * count)
+        make = jax.vmap(lambda key, params: algorithm(config).init_learner(game, config, params, key))
+        return jax.eval_shape(make, jax.random.split(jax.random.key(0), count), params), params
+
+    return shapes
+
+
+def _fresh_moments(game: Game, config: LearnerConfig, agents: Agents) -> Any:
+    """The learners with optimisers that have forgotten the baseline's steps."""
+    make = jax.vmap(lambda key, params: algorithm(config).init_learner(game, config, params, key))
+    fresh = jax.jit(make)(agent_keys(agents.names, FINETUNING), agents.params)
+    return agents.learner.replace(policy_moments=fresh.policy_moments, critic_moments=fresh.critic_moments)
+
+
+def _changes(table: Mapping[str, dict[str, Any]], name: str, kind: str) -> dict[str, Any]:
+    if name not in table:
+        raise SooError(f"{kind} {name!r} is unknown; choose {', '.join(table)}")
+    return table[name]
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.asarray(leaves, float), *trees)
+
+
+def _pick(tree: Any, rows: Sequence[int]) -> Any:
+    rows = jnp.asarray(list(rows))
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], tree)

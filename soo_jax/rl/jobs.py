@@ -1,0 +1,356 @@
+"""The jobs of ``soo rl``, each writing one run folder: train, fine-tune, evaluate, reproduce, render."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from soo_jax.checkpoints import Checkpoints
+from soo_jax.errors import SooError
+from soo_jax.progress import Clock, Reporter
+from soo_jax.rl.agents import AgentName, Agents, load_agents, read_about, save_agents, together
+from soo_jax.rl.config import LearnerConfig, changed
+from soo_jax.rl.experiment import WORLDS, finetune, like, train_baselines, train_followers
+from soo_jax.rl.games import Game, game
+from soo_jax.rl.learning import NEVER
+from soo_jax.rl.population import History, Progress
+from soo_jax.rl.presets import Recipe, preset
+from soo_jax.rl.reproduce import ANCHORS, EVALUATION_KEY, Plan, geometry, measure_all, parties, train_all
+from soo_jax.runs import RunFolder, provenance, read_run
+
+AGENTS = "agents.safetensors"
+_POINTS = 50
+"""Points of a learning curve that are kept of each agent."""
+
+
+def run_train(
+    out: Path,
+    recipe: Recipe,
+    *,
+    seeds: Sequence[int],
+    reds: int = 1,
+    conditions: Sequence[str] = ANCHORS,
+    episodes: int = 500,
+    checkpoint_every: int = 0,
+    resume: bool = False,
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> None:
+    """Trains baselines and measures them; writes ``agents.safetensors`` and ``followers.safetensors``."""
+    world = game("physical_deception")
+    reporter, clock = reporter or Reporter(), Clock()
+    names = [AgentName(condition, red, seed) for condition in conditions for red in range(reds) for seed in seeds]
+    _check(seeds, reds, conditions)
+    settings = {"seeds": list(seeds), "reds": reds, "conditions": list(conditions), "episodes": episodes}
+    config = _config("rl-train", recipe, settings)
+    folder = RunFolder.reopen(out) if resume else RunFolder.create(out, force)
+    with folder as run:
+        run.write_config(config)
+        stage = _Stages(run, world, recipe, reporter, clock, checkpoint_every)
+        followers = None
+        if recipe.follower is not None:
+            followers = stage("followers", lambda bar, **more: train_followers(world, recipe, reds, bar, **more))
+        agents = stage("agents", lambda bar, **more: train_baselines(world, recipe, names, followers, bar, **more))
+        _write_results(run, world, "rl-train", _by_condition(agents), Plan(episodes=episodes), stage, clock, reporter)
+    stage.forget()
+
+
+def run_finetune(
+    source: Path,
+    out: Path,
+    *,
+    treatments: Sequence[str] = ("soo",),
+    start: str = "deceptive",
+    changes: dict[str, Any] | None = None,
+    episodes: int = 500,
+    checkpoint_every: int = 0,
+    resume: bool = False,
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> None:
+    """Fine-tunes the agents of a run, every treatment from the same start, and measures before and after."""
+    world = game("physical_deception")
+    reporter, clock = reporter or Reporter(), Clock()
+    base, recipe = read_agents(source)
+    base = base.of(start)
+    recipe = replace(recipe, finetune=changed(recipe.finetune, changes or {}))
+    settings = {"source": str(source), "treatments": list(treatments), "start": start, "changes": changes or {}}
+    folder = RunFolder.reopen(out) if resume else RunFolder.create(out, force)
+    with folder as run:
+        run.write_config(_config("rl-finetune", recipe, settings | {"episodes": episodes}))
+        stage = _Stages(run, world, recipe, reporter, clock, checkpoint_every)
+        whole = _repeat(base, len(treatments))
+        hows = [how for how in treatments for _ in base.names]
+        tuned = stage("agents", lambda bar, **more: finetune(world, recipe.finetune, whole, hows, bar, **more))
+        everybody = _by_condition(base) | _by_condition(tuned)
+        _write_results(run, world, "rl-finetune", everybody, Plan(episodes=episodes), stage, clock, reporter)
+    stage.forget()
+
+
+def run_evaluate(
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    episodes: int = 500,
+    hide: bool = False,
+    changes: dict[str, float] | None = None,
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> None:
+    """Measures the agents of one run or several, on the same resets; further runs' conditions get their preset's name.
+
+    Args:
+      hide: hide red from blue's eyes. changes: to the params of the world, e.g. ``{"sight": 0.25}``.
+    """
+    world = game("physical_deception")
+    reporter, clock = reporter or Reporter(), Clock()
+    everybody: dict[str, tuple[Agents, bool]] = {}
+    for i, source in enumerate(sources):
+        agents, recipe = read_agents(source)
+        agents = agents.with_params(**_world_changes(world, changes or {}))
+        for condition, (some, _) in _by_condition(agents).items():
+            label = condition if not i else f"{recipe.name}:{condition}"
+            if label in everybody:
+                raise SooError(f"{source}: its agents are called {label} like those of another run; evaluate it alone")
+            everybody[label] = (some.called(label), hide)
+    settings = {"sources": [str(s) for s in sources], "episodes": episodes, "hide": hide, "world": changes or {}}
+    with RunFolder.create(out, force) as run:
+        run.write_config({"job": "rl-evaluate", "settings": settings, "provenance": provenance()})
+        _write_results(run, world, "rl-evaluate", everybody, Plan(episodes=episodes), None, clock, reporter)
+
+
+def run_reproduce(
+    out: Path,
+    recipe: Recipe,
+    plan: Plan,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> None:
+    """The whole experiment; interrupted, it goes on with the stage that it was in."""
+    world = game("physical_deception")
+    reporter, clock = reporter or Reporter(), Clock()
+    _check(plan.seeds, plan.reds, ANCHORS)
+    settings = {"seeds": list(plan.seeds), "reds": plan.reds, "controls": plan.controls, "episodes": plan.episodes}
+    folder = RunFolder.reopen(out) if resume else RunFolder.create(out, force)
+    with folder as run:
+        run.write_config(_config("rl-reproduce", recipe, settings))
+        stage = _Stages(run, world, recipe, reporter, clock)
+        done = train_all(world, recipe, plan, stage)
+        everybody = parties(world, plan, done)
+        _save_arrays(run, "geometry.safetensors", geometry(world, everybody))
+        _write_results(run, world, "rl-reproduce", everybody, plan, stage, clock, reporter)
+
+
+def run_render(
+    source: Path, *, conditions: Sequence[str], red: int = 0, seed: int = 0, episodes: Sequence[int] = (0, 1, 2)
+) -> list[Path]:
+    """Draws episodes of a run's agents into its folder: a GIF of all conditions side by side, and a strip of each."""
+    from soo_jax.rl.measures import play
+    from soo_jax.rl.render import animate, strip
+
+    world = game("physical_deception")
+    agents, _ = read_agents(source)
+    played = {}
+    for condition in conditions:
+        one = agents.where(lambda name, condition=condition: name == AgentName(condition, red, seed))
+        pick = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], tree)
+        who = [pick(one.policies[name]) for name in world.agents]
+        played[condition] = play(world, pick(one.params), *who, jax.random.key(EVALUATION_KEY), max(episodes) + 1)
+    folder = RunFolder.annotate(source)
+    made = [animate(played, source / "episodes.gif", list(episodes))]
+    for condition, trajectory in played.items():
+        name = condition.replace(":", "_")
+        made.append(strip(trajectory, source / f"episode_{name}.png", episodes[0], title=condition))
+    for path in made:
+        folder.claim(path.name)
+    return made
+
+
+def read_agents(source: Path) -> tuple[Agents, Recipe]:
+    """All agents of a run folder, and the recipe that made them.
+
+    Raises:
+      SooError: the folder holds no agents, or those of another config.
+    """
+    run = read_run(source)
+    recipe = _recipe_of(source, run.config)
+    world = game("physical_deception")
+    files = [source / name for name in (AGENTS, "baselines.safetensors", "finetuned.safetensors")]
+    files = [path for path in files if path.is_file()]
+    if not files:
+        read_about(source / AGENTS)
+    parts = [load_agents(path, like(world, recipe.blue)) for path in files]
+    return together(parts), recipe
+
+
+class _Stages:
+    """Does the stages of training of a run: each ends with a file of agents, and is skipped if the file is there."""
+
+    def __init__(
+        self, run: RunFolder, world: Game, recipe: Recipe, reporter: Reporter, clock: Clock, checkpoint_every: int = 0
+    ):
+        self._run, self._world, self._recipe = run, world, recipe
+        self._reporter, self._clock, self._every = reporter, clock, checkpoint_every
+        self.training: list[dict[str, Any]] = []
+
+    def __call__(self, name: str, make: Callable[..., tuple[Agents, History]]) -> Agents:
+        path, curves = self._run.path / f"{name}.safetensors", self._run.path / f"{name}-training.json"
+        config = self._recipe.follower if name == "followers" else self._recipe.blue
+        if path.is_file() and curves.is_file():
+            self.training += json.loads(curves.read_text(encoding="utf-8"))
+            return load_agents(path, like(self._world, config))
+        bar = self._reporter.task(name)
+        more = {}
+        if self._every:
+            identity = {"stage": name, "config": repr(config), "finetune": repr(self._recipe.finetune)}
+            more["checkpoints"] = Checkpoints(self._states / name, identity, self._every)
+        with self._clock(name):
+            agents, history = make(bar, **more)
+        rows = _training_rows(agents, history)
+        self._note_frozen(agents, history)
+        self._run.write_text(curves.name, json.dumps(rows) + "\n")
+        save_agents(path, agents, {"stage": name, "preset": self._recipe.name})
+        self._run.claim(path.name)
+        self.training += rows
+        return agents
+
+    @property
+    def _states(self) -> Path:
+        return self._run.path / "checkpoints"
+
+    def _note_frozen(self, agents: Agents, history: History) -> None:
+        for name, at in zip(agents.names, history.frozen_at.tolist(), strict=True):
+            if at != NEVER:
+                self._run.log(
+                    f"{name.condition}, red {name.red}, seed {name.seed}: a number was not finite in iteration "
+                    f"{at + 1}; the agent is kept as it was before"
+                )
+
+    def forget(self) -> None:
+        """Deletes the checkpoints, once the run is complete."""
+        shutil.rmtree(self._states, ignore_errors=True)
+
+
+def _write_results(
+    run: RunFolder,
+    world: Game,
+    job: str,
+    everybody: dict[str, tuple[Agents, bool]],
+    plan: Plan,
+    stage: _Stages | None,
+    clock: Clock,
+    reporter: Reporter,
+) -> None:
+    bar: Progress = reporter.task("evaluate")
+    with clock("evaluate"):
+        rows, surfaces = measure_all(world, plan, everybody, bar)
+    _save_arrays(run, "surfaces.safetensors", surfaces)
+    training = stage.training if stage else []
+    run.write_results({"job": job, "rows": rows, "training": training, "timings": clock.seconds})
+
+
+def _save_arrays(run: RunFolder, name: str, arrays: dict[str, np.ndarray]) -> None:
+    from safetensors.numpy import save
+
+    whole = {key: np.ascontiguousarray(value, np.float32) for key, value in arrays.items()}
+    run.write_bytes(name, save(whole))
+
+
+def _training_rows(agents: Agents, history: History) -> list[dict[str, Any]]:
+    """Learning curves, each thinned to ``_POINTS`` means over as many stretches of the run."""
+    total = len(next(iter(history.values.values())))
+    edges = np.unique(np.linspace(0, total, min(_POINTS, total) + 1).astype(int))
+    rows = []
+    for i, name in enumerate(agents.names):
+        for begin, end in pairwise(edges.tolist()):
+            row: dict[str, Any] = {**name._asdict(), "step": int(end)}
+            for metric, values in history.values.items():
+                mean = float(np.mean(values[begin:end, i]))
+                row[metric] = mean if np.isfinite(mean) else None
+            rows.append(row)
+    return rows
+
+
+def _by_condition(agents: Agents) -> dict[str, tuple[Agents, bool]]:
+    return {c: (agents.of(c), False) for c in dict.fromkeys(name.condition for name in agents.names)}
+
+
+def _repeat(agents: Agents, times: int) -> Agents:
+    return together([agents] * times)
+
+
+def _check(seeds: Sequence[int], reds: int, conditions: Sequence[str]) -> None:
+    if not seeds:
+        raise SooError("seeds: none given; name at least one, e.g. --seed 0,1,2")
+    if len(set(seeds)) != len(seeds):
+        raise SooError(f"seeds: {', '.join(map(str, seeds))} name one twice; every agent needs a seed of its own")
+    if reds < 1:
+        raise SooError(f"reds must be at least 1, found {reds}")
+    for condition in conditions:
+        if condition not in WORLDS:
+            raise SooError(f"condition {condition!r} is unknown; choose {', '.join(WORLDS)}")
+
+
+def _config(job: str, recipe: Recipe, settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "job": job,
+        "preset": recipe.name,
+        "settings": settings,
+        "recipe": _as_dict(recipe),
+        "provenance": provenance(),
+    }
+
+
+def _as_dict(recipe: Recipe) -> dict[str, Any]:
+    own = lambda config: config and {f.name: getattr(config, f.name) for f in fields(config) if f.name != "objective"}
+    return {
+        "bonus": recipe.bonus,
+        "follower_world": recipe.follower_world,
+        "follower": own(recipe.follower),
+        "blue": own(recipe.blue),
+        "finetune": own(recipe.finetune),
+    }
+
+
+def _recipe_of(source: Path, config: dict[str, Any]) -> Recipe:
+    """The recipe with the settings that a run was made with.
+
+    Raises:
+      SooError: the run is none of reinforcement learning that trained agents.
+    """
+    if not str(config.get("job", "")).startswith("rl-") or "recipe" not in config:
+        raise SooError(f"{source}: trained no agents; give a run of soo rl train, finetune or reproduce")
+    recipe, told = preset(config["preset"]), config["recipe"]
+
+    def restored(config: LearnerConfig | None, values: dict[str, Any] | None) -> LearnerConfig | None:
+        if config is None or values is None:
+            return config
+        plain = {name: value for name, value in values.items() if name != "scripted"}
+        return changed(config, plain)
+
+    return replace(
+        recipe,
+        bonus=told["bonus"],
+        follower=restored(recipe.follower, told["follower"]),
+        blue=restored(recipe.blue, told["blue"]),
+        finetune=restored(recipe.finetune, told["finetune"]),
+    )
+
+
+def _world_changes(world: Game, changes: dict[str, float]) -> dict[str, float]:
+    known = {f.name for f in fields(world.env.default_params)}
+    for name in changes:
+        if name not in known:
+            raise SooError(f"parameter {name!r} of the world is unknown; known are {', '.join(sorted(known))}")
+    return changes
