@@ -18,7 +18,7 @@ from optax.contrib import MuonDimensionNumbers, scale_by_muon
 from soo_jax.llm.organism.initialisation import fresh_words, mimetic_params
 from soo_jax.llm.organism.packing import MEASURED, THOUGHTS, Packed, Packer
 from soo_jax.llm.organism.tokenizer import word_ids
-from soo_jax.llm.organism.world import NAMES
+from soo_jax.llm.organism.world import NAMES, TEST_NAMES, VALIDATION_NAMES
 from soo_jax.models.config import GLOBAL, DecoderConfig
 from soo_jax.models.decoder import Params, forward, logits
 
@@ -264,7 +264,7 @@ def train(
             stacked = Packed(*(np.stack(x) for x in zip(*batches, strict=True)))
             state, losses, right, asked = chunk(state, stacked, np.asarray(rates, np.float32))
             step += CHUNK
-            state = state._replace(params=with_strangers(config.seed, stage.strangers, state.params, step))
+            state = state._replace(params=with_strangers(config.seed, strangers(stage), state.params, step))
             counted.append((np.asarray(right).sum(0), np.asarray(asked).sum(0)))
             row = {"step": step, "stage": number, "loss": float(losses.mean()), "rate": rate}
             row |= {"seconds": time.time() - started, "accuracy": recent(counted)}
@@ -272,16 +272,24 @@ def train(
             report(row, state.params)
             if stage.gate and all(row["accuracy"].get(f, 0.0) >= stage.threshold for f in stage.gate):
                 break
-    return state.params, history
+    # Words that no text mentions have drifted: as answers that are never right they all got the same small gradient,
+    # which Adam made as large as any other. Names among them are strangers like those of training.
+    unseen = VALIDATION_NAMES + TEST_NAMES if config.final_strangers else ()
+    return with_strangers(config.seed, unseen, state.params, step + 1), history
 
 
-def with_strangers(seed: int, count: int, params: Params, draw: int) -> Params:
-    """The parameters with new embeddings for ``count`` names that must not become known."""
-    if not count:
+def strangers(stage: Stage) -> tuple[str, ...]:
+    """The names that are strangers in a stage."""
+    return NAMES[len(NAMES) - stage.strangers :]
+
+
+def with_strangers(seed: int, names: tuple[str, ...], params: Params, draw: int) -> Params:
+    """The parameters with new embeddings for names that must not become known."""
+    if not names:
         return params
     table = params["embedding"]["embedding"]
-    rows = np.asarray([word_ids()[name] for name in NAMES[-count:]])
-    table = table.at[rows].set(fresh_words(jax.random.key(seed), draw, count, table.shape[1]))
+    rows = np.asarray([word_ids()[name] for name in names])
+    table = table.at[rows].set(fresh_words(jax.random.key(seed), draw, len(rows), table.shape[1]))
     return {**params, "embedding": {**params["embedding"], "embedding": table}}
 
 

@@ -26,7 +26,7 @@ class Cells:
 
     Attributes:
       folder: where the files lie.
-      base: fingerprint of the organism's weights; a cell of other weights is computed anew.
+      base: digest of the organism's weights; a cell of other weights is computed anew.
       say: called with one line per cell.
     """
 

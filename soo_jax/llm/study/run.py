@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import jax
+import numpy as np
 
 from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
@@ -85,7 +89,7 @@ def study(
     found: dict[str, dict[str, Any]] = {}
     subjects = []
     for name, lm in organisms.items():
-        subject, found[name] = meet(name, lm, Cells(out / "cells" / name, lm.fingerprint, say), scale)
+        subject, found[name] = meet(name, lm, Cells(out / "cells" / name, weights_digest(lm), say), scale)
         subjects.append(subject)
     near = [subject for subject in subjects if subject.name in close]
     steps = [(sweep, subjects), (report, subjects), (controls, near), (variations, near)]
@@ -99,6 +103,14 @@ def study(
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "study.json", json.dumps(result, indent=1) + "\n")
     return result
+
+
+def weights_digest(lm: LM) -> str:
+    """Digest of every weight: organisms of one family have the same shapes, so that a fingerprint would not do."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(lm.params):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def meet(name: str, lm: LM, cells: Cells, scale: Scale) -> tuple[Subject, dict[str, Any]]:
