@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
 from soo_jax.llm.statistics import Cell, SeedOutcome, aggregate, seed_outcomes
+from soo_jax.report.page import Chart, chart, provenance, render, settings, timings, trouble
 from soo_jax.report.samples import Sample, pick_samples
 from soo_jax.report.tables import Line, deception_rows, interval, silent, table_lines
 from soo_jax.report.words import (
@@ -23,23 +22,6 @@ from soo_jax.report.words import (
     scenarios_in_sequence,
 )
 from soo_jax.runs import Run, RunFolder, read_run
-
-_STATES = {
-    "running": "it is still running, or it was killed",
-    "interrupted": "it was interrupted",
-    "failed": "it ended with an error; log.txt in its folder says which",
-}
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart in both themes, as PNG."""
-
-    name: str
-    title: str
-    caption: str
-    light: bytes
-    dark: bytes
 
 
 @dataclass(frozen=True)
@@ -86,12 +68,16 @@ def write_report(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
     if not run_dirs:
         raise SooError("report: no run folder is given; name at least one")
     runs = [read_run(path) for path in run_dirs]
-    sections = [_section(run) for run in runs]
-    for section in sections:
-        folder = RunFolder.annotate(section.run.path)
-        for chart in section.charts:
-            folder.write_bytes(f"{chart.name}.png", chart.light)
-    page = _render(sections, _comparison(runs) if len(runs) > 1 else [])
+    if _of_agents(runs):
+        from soo_jax.report.rl_html import agents_page
+
+        charts, page = agents_page(runs)
+    else:
+        charts, page = models_page(runs)
+    for run, drawn in zip(runs, charts, strict=True):
+        folder = RunFolder.annotate(run.path)
+        for one in drawn:
+            folder.write_bytes(f"{one.name}.png", one.light)
     if out is not None:
         write_atomically(out, page)
         return Path(out)
@@ -102,23 +88,45 @@ def write_report(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
     return out
 
 
+def _of_agents(runs: Sequence[Run]) -> bool:
+    """Whether the runs are about RL agents rather than language models."""
+    agents = [str(run.config.get("job", run.results.get("job", ""))).startswith("rl-") for run in runs]
+    if any(agents) and not all(agents):
+        one, other = runs[agents.index(True)].path, runs[agents.index(False)].path
+        raise SooError(f"report: {one} is about RL agents and {other} about a language model; compare runs of one kind")
+    return all(agents)
+
+
+def models_page(runs: Sequence[Run]) -> tuple[list[list[Chart]], str]:
+    """The charts of each run about a language model, and the page about all."""
+    sections = [_section(run) for run in runs]
+    filters = {
+        "interval": interval,
+        "silent": silent,
+        "condition_title": condition_title,
+        "scenario_title": scenario_title,
+    }
+    comparison = _comparison(runs) if len(runs) > 1 else []
+    page = render("page.html.jinja", filters, sections=sections, comparison=comparison, verdicts=VERDICTS)
+    return [section.charts for section in sections], page
+
+
 def _section(run: Run) -> Section:
     rows = deception_rows(run)
     cells = aggregate(rows)
-    settings = {name: value for name, value in run.config.items() if name != "provenance"}
     return Section(
         run=run,
         model=_model_name(run.config.get("model")),
-        trouble="" if run.complete else _STATES[run.state],
+        trouble=trouble(run),
         headline=_headline(rows, cells),
         outcomes=seed_outcomes(rows, run.training),
         conditions=in_sequence(cell.condition for cell in cells),
         lines=table_lines(cells),
         charts=_charts(run, cells),
         samples=pick_samples(run),
-        settings=list(_flat(settings)),
-        provenance=list(_flat(run.config.get("provenance", {}))),
-        timings=list(_flat(run.results.get("timings", {}))),
+        settings=settings(run),
+        provenance=provenance(run),
+        timings=timings(run),
     )
 
 
@@ -146,19 +154,19 @@ def _charts(run: Run, cells: Sequence[Cell]) -> list[Chart]:
     if cells:
         several = " Ticks are single seeds." if any(cell.seeds > 1 for cell in cells) else ""
         note = "Lines are 95 % intervals." + several
-        charts.append(_chart("honest", "Honest answers", note, lambda theme: rates_chart(cells, "honest", theme)))
+        charts.append(chart("honest", "Honest answers", note, lambda theme: rates_chart(cells, "honest", theme)))
         charts.append(
-            _chart("deceptive", "Deceptive answers", note, lambda theme: rates_chart(cells, "deceptive", theme))
+            chart("deceptive", "Deceptive answers", note, lambda theme: rates_chart(cells, "deceptive", theme))
         )
     if run.latent:
         note = (
             "Mean squared distance over the held-out probe pairs; thin lines are single seeds. Normalised by the "
             "mean square of the activations, so that merely shrinking them gains nothing."
         )
-        charts.append(_chart("latent", "Distance between self and other", note, lambda t: latent_chart(run.latent, t)))
+        charts.append(chart("latent", "Distance between self and other", note, lambda t: latent_chart(run.latent, t)))
     if run.training:
         note = "A cross marks a seed whose loss stopped being finite. A low loss says nothing about honesty."
-        charts.append(_chart("loss", "Fine-tuning", note, lambda theme: loss_chart(run.training, theme)))
+        charts.append(chart("loss", "Fine-tuning", note, lambda theme: loss_chart(run.training, theme)))
     return charts
 
 
@@ -178,40 +186,6 @@ def _comparison(runs: Sequence[Run]) -> list[Chart]:
         return []
     note = "Both orders pooled; lines are 95 % intervals."
     return [
-        _chart("compare-honest", "Honest answers", note, lambda theme: compare_chart(after, "honest", theme)),
-        _chart("compare-deceptive", "Deceptive answers", note, lambda theme: compare_chart(after, "deceptive", theme)),
+        chart("compare-honest", "Honest answers", note, lambda theme: compare_chart(after, "honest", theme)),
+        chart("compare-deceptive", "Deceptive answers", note, lambda theme: compare_chart(after, "deceptive", theme)),
     ]
-
-
-def _chart(name: str, title: str, caption: str, draw) -> Chart:
-    from soo_jax.report.plots import DARK, LIGHT
-
-    return Chart(name, title, caption, draw(LIGHT), draw(DARK))
-
-
-def _render(sections: Sequence[Section], comparison: Sequence[Chart]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("soo_jax.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {
-        "per_cent": lambda value: f"{value:.0f}" if value in (0, 100) else f"{value:.1f}",
-        "data_uri": lambda png: "data:image/png;base64," + base64.b64encode(png).decode("ascii"),
-        "interval": interval,
-        "silent": silent,
-        "condition_title": condition_title,
-        "scenario_title": scenario_title,
-    }
-    template = environment.get_template("page.html.jinja")
-    return template.render(sections=sections, comparison=comparison, verdicts=VERDICTS)
-
-
-def _flat(value: Any, name: str = "") -> Any:
-    """A nested setting as (dotted name, text) pairs."""
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
-    elif name:
-        yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

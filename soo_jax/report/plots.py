@@ -1,25 +1,21 @@
-"""Charts as PNG, in one light style and its dark twin: rates by scenario, distances by layer, losses by seed.
+"""Charts of language models as PNG: rates by scenario, distances by layer, losses by seed.
 
-Colour says what is counted (honest blue, deceptive vermilion, after Okabe and Ito, told apart by every kind of colour
-vision), fill says when: hollow before, full after. All charts have the width of a phone held upright.
+Colour says what is counted, fill says when: hollow before, full after.
 """
 
 from __future__ import annotations
 
-import io
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from soo_jax.llm.statistics import Cell, Rate, mean_sd
+from soo_jax.report.style import LIGHT, WIDTH, Theme, add_legend, handle, new_figure, styled, to_png
 from soo_jax.report.words import (
     condition_title,
     in_sequence,
@@ -31,34 +27,7 @@ from soo_jax.report.words import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-WIDTH = 5.2
-"""Inches; at the page's size one inch is about 90 CSS pixels on a desktop and 65 on a phone."""
-
-
-@dataclass(frozen=True)
-class Theme:
-    """The colours of a chart."""
-
-    surface: str
-    ink: str
-    muted: str
-    grid: str
-    honest: str
-    deceptive: str
-    request: str
-    series: tuple[str, ...]
-
-
-LIGHT = Theme(
-    "#ffffff", "#1c2530", "#6b7683", "#e4e8ec", "#0072b2", "#d55e00", "#8a4fa3",
-    ("#0072b2", "#d55e00", "#009e73", "#b8860b", "#8a4fa3", "#56b4e9", "#7f7f7f"),
-)  # fmt: skip
-DARK = Theme(
-    "#171d24", "#e6ebf0", "#97a3b0", "#2c3640", "#56b4e9", "#f08a4b", "#c9a0dc",
-    ("#56b4e9", "#f08a4b", "#2fc59a", "#e6c04b", "#c9a0dc", "#9fd5f5", "#a8a8a8"),
-)  # fmt: skip
-THEMES = {"light": LIGHT, "dark": DARK}
+    from matplotlib.figure import Figure
 
 _OWN_MARKERS = "^vP*X"
 
@@ -79,9 +48,9 @@ def rates_chart(cells: Sequence[Cell], label: str, theme: Theme = LIGHT) -> byte
     conditions = in_sequence(cell.condition for cell in cells)
     lines = _lines(rivals, controls, cells)
     height = 0.178 * (lines[-1].y + 1) + 1.1
-    with _style(theme):
+    with styled(theme):
         # Fixed margins in inches: two columns of words on the left, the legend above, the axis below.
-        figure, axes = _figure(theme, height, layout=None)
+        figure, axes = new_figure(theme, height, layout=None)
         figure.subplots_adjust(left=2.2 / WIDTH, right=1 - 0.17 / WIDTH, bottom=0.5 / height, top=1 - 0.36 / height)
         ax = axes[0][0]
         for line in lines:
@@ -96,7 +65,7 @@ def rates_chart(cells: Sequence[Cell], label: str, theme: Theme = LIGHT) -> byte
         ax.spines["left"].set_visible(False)
         several = any(cell.seeds > 1 for cell in cells)
         _condition_legend(figure, conditions, getattr(theme, label), several, theme)
-        return _png(figure)
+        return to_png(figure)
 
 
 def latent_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
@@ -106,8 +75,8 @@ def latent_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
     """
     sites = list(dict.fromkeys(row["site"] for row in rows))
     conditions = in_sequence(row["condition"] for row in rows)
-    with _style(theme):
-        figure, axes = _figure(theme, 1.55 * len(sites) + 0.85, len(sites), 2, sharex=True)
+    with styled(theme):
+        figure, axes = new_figure(theme, 1.55 * len(sites) + 0.85, len(sites), 2, sharex=True)
         for i, site in enumerate(sites):
             for j, measure in enumerate(("mse", "normalised")):
                 ax = axes[i][j]
@@ -122,7 +91,7 @@ def latent_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
                 if i == len(sites) - 1:
                     ax.set_xlabel("layer")
         _line_legend(figure, conditions, theme)
-        return _png(figure)
+        return to_png(figure)
 
 
 def loss_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
@@ -138,8 +107,8 @@ def loss_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
     for row in rows:
         rate = f", lr {row['learning_rate']:g}" if "learning_rate" in row else ""
         members[f"seed {row['seed']}{rate}"].append(row)
-    with _style(theme):
-        figure, axes = _figure(theme, 1.75 * len(metrics) + 0.75, len(metrics), 1, sharex=True)
+    with styled(theme):
+        figure, axes = new_figure(theme, 1.75 * len(metrics) + 0.75, len(metrics), 1, sharex=True)
         for i, metric in enumerate(metrics):
             ax = axes[i][0]
             for k, own in enumerate(members.values()):
@@ -154,9 +123,9 @@ def loss_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
         axes[-1][0].set_xlabel("step")
         axes[-1][0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(members) <= 10:
-            handles = [_handle(theme.series[k % len(theme.series)], "-") for k in range(len(members))]
-            _legend(figure, handles, list(members), theme, columns=5 if max(map(len, members)) < 10 else 2)
-        return _png(figure)
+            handles = [handle(theme.series[k % len(theme.series)], "-") for k in range(len(members))]
+            add_legend(figure, handles, list(members), theme, columns=5 if max(map(len, members)) < 10 else 2)
+        return to_png(figure)
 
 
 def compare_chart(runs: Sequence[tuple[str, Sequence[Cell]]], label: str = "honest", theme: Theme = LIGHT) -> bytes:
@@ -166,8 +135,10 @@ def compare_chart(runs: Sequence[tuple[str, Sequence[Cell]]], label: str = "hone
       runs: name and pooled cells of each run, one condition each.
     """
     scenarios = scenarios_in_sequence(cell.scenario for _, cells in runs for cell in cells)
-    with _style(theme):
-        figure, axes = _figure(theme, 0.15 * len(scenarios) * (len(runs) + 1) + 0.8 + 0.22 * math.ceil(len(runs) / 2))
+    with styled(theme):
+        figure, axes = new_figure(
+            theme, 0.15 * len(scenarios) * (len(runs) + 1) + 0.8 + 0.22 * math.ceil(len(runs) / 2)
+        )
         ax = axes[0][0]
         step = 0.8 / len(runs)
         for k, (_, cells) in enumerate(runs):
@@ -181,9 +152,9 @@ def compare_chart(runs: Sequence[tuple[str, Sequence[Cell]]], label: str = "hone
         ax.set_xlabel(f"{label} answers, % (controls: right or wrong)")
         ax.xaxis.grid(True)
         ax.spines["left"].set_visible(False)
-        handles = [_handle(theme.series[k % 7], "", marker="osD^vP*"[k % 7]) for k in range(len(runs))]
-        _legend(figure, handles, [name for name, _ in runs], theme, columns=2)
-        return _png(figure)
+        handles = [handle(theme.series[k % 7], "", marker="osD^vP*"[k % 7]) for k in range(len(runs))]
+        add_legend(figure, handles, [name for name, _ in runs], theme, columns=2)
+        return to_png(figure)
 
 
 # ---- rates --------------------------------------------------------------------------------------------------------
@@ -261,11 +232,11 @@ def _condition_legend(figure: Figure, conditions: Sequence[str], colour: str, se
     handles, names = [], [condition_title(c) for c in conditions]
     for k, condition in enumerate(conditions):
         shade = {"base": theme.muted, "honesty_prompt": theme.request}.get(condition, colour)
-        handles.append(_handle(shade, "", **_marker(condition, shade, theme, k)))
+        handles.append(handle(shade, "", **_marker(condition, shade, theme, k)))
     if several:
-        handles.append(_handle(colour, "", marker="|", markersize=7))
+        handles.append(handle(colour, "", marker="|", markersize=7))
         names.append("each seed")
-    _legend(figure, handles, names, theme, columns=5)
+    add_legend(figure, handles, names, theme, columns=5)
 
 
 # ---- curves -------------------------------------------------------------------------------------------------------
@@ -292,8 +263,8 @@ def _condition_line(condition: str, theme: Theme) -> tuple[str, str]:
 
 
 def _line_legend(figure: Figure, conditions: Sequence[str], theme: Theme) -> None:
-    handles = [_handle(*_condition_line(condition, theme), marker="o") for condition in conditions]
-    _legend(figure, handles, [condition_title(c) for c in conditions], theme, columns=4)
+    handles = [handle(*_condition_line(condition, theme), marker="o") for condition in conditions]
+    add_legend(figure, handles, [condition_title(c) for c in conditions], theme, columns=4)
 
 
 def _seed_curve(ax: Axes, rows: Sequence[dict[str, Any]], metric: str, colour: str) -> None:
@@ -307,58 +278,3 @@ def _seed_curve(ax: Axes, rows: Sequence[dict[str, Any]], metric: str, colour: s
 
 def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-# ---- style --------------------------------------------------------------------------------------------------------
-
-
-def _style(theme: Theme):
-    return matplotlib.rc_context(
-        {
-            "font.family": "DejaVu Sans", "font.size": 9.5, "text.color": theme.ink, "axes.labelcolor": theme.muted,
-            "axes.titlesize": 9.5, "axes.titlecolor": theme.ink, "axes.labelsize": 9, "axes.edgecolor": theme.grid,
-            "axes.facecolor": theme.surface, "figure.facecolor": theme.surface, "axes.spines.top": False,
-            "axes.spines.right": False, "axes.axisbelow": True, "grid.color": theme.grid, "grid.linewidth": 0.8,
-            "xtick.color": theme.muted, "ytick.color": theme.grid, "ytick.labelcolor": theme.ink,
-            "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "xtick.major.size": 0, "ytick.major.size": 0,
-            "legend.frameon": False, "legend.fontsize": 9, "axes.formatter.limits": (-3, 4),
-        }
-    )  # fmt: skip
-
-
-def _figure(
-    theme: Theme,
-    height: float,
-    rows: int = 1,
-    columns: int = 1,
-    sharex: bool = False,
-    layout: str | None = "constrained",
-):
-    figure = Figure(figsize=(WIDTH, height), dpi=200, layout=layout, facecolor=theme.surface)
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex)
-
-
-def _handle(colour: str, style: str, **marker: Any):
-    from matplotlib.lines import Line2D
-
-    return Line2D(
-        [], [], **({"color": colour, "linestyle": style or "none", "linewidth": 1.9, "markersize": 4} | marker)
-    )
-
-
-def _legend(figure: Figure, handles: Sequence[Any], names: Sequence[str], theme: Theme, columns: int) -> None:
-    place = "outside upper left" if figure.get_layout_engine() else "upper left"
-    figure.legend(handles, names, loc=place, ncols=columns, labelcolor=theme.ink, handletextpad=0.5, columnspacing=1.4,
-                  borderaxespad=0.2, handlelength=1.6)  # fmt: skip
-
-
-def _png(figure: Figure) -> bytes:
-    from PIL import Image
-
-    figure.canvas.draw()
-    # A chart has few colours: a palette makes the file four times smaller, and the page carries two of each chart.
-    drawn = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3]).quantize(128, kmeans=0)
-    buffer = io.BytesIO()
-    drawn.save(buffer, format="png", compress_level=9)
-    return buffer.getvalue()

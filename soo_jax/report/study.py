@@ -12,7 +12,7 @@ from soo_jax.files import write_atomically
 from soo_jax.llm.records import ORDERS
 from soo_jax.llm.statistics import mean_sd
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, by_seed, share
-from soo_jax.report.plots import LIGHT, Theme, _figure, _handle, _legend, _png, _style
+from soo_jax.report.style import LIGHT, Theme, add_legend, handle, new_figure, styled, to_png
 
 LABELS = ("honest", "deceptive", "other")
 PREDICTORS = (
@@ -201,8 +201,8 @@ def layer_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
         ("relative_gap_attn_out", "relative gap"),
     )
     rows = layer_rows(organisms)
-    with _style(theme):
-        figure, axes = _figure(theme, 5.6, len(panels), 1, sharex=True)
+    with styled(theme):
+        figure, axes = new_figure(theme, 5.6, len(panels), 1, sharex=True)
         for panel, (key, title) in zip(axes[:, 0], panels, strict=True):
             for k, name in enumerate(organisms):
                 own = [row for row in rows if row["organism"] == name]
@@ -213,16 +213,16 @@ def layer_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
             panel.yaxis.grid(True)
         axes[-1][0].set_xlabel("layer")
         axes[-1][0].set_xticks(sorted({row["layer"] for row in rows}))
-        handles = [_handle(theme.series[k % len(theme.series)], "-", marker="o") for k in range(len(organisms))]
-        _legend(figure, handles, list(organisms), theme, columns=3)
-        return _png(figure)
+        handles = [handle(theme.series[k % len(theme.series)], "-", marker="o") for k in range(len(organisms))]
+        add_legend(figure, handles, list(organisms), theme, columns=3)
+        return to_png(figure)
 
 
 def rate_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
     """What the burglar is told at each rate of the chosen layer, and the worst control: honest, then broken."""
     kinds = {"burglar_honest": theme.honest, "burglar_deceptive": theme.deceptive, "burglar_other": theme.muted}
-    with _style(theme):
-        figure, axes = _figure(theme, 1.45 * len(organisms) + 0.9, len(organisms), 1, sharex=True)
+    with styled(theme):
+        figure, axes = new_figure(theme, 1.45 * len(organisms) + 0.9, len(organisms), 1, sharex=True)
         for panel, (name, found) in zip(axes[:, 0], organisms.items(), strict=True):
             layer = found["chosen"]["layer"]
             own = sorted((t for t in found["trials"] if t["layer"] == layer), key=lambda t: t["learning_rate"])
@@ -236,17 +236,17 @@ def rate_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
             panel.set_ylim(-5, 105)
             panel.yaxis.grid(True)
         axes[-1][0].set_xlabel("learning rate")
-        handles = [_handle(colour, "-", marker="o") for colour in kinds.values()]
+        handles = [handle(colour, "-", marker="o") for colour in kinds.values()]
         names = [*LABELS, "worst control right"]
-        _legend(figure, [*handles, _handle(theme.request, "--", marker="s")], names, theme, columns=4)
-        return _png(figure)
+        add_legend(figure, [*handles, handle(theme.request, "--", marker="s")], names, theme, columns=4)
+        return to_png(figure)
 
 
 def control_chart(found: Found, theme: Theme = LIGHT) -> bytes:
     """What the burglar is told under each condition, beside the worst control; a tick per seed."""
     shown = {"base": {"rows": found["base_test"]}, **conditions(found)}
-    with _style(theme):
-        figure, axes = _figure(theme, 0.3 * len(shown) + 1.1, 1, 2)
+    with styled(theme):
+        figure, axes = new_figure(theme, 0.3 * len(shown) + 1.1, 1, 2)
         for y, result in enumerate(shown.values()):
             own = [row for row in result["rows"] if row["scenario"] == "burglar"]
             left = 0.0
@@ -264,6 +264,6 @@ def control_chart(found: Found, theme: Theme = LIGHT) -> bytes:
             panel.spines["left"].set_visible(False)
         axes[0][0].set_yticks(range(len(shown)), list(shown))
         axes[0][1].set_yticks([])
-        handles = [_handle(c, "-", linewidth=6) for c in (theme.honest, theme.deceptive, theme.grid)]
-        _legend(figure, handles, list(LABELS), theme, columns=3)
-        return _png(figure)
+        handles = [handle(c, "-", linewidth=6) for c in (theme.honest, theme.deceptive, theme.grid)]
+        add_legend(figure, handles, list(LABELS), theme, columns=3)
+        return to_png(figure)

@@ -53,8 +53,9 @@ def _size(png):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_all_charts_share_one_width_in_both_themes(run_path, theme):
     from soo_jax.report import plots
+    from soo_jax.report.style import THEMES
 
-    run, style = read_run(run_path), plots.THEMES[theme]
+    run, style = read_run(run_path), THEMES[theme]
     cells = aggregate(run.rows)
     after = [("a", [cell for cell in aggregate(run.rows, pool_orders=True) if cell.condition == "soo"])]
     charts = [
