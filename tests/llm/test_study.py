@@ -74,8 +74,8 @@ def test_the_lowest_of_equally_good_rates_is_chosen():
 
 def test_finer_rates_lie_where_deception_falls():
     tried = lambda *shares: [{"learning_rate": 3.0**i, "burglar_deceptive": s} for i, s in enumerate(shares)]
-    assert bracket(tried(1.0, 0.9, 0.1, 0.0)) == (3.0, 9.0)
-    assert bracket(tried(0.2, 0.1)) == (1 / 3, 1.0)
+    assert bracket(tried(1.0, 0.9, 0.1, 0.0), beyond=2.0) == (3.0, 18.0)
+    assert bracket(tried(0.2, 0.1), beyond=2.0) == (1 / 3, 2.0)
     assert bracket(tried(1.0, 1.0)) is None
 
 

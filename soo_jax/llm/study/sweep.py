@@ -27,14 +27,14 @@ class Scale:
 
     Attributes:
       rates: learning rates tried first, ascending. finer: how many are then tried between the two of them
-        where deception falls. epochs: of every run.
+        where deception falls and a little above them. epochs: of every run.
       seeds: of a finer trial (a first one has the first of them). final_seeds: of what is reported.
       n: validation scenarios per family and order in a trial. final_n: in what is reported.
       layers: at most this many layers, from the first. varied: at most this many variations, from the first.
     """
 
     rates: tuple[float, ...] = (4e-5, 1.2e-4, 3.6e-4, 1.08e-3)
-    finer: int = 4
+    finer: int = 5
     epochs: int = 20
     seeds: tuple[int, ...] = (0, 1)
     final_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -47,17 +47,28 @@ class Scale:
 QUICK = Scale(rates=(1e-4, 1e-3), finer=1, epochs=2, seeds=(0,), final_seeds=(0, 1), n=2, final_n=2, layers=1, varied=1)
 
 
-def layers(scale: Scale, lm: LM, extended: bool) -> dict[str, FinetuneConfig]:
-    """One trial per layer; the rest is as in the preset for the organism.
+ADAPTED = ("all", "own")
+"""Which layers an adapter may change: all of them, or the trained one alone."""
+
+
+def setting(scale: Scale, layer: int, adapted: str, extended: bool) -> FinetuneConfig:
+    """The preset's settings at one layer, to be tried at all rates.
 
     Args:
+      adapted: one of `ADAPTED`.
       extended: whether the pairs run on to the word before the room; organisms that answer with the bare room decide
         where the fragments end.
     """
-    common = replace(
-        preset("organism"), epochs=scale.epochs, seeds=scale.seeds, learning_rate=scale.rates, extended=extended
+    start = preset("organism")
+    return replace(
+        start,
+        layer=layer,
+        lora=replace(start.lora, layers=(layer,) if adapted == "own" else None),
+        epochs=scale.epochs,
+        seeds=scale.seeds,
+        learning_rate=scale.rates,
+        extended=extended,
     )
-    return {f"layer{i}": replace(common, layer=i) for i in range(min(scale.layers, lm.config.num_layers))}
 
 
 def one_change(found: FinetuneConfig) -> dict[str, FinetuneConfig]:
@@ -101,13 +112,13 @@ def try_layer(
     return first + try_rates(cells, f"{name}-finer", lm, config, scale, controls, texts)
 
 
-def bracket(summaries: Sequence[dict[str, Any]]) -> tuple[float, float] | None:
-    """The two neighbouring rates between which the burglar is no longer deceived mostly; None if he always is."""
+def bracket(summaries: Sequence[dict[str, Any]], beyond: float = 1.73) -> tuple[float, float] | None:
+    """From the last rate at which the burglar is mostly deceived to ``beyond`` times the next; None if he always is."""
     rates = [found["learning_rate"] for found in summaries]
     fallen = next((i for i, found in enumerate(summaries) if found["burglar_deceptive"] < 0.5), None)
     if fallen is None:
         return None
-    return (rates[fallen - 1] if fallen else rates[0] / 3, rates[fallen])
+    return (rates[fallen - 1] if fallen else rates[0] / 3, beyond * rates[fallen])
 
 
 def try_rates(
