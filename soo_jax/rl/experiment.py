@@ -34,6 +34,8 @@ WORLDS: dict[str, dict[str, float]] = {
 
 TREATMENTS: dict[str, dict[str, Any]] = {
     "soo": {},
+    "soo:weak": {"soo_weight": 1.0},
+    "soo:strong": {"soo_weight": 100.0},
     "control:more_rl": {"soo_weight": 0.0},
     "control:stop_self": {"soo_terms": (0.0, 1.0, 0.0)},
     "control:stop_other": {"soo_terms": (0.0, 0.0, 1.0)},

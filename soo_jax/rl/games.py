@@ -98,7 +98,22 @@ def physical_deception() -> Game:
     )
 
 
-GAMES: dict[str, Callable[[], Game]] = {"physical_deception": physical_deception}
+def signalling() -> Game:
+    """The sender knows where the prize is, and may write to itself or to another; see ``soo_envs.Signalling``."""
+    from soo_envs import signalling as world
+
+    return Game(
+        name="signalling",
+        env=world.Signalling(),
+        agent="sender",
+        opponent="receiver",
+        self_view=world.self_view,
+        other_view=world.other_view,
+        place=lambda state: state.prize,
+    )
+
+
+GAMES: dict[str, Callable[[], Game]] = {"physical_deception": physical_deception, "signalling": signalling}
 
 
 @cache

@@ -33,18 +33,17 @@ class Recipe:
 _OBJECTIVE = soo_objective()
 
 
+_FOLLOWER = PpoConfig(
+    iterations=200, learns=("red",), scripted=(("blue", "anywhere"),), critic_rate=1e-2, deviation=0.3
+)
+_FOLLOWER_WORLD = {"goal_reward": 0.0}
+
+
 def trusting_red() -> Recipe:
     """Two stages, PPO: a red that has learned to stay near blue and nothing else, then a blue that may use its trust.
 
     A departure from the paper, whose joint training did not produce deception in our runs (docs/rl.md).
     """
-    follower = PpoConfig(
-        iterations=200,
-        learns=("red",),
-        scripted=(("blue", "anywhere"),),
-        critic_rate=1e-2,
-        deviation=0.3,
-    )
     blue = PpoConfig(
         iterations=100,
         environments=256,
@@ -54,16 +53,15 @@ def trusting_red() -> Recipe:
         critic_rate=1e-2,
         deviation=0.2,
     )
-    finetune = blue.replace(iterations=30, objective=_OBJECTIVE, soo_weight=1.0, normalise=False)
-    return Recipe("trusting-red", follower, blue, finetune, 20.0, {"goal_reward": 0.0})
+    finetune = blue.replace(iterations=30, objective=_OBJECTIVE, soo_weight=10.0, normalise=False)
+    return Recipe("trusting-red", _FOLLOWER, blue, finetune, 20.0, _FOLLOWER_WORLD)
 
 
 def trusting_red_maddpg() -> Recipe:
-    """The two stages with MADDPG, as in the trial that the project began with; slower, and less sure to deceive."""
-    follower = MaddpgConfig(iterations=150, learns=("red",), scripted=(("blue", "anywhere"),), capacity=64_000)
+    """The same reds, but blue learns by MADDPG, as in the paper: slower, and less sure to deceive."""
     blue = MaddpgConfig(iterations=900, learns=("blue",))
     finetune = blue.replace(iterations=60, objective=_OBJECTIVE, soo_weight=10.0, normalise=False, noise_from=0.05)
-    return Recipe("trusting-red-maddpg", follower, blue, finetune, 20.0, {"goal_reward": 0.0})
+    return Recipe("trusting-red-maddpg", _FOLLOWER, blue, finetune, 20.0, _FOLLOWER_WORLD)
 
 
 def paper() -> Recipe:

@@ -1,0 +1,135 @@
+"""Both learners through their one interface."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from soo_jax.checkpoints import Checkpoints
+from soo_jax.errors import SooError
+from soo_jax.rl import MaddpgConfig, PpoConfig, act, make_train, setup, train_population
+from soo_jax.rl.config import changed, check
+from soo_jax.rl.learning import NEVER
+from soo_jax.rl.networks import init_policy
+
+
+def same(a, b) -> bool:
+    return all(
+        np.array_equal(x, y, equal_nan=True) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+
+def test_a_stack_of_seeds_trains_each_as_if_it_were_alone(world, params, small, keys):
+    train = make_train(world, small)
+    stacked, _ = jax.vmap(train)(keys)
+    for i in (0, 2):
+        alone, _ = train(keys[i])
+        for x, y in zip(jax.tree.leaves(stacked.learner), jax.tree.leaves(alone.learner), strict=True):
+            np.testing.assert_allclose(np.asarray(x)[i], y, rtol=2e-3, atol=2e-4)
+
+
+def test_config_and_world_are_swept_by_vmap_in_one_program(world, params, small, keys):
+    train = make_train(world, small)
+    rates = jax.tree.map(lambda leaf: jnp.full(2, leaf, float), small).replace(policy_rate=jnp.array([0.0, 1e-2]))
+    bonus = jax.tree.map(lambda leaf: jnp.full(2, leaf, float), params).replace(deception_bonus=jnp.array([0.0, 50.0]))
+    still, moved = (
+        jax.tree.map(lambda leaf, i=i: leaf[i], jax.vmap(train, (None, None, 0))(keys[0], params, rates)[0].learner)
+        for i in (0, 1)
+    )
+    start, _ = jax.vmap(make_train(world, small.replace(iterations=1)), (None, None, 0))(keys[0], params, rates)
+    begin = jax.tree.map(lambda leaf: leaf[0], start.learner).policies["blue"].params
+    assert same(still.policies["blue"].params, begin)
+    assert not same(moved.policies["blue"].params, begin)
+    rewards = jax.vmap(train, (None, 0))(keys[0], bonus)[1]["reward_blue"]
+    assert not np.allclose(rewards[0], rewards[1])
+
+
+def test_what_does_not_learn_stays_as_it_was(world, params, small, keys):
+    red = init_policy(keys[1], 6, 2, (16, 16))
+    state, _ = make_train(world, small)(keys[0], others={"red": red})
+    assert same(state.learner.policies["red"], red)
+
+
+def test_a_run_whose_rewards_are_nan_is_frozen_and_the_others_go_on(world, params, small, keys):
+    stack = jax.tree.map(lambda leaf: jnp.full(3, leaf, float), params)
+    broken = stack.replace(goal_reward=stack.goal_reward.at[1].set(jnp.nan))
+    whole, _ = train_population(world, setup(keys, stack, small))
+    learner, history = train_population(world, setup(keys, broken, small))
+    assert history.frozen_at.tolist() == [NEVER, 0, NEVER]
+    pick = lambda tree, i: jax.tree.map(lambda leaf: leaf[i], tree)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(pick(learner.policies, 1)))
+    for i in (0, 2):
+        assert same(pick(learner, i), pick(whole, i))
+
+
+def test_an_interrupted_population_ends_at_the_same_bits(world, params, small, keys, tmp_path):
+    begin = setup(keys, params, small)
+    whole, history = train_population(world, begin, chunk=1)
+
+    class Kill(Exception):
+        pass
+
+    def die_at_three(done, total, metrics):
+        if done == 3:
+            raise Kill
+
+    with pytest.raises(Kill):
+        train_population(world, begin, chunk=1, checkpoints=Checkpoints(tmp_path, {}, 1), progress=die_at_three)
+    seen = []
+    resumed, again = train_population(
+        world, begin, chunk=1, checkpoints=Checkpoints(tmp_path, {}, 1), progress=lambda done, *_: seen.append(done)
+    )
+    assert seen == [3, 4]
+    assert same(whole, resumed)
+    assert same(history.values, again.values)
+
+
+def test_fresh_policies_act_near_zero_and_within_bounds(keys):
+    policy = init_policy(keys[0], 10, 2, (64, 64))
+    actions = jax.vmap(lambda key: act(policy, jax.random.normal(key, (10,))))(jax.random.split(keys[1], 50))
+    assert 0 < np.abs(actions).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        (MaddpgConfig(batch_size=20_000), "larger than what the replay buffer holds at the first update (16000)"),
+        (MaddpgConfig(capacity=1000), "must be a multiple of environments x steps = 3200"),
+        (PpoConfig(minibatches=7), "must divide environments x steps = 3200"),
+        (PpoConfig(iterations=0), "iterations must be at least 1"),
+        (PpoConfig(soo_terms=(1.0,)), "soo_terms needs one weight per term"),
+    ],
+)
+def test_configs_that_cannot_be_trained_are_refused_in_one_line(config, words):
+    with pytest.raises(SooError) as caught:
+        check(config)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_settings_are_checked_by_name_and_kind():
+    assert changed(PpoConfig(), {"gamma": 1, "hidden": [8]}).hidden == (8,)
+    with pytest.raises(SooError, match="setting 'gama' is unknown"):
+        changed(PpoConfig(), {"gama": 0.9})
+    with pytest.raises(SooError, match="iterations must be of type int, found 'many'"):
+        changed(PpoConfig(), {"iterations": "many"})
+
+
+def test_no_seeds_no_population(world, params, small, keys):
+    with pytest.raises(SooError, match="seeds: none given"):
+        setup(keys[:0], params, small)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        PpoConfig(iterations=25, learns=("blue",), critic_rate=1e-2),
+        pytest.param(
+            MaddpgConfig(iterations=25, learns=("blue",), batch_size=128, capacity=64_000), marks=pytest.mark.slow
+        ),
+    ],
+    ids=["ppo", "maddpg"],
+)
+def test_an_honest_blue_learns_to_walk_to_the_goal(world, params, keys, config):
+    _, metrics = make_train(world, config)(keys[0], params.replace(deception_bonus=0.0))
+    first, last = metrics["reward_blue"][:3].mean(), metrics["reward_blue"][-3:].mean()
+    assert first < 0.6 and last > 2.0  # 5 in every step at the goal
