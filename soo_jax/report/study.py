@@ -66,7 +66,6 @@ def organism_table(organisms: dict[str, Found]) -> str:
         "layers",
         "qualifies",
         "layer",
-        "adapted",
         "rate",
         "score",
         "study, s",
@@ -77,7 +76,7 @@ def organism_table(organisms: dict[str, Found]) -> str:
         command = f"`{training['command']}`" if training["command"] else ""
         rows.append(
             (name, command, training["seconds"] or "", found["layers"], "yes" if found["qualifies"] else "no",
-             chosen["layer"], chosen["adapted"], f"{chosen['learning_rate']:g}", f"{found['score_validation']:.2f}",
+             chosen["layer"], f"{chosen['learning_rate']:g}", f"{found['score_validation']:.2f}",
              found["seconds"])
         )  # fmt: skip
     return _markdown(head, rows)
@@ -128,10 +127,10 @@ def layer_rows(organisms: dict[str, Found]) -> list[Found]:
 
 def layer_table(organisms: dict[str, Found]) -> str:
     """Predictors beside the best score of each layer."""
-    head = ("organism", "layer", *PREDICTORS, "best score", "adapted", "at rate", "weight update / weights")
+    head = ("organism", "layer", *PREDICTORS, "best score", "at rate", "weight update / weights")
     rows = [
         (row["organism"], row["layer"], *(f"{row[name]:.2f}" for name in PREDICTORS), f"{row['score']:.2f}",
-         row["adapted"], f"{row['learning_rate']:g}", f"{row['drift']:.3f}")
+         f"{row['learning_rate']:g}", f"{row['drift']:.3f}")
         for row in layer_rows(organisms)
     ]  # fmt: skip
     return _markdown(head, rows)
@@ -237,8 +236,7 @@ def rate_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
         figure, axes = new_figure(theme, 1.45 * len(organisms) + 0.9, len(organisms), 1, sharex=True)
         for panel, (name, found) in zip(axes[:, 0], organisms.items(), strict=True):
             layer = found["chosen"]["layer"]
-            same = lambda t, c=found["chosen"]: (t["layer"], t["adapted"]) == (c["layer"], c["adapted"])
-            own = sorted(filter(same, found["trials"]), key=lambda t: t["learning_rate"])
+            own = sorted((t for t in found["trials"] if t["layer"] == layer), key=lambda t: t["learning_rate"])
             rates = [trial["learning_rate"] for trial in own]
             for kind, colour in kinds.items():
                 panel.plot(rates, [100 * trial[kind] for trial in own], "-o", color=colour, linewidth=1.6, markersize=3)

@@ -65,12 +65,13 @@ def new_figure(
     rows: int = 1,
     columns: int = 1,
     sharex: bool = False,
+    sharey: bool = False,
     layout: str | None = "constrained",
 ):
     """A figure of the common width, ``height`` inches high, and its panels ``[rows, columns]``."""
     figure = Figure(figsize=(WIDTH, height), dpi=200, layout=layout, facecolor=theme.surface)
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex)
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
 
 
 def handle(colour: str, style: str, **marker: Any):
@@ -89,13 +90,13 @@ def add_legend(figure: Figure, handles: Sequence[Any], names: Sequence[str], the
                   borderaxespad=0.2, handlelength=1.6)  # fmt: skip
 
 
-def to_png(figure: Figure) -> bytes:
-    """The figure as the bytes of a PNG."""
+def to_png(figure: Figure, colours: int = 128) -> bytes:
+    """The figure as the bytes of a PNG; maps need more ``colours`` than lines, 256 at most."""
     from PIL import Image
 
     figure.canvas.draw()
     # A chart has few colours: a palette makes the file four times smaller, and the page carries two of each chart.
-    drawn = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3]).quantize(128, kmeans=0)
+    drawn = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3]).quantize(colours, kmeans=0)
     buffer = io.BytesIO()
     drawn.save(buffer, format="png", compress_level=9)
     return buffer.getvalue()

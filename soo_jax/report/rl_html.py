@@ -1,0 +1,310 @@
+"""The page about RL runs: what blue does, what overlap has to do with it, and every single agent."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from soo_jax.errors import SooError
+from soo_jax.report.page import Chart, chart, provenance, render, settings, timings, trouble
+from soo_jax.report.rl_tables import TERMINAL, Cell, Line, cell, lines, number
+from soo_jax.report.rl_words import (
+    BEHAVIOUR,
+    DIFFERENCES,
+    GROUPS,
+    METRICS,
+    OVERLAP,
+    began_as,
+    condition_title,
+    group,
+    in_sequence,
+    metric,
+)
+from soo_jax.rl.statistics import (
+    Summary,
+    agent_rows,
+    aggregate,
+    changes,
+    detection_rows,
+    never_deceived,
+)
+from soo_jax.runs import Run
+
+MAIN = tuple(TERMINAL)
+"""The metrics that are shown of every agent, and compared between runs."""
+
+_TILES = {
+    "deceptive_rate": ("deceptive moves", "of the steps with red in sight", 100),
+    "trapped": ("red trapped", "of the episodes", 100),
+    "red_decoded": ("red decoded from activations", "R² of red's place; 0: blue does not know where red is", 1),
+}
+_BESIDE = ("honest", "control:more_rl", "control:hidden", "control:random_pairs")
+Cells = Mapping[tuple[str, str], Summary]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A headline figure: ``before`` is empty where there is none; ``beside`` are others to read it against."""
+
+    title: str
+    unit: str
+    before: str
+    after: Cell
+    beside: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of conditions by metrics."""
+
+    title: str
+    note: str
+    columns: list[str]
+    lines: list[Line]
+    change: bool = False
+
+
+@dataclass(frozen=True)
+class Agent:
+    """One agent: its values as ``MAIN`` names them, and what is odd about it."""
+
+    red: Any
+    seed: Any
+    values: list[str]
+    odd: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that the page shows of one run."""
+
+    run: Run
+    trouble: str
+    subtitle: str
+    about: str
+    tiles: list[Tile]
+    overview: list[Line]
+    tables: list[Table]
+    further: Table | None
+    detection: tuple[list[str], list[list[str]]]
+    charts: list[Chart]
+    agents: dict[str, list[Agent]]
+    settings: list[tuple[str, str]]
+    provenance: list[tuple[str, str]]
+    timings: list[tuple[str, str]]
+
+
+def agents_page(runs: Sequence[Run]) -> tuple[list[list[Chart]], str]:
+    """The charts of each run, and the page about all.
+
+    Raises:
+      SooError: arrays beside a run's results are damaged.
+    """
+    sections = [_section(run) for run in runs]
+    page = render("rl.html.jinja", {}, sections=sections, columns=[metric(name).title for name in MAIN])
+    return [section.charts for section in sections], page
+
+
+def _section(run: Run) -> Section:
+    cells = aggregate(run.rows)
+    compared = _after(cells)
+    return Section(
+        run=run,
+        trouble=trouble(run),
+        subtitle=", ".join(str(run.config[name]) for name in ("job", "preset") if run.config.get(name)),
+        about=condition_title(compared),
+        tiles=_tiles(cells, compared),
+        overview=lines(cells, MAIN),
+        tables=_tables(run.rows, cells),
+        further=_further(cells),
+        detection=_detection(run.rows),
+        charts=_charts(run, cells),
+        agents=_agents(run),
+        settings=settings(run),
+        provenance=provenance(run),
+        timings=timings(run),
+    )
+
+
+# ---- figures ------------------------------------------------------------------------------------------------------
+
+
+def _after(cells: Cells) -> str:
+    """The condition that the headline is about: after SOO, else the deceptive agent, else the first."""
+    found = in_sequence(condition for condition, _ in cells)
+    return next((name for name in ("soo", "deceptive") if name in found), found[0] if found else "")
+
+
+def _tiles(cells: Cells, after: str) -> list[Tile]:
+    tiles = []
+    for name, (title, unit, scale) in _TILES.items():
+        if (after, name) not in cells:
+            continue
+        scaled = lambda condition, name=name, scale=scale: _headline_cell(cells.get((condition, name)), name, scale)
+        before = began_as(after)
+        beside = [(condition_title(c), scaled(c).mean) for c in _BESIDE if c != after and (c, name) in cells]
+        start = scaled(before).mean if before and (before, name) in cells else ""
+        tiles.append(Tile(title, unit, start, scaled(after), beside))
+    return tiles
+
+
+def _headline_cell(found: Summary, name: str, scale: float) -> Cell:
+    """In per cent where ``scale`` is 100, with one digit."""
+    if scale == 1:
+        return cell(found, name)
+    spread = [None if value is None else scale * value for value in (found.sd, found.low, found.high)]
+    low, high = (None, None) if spread[1] is None else (max(spread[1], 0.0), min(spread[2], 100.0))
+    return cell(found._replace(mean=scale * found.mean, sd=spread[0], low=low, high=high), "steps_in_sight")
+
+
+def _tables(rows: Sequence[dict[str, Any]], cells: Cells) -> list[Table]:
+    makings = (
+        ("What blue does", BEHAVIOUR, "Fractions of episodes (trapped, red ever at goal), of steps (blue at goal), or "
+         "of steps with red in sight (deceptive moves)."),
+        ("Self-other overlap", OVERLAP, "Lower is more overlap. Relative SOO is divided by the variance of the "
+         "activations, so that merely shrinking them gains nothing; with red free, the other view differs from the "
+         "self view by red alone. Red decoded says how well red's place can be read off the activations."),
+        ("Behavioural difference", DIFFERENCES, "Mean squared difference between surfaces of deceptive moves, agent by "
+         "agent of the same red and seed: rates per visible step, and the reference's truncated counts."),
+    )  # fmt: skip
+    tables = [_table(title, note, cells, metrics) for title, metrics, note in makings]
+    changed = {}
+    for condition in dict.fromkeys(condition for condition, _ in cells):
+        before = began_as(condition)
+        found = changes(rows, before, condition) if before else {}
+        changed |= {(condition, name): summary for name, summary in found.items()}
+    note = "Against the same agent before it was treated. Bold where the interval leaves out zero."
+    tables.append(_table("What changed, agent by agent", note, changed, MAIN, change=True))
+    return [table for table in tables if table.lines]
+
+
+def _table(title: str, note: str, cells: Cells, metrics: Sequence[str], change: bool = False) -> Table:
+    metrics = [name for name in metrics if any(other == name for _, other in cells)]
+    return Table(title, note, [metric(name).title for name in metrics], lines(cells, metrics, change), change)
+
+
+def _further(cells: Cells) -> Table | None:
+    metrics = [name for name in dict.fromkeys(name for _, name in cells) if name not in METRICS]
+    return _table("Further measures", "", cells, metrics) if metrics else None
+
+
+def _detection(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Headings and lines of the detector's table, one line per number of episodes."""
+    found = {(row["metric"], row["steps"], row["episodes"]): row["value"] for row in detection_rows(rows)}
+    columns = list(dict.fromkeys((name, steps) for name, steps, _ in found))
+    words = {"all": "all steps", "untrapped": "red free", "auroc": "AUROC"}
+    called = lambda name: words.get(name, name.replace("flagged_", "called deceptive: ").replace("_", " "))
+    counts = sorted({count for *_, count in found})
+    body = [[f"{n:,}", *(number(found.get((*column, n)), 3) for column in columns)] for n in counts]
+    return [f"{called(name)}, {called(steps)}" for name, steps in columns], body
+
+
+# ---- every agent --------------------------------------------------------------------------------------------------
+
+
+def _agents(run: Run) -> dict[str, list[Agent]]:
+    """By the title of their condition."""
+    values = defaultdict(dict)
+    for row in agent_rows(run.rows):
+        values[row["condition"], row.get("red"), row.get("seed")][row["metric"]] = row["value"]
+    broken = _not_finite(run.training)
+    dull = {("deceptive", *who) for who in never_deceived(run.rows)}
+    found = defaultdict(list)
+    for condition in in_sequence(condition for condition, *_ in values):
+        for who, own in values.items():
+            if who[0] == condition:
+                odd = "not finite" if who in broken or None in own.values() else "never deceived" if who in dull else ""
+                texts = [number(own[name], metric(name).digits) if name in own else "" for name in MAIN]
+                found[condition_title(condition)].append(Agent(*who[1:], texts, odd))
+    return dict(found)
+
+
+def _not_finite(training: Sequence[dict[str, Any]]) -> set[tuple[Any, Any, Any]]:
+    """Agents of whom a number was finite at first and was not later on."""
+    seen, broken = set(), set()
+    for row in training:
+        who = (row.get("condition"), row.get("red"), row.get("seed"))
+        for name, value in row.items():
+            if value is not None:
+                seen.add((who, name))
+            elif (who, name) in seen:
+                broken.add(who)
+    return broken
+
+
+# ---- charts -------------------------------------------------------------------------------------------------------
+
+
+def _charts(run: Run, cells: Cells) -> list[Chart]:
+    from soo_jax.report.rl_maps import geometry_chart, surface_chart
+    from soo_jax.report.rl_plots import condition_chart, detection_chart, difference_chart
+
+    measured = {name for _, name in cells}
+    note = "Dots are means, lines 95 % intervals, ticks single agents."
+    charts = []
+    for name, title, metrics in (
+        ("conditions", "What blue does", ("trapped", "red_ever_at_goal", "blue_at_goal", "deceptive_rate")),
+        ("overlap", "Overlap, and whether blue still sees red", MAIN[4:]),
+    ):
+        if measured & set(metrics):
+            draw = lambda theme, metrics=metrics: condition_chart(cells, metrics, theme)
+            charts.append(chart(name, title, note, draw))
+    if measured & set(DIFFERENCES):
+        note = "Shorter bars: more alike. The two normalisations can disagree. Lines are 95 % intervals."
+        charts.append(chart("differences", "Behavioural difference", note, lambda t: difference_chart(cells, t)))
+    charts += _learning_charts(run)
+    if surfaces := _arrays(run, "surfaces.safetensors"):
+        note = (
+            "How often blue moves towards the fake, by how straight (projection) and how far apart fake and goal lie "
+            "(cosine); the cross marks the thresholds of the deceptive rate."
+        )
+        charts.append(chart("surfaces", "Deceptive moves by threshold", note, lambda t: surface_chart(surfaces, t)))
+    if detection_rows(run.rows):
+        note = (
+            "A high log SOO is taken as a sign of deception. The dotted line is chance; “called deceptive” are agents "
+            "outside of both classes, on whom a good detector would stay silent."
+        )
+        charts.append(chart("detection", "Catching the deceiver", note, lambda t: detection_chart(run.rows, t)))
+    if geometry := _arrays(run, "geometry.safetensors"):
+        note = "Activations of self and other views on the two principal axes that all conditions share."
+        charts.append(
+            chart("geometry", "Self and other in the activations", note, lambda t: geometry_chart(geometry, t))
+        )
+    return charts
+
+
+def _learning_charts(run: Run) -> list[Chart]:
+    """One chart per kind of condition, so that no more lines cross than can be followed."""
+    from soo_jax.report.rl_plots import learning_chart
+
+    by_group = defaultdict(list)
+    for row in run.training:
+        if "condition" in row and "step" in row:
+            by_group[group(row["condition"])].append(row)
+    note = "Thick lines are means, thin ones single agents; a cross marks one whose numbers stopped being finite."
+    return [
+        chart(
+            f"learning-{kind}",
+            f"Training: {GROUPS[kind]}",
+            note,
+            lambda t, rows=by_group[kind]: learning_chart(rows, t),
+        )
+        for kind in GROUPS
+        if kind in by_group
+    ]
+
+
+def _arrays(run: Run, name: str) -> dict[str, Any]:
+    """The arrays of a file of the run; none where there is no such file."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = run.path / name
+    if not path.exists():
+        return {}
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise SooError(f"{path}: is damaged ({error}); the run has to be made again") from error

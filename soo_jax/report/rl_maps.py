@@ -1,0 +1,86 @@
+"""Maps of RL runs as PNG: deceptive moves over thresholds, and activations of self and other views in the plane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+
+from soo_jax.report.rl_words import condition_title, in_sequence
+from soo_jax.report.style import LIGHT, Theme, add_legend, handle, new_figure, styled, to_png
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMNS = 3
+CLEARLY_TOWARDS, CLEARLY_APART = 0.7, 0.6
+"""Where the deceptive rate is read off the surface (soo_jax.rl.behaviour)."""
+
+
+def surface_chart(surfaces: Mapping[str, np.ndarray], theme: Theme = LIGHT) -> bytes:
+    """Surfaces of deceptive moves side by side on one colour scale.
+
+    Args:
+      surfaces: by condition ``[X, Y]``: deceptive moves per step with red in sight, whose projection on the fake is
+        above x in [0, 1] and whose cosine between fake and goal is below y in [-1, 1].
+    """
+    conditions = in_sequence(surfaces)
+    top = max((float(np.nanmax(surfaces[name])) for name in conditions), default=0.0) or 1.0
+    shades = LinearSegmentedColormap.from_list("deceptive", [theme.grid, theme.deceptive, theme.ink])
+    with styled(theme):
+        rows = math.ceil(len(conditions) / COLUMNS)
+        figure, axes = new_figure(theme, 1.62 * rows + 0.75, rows, COLUMNS, sharex=True, sharey=True)
+        for ax, name in _panels(axes, conditions):
+            image = ax.imshow(np.asarray(surfaces[name]).T, origin="lower", extent=(0, 1, -1, 1), aspect="auto",
+                              cmap=shades, vmin=0, vmax=top)  # fmt: skip
+            ax.plot(CLEARLY_TOWARDS, CLEARLY_APART, "+", color=theme.ink, markersize=7, markeredgewidth=1.1)
+        for ax in axes[:, 0]:
+            ax.set_ylabel("cosine <", labelpad=0)
+        _label_below(axes, len(conditions), "projection >", [0, 0.5, 1], ["0", "½", "1"])
+        bar = figure.colorbar(image, ax=axes, location="bottom", fraction=0.035 / rows**0.5, pad=0.02, aspect=45)
+        bar.set_label("deceptive moves per step with red in sight", fontsize=8)
+        bar.outline.set_visible(False)
+        return to_png(figure, colours=256)
+
+
+def geometry_chart(geometry: Mapping[str, np.ndarray], theme: Theme = LIGHT) -> bytes:
+    """Activations of self and of other views on two axes that all conditions share.
+
+    Args:
+      geometry: ``<condition>.self`` and ``<condition>.other``, ``[n, 2]`` each.
+    """
+    conditions = in_sequence(name.removesuffix(".self") for name in geometry if name.endswith(".self"))
+    conditions = [name for name in conditions if f"{name}.other" in geometry]
+    with styled(theme):
+        rows = math.ceil(len(conditions) / COLUMNS)
+        figure, axes = new_figure(theme, 1.62 * rows + 0.5, rows, COLUMNS, sharex=True, sharey=True)
+        for ax, name in _panels(axes, conditions):
+            for side, colour in (("other", theme.series[3]), ("self", theme.series[5])):
+                ax.plot(*np.asarray(geometry[f"{name}.{side}"]).T, ".", color=colour, markersize=2.6, alpha=0.6,
+                        markeredgewidth=0)  # fmt: skip
+            ax.grid(True)
+            ax.tick_params(labelbottom=False, labelleft=False)
+        handles = [handle(colour, "", marker="o") for colour in (theme.series[5], theme.series[3])]
+        add_legend(figure, handles, ["self views", "other views"], theme, columns=2)
+        return to_png(figure)
+
+
+def _panels(axes: np.ndarray, conditions: list[str]) -> list[tuple[Axes, str]]:
+    """The panel of each condition, titled; panels that are left over are taken away."""
+    panels = axes.reshape(-1)
+    for ax in panels[len(conditions) :]:
+        ax.set_visible(False)
+    for ax, name in zip(panels, conditions, strict=False):
+        ax.set_title(condition_title(name), loc="left", fontsize=8)
+    return list(zip(panels, conditions, strict=False))
+
+
+def _label_below(axes: np.ndarray, count: int, label: str, ticks: list[float], words: list[str]) -> None:
+    """Labels the lowest panel of every column, which is not always in the last row."""
+    for ax in axes.reshape(-1)[max(count - COLUMNS, 0) : count]:
+        ax.set_xlabel(label, labelpad=1)
+        ax.set_xticks(ticks, words)
+        ax.tick_params(labelbottom=True)

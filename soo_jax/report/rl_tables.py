@@ -1,0 +1,150 @@
+"""The results of RL runs as a table: for the terminal, and as cells for the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from soo_jax.report.rl_words import GROUPS, condition_title, group, in_sequence, metric
+from soo_jax.rl.statistics import Summary, aggregate
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from soo_jax.runs import Run
+
+TERMINAL = {
+    "trapped": ("red\ntrapped", 2),
+    "red_ever_at_goal": ("red at\ngoal", 2),
+    "blue_at_goal": ("blue at\ngoal", 2),
+    "deceptive_rate": ("deceptive\nrate", 2),
+    "soo_log_untrapped": ("log SOO\nred free", 1),
+    "soo_relative_untrapped": ("rel. SOO\nred free", 2),
+    "red_decoded": ("red\ndecoded", 2),
+}
+"""What fits the terminal: metric -> (heading, digits)."""
+
+Cells = Mapping[tuple[str, str], Summary]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A summary in words; ``sd`` and ``interval`` are empty of a single agent.
+
+    Attributes:
+      clear: whether the interval leaves out zero; of use where the value is a change.
+      missing: agents whose value was not finite.
+    """
+
+    mean: str
+    sd: str
+    interval: str
+    clear: bool
+    missing: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """A condition and its cells, None where it was not measured.
+
+    Attributes:
+      heading: of the group that begins here, else empty. agents: how many were measured.
+    """
+
+    title: str
+    heading: str
+    agents: int
+    cells: list[Cell | None]
+
+
+def lines(cells: Cells, metrics: Sequence[str], change: bool = False) -> list[Line]:
+    """One line per condition that has any of the metrics, group by group.
+
+    Args:
+      change: the values are changes, so that signs are shown, and fractions may be negative.
+    """
+    found, previous = [], ""
+    for condition in in_sequence(condition for condition, name in cells if name in metrics):
+        own = [cells.get((condition, name)) for name in metrics]
+        agents = max(summary.n + summary.missing for summary in own if summary)
+        texts = [cell(summary, name, change) if summary else None for summary, name in zip(own, metrics, strict=True)]
+        heading = GROUPS[group(condition)] if group(condition) != previous else ""
+        found.append(Line(condition_title(condition), heading, agents, texts))
+        previous = group(condition)
+    return found
+
+
+def cell(found: Summary, name: str, change: bool = False) -> Cell:
+    """A summary in words; intervals of fractions end at 0 and 1."""
+    about = metric(name)
+    write = lambda value: number(value, about.digits, change)
+    if not found.n:
+        return Cell("none finite", "", "", False, found.missing)
+    sd = "" if found.sd is None else number(found.sd, about.digits)
+    if found.low is None:
+        return Cell(write(found.mean), sd, "", False, found.missing)
+    low, high = found.low, found.high
+    if about.fraction and not change:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Cell(write(found.mean), sd, f"{write(low)} to {write(high)}", found.low * found.high > 0, found.missing)
+
+
+def number(value: float | None, digits: int, sign: bool = False) -> str:
+    """A number with so many digits after the point, or in powers of ten where they would show nothing of it."""
+    if value is None or not math.isfinite(value):
+        return "not finite"
+    shape = f".{digits}f" if value == 0 or abs(value) >= 0.5 * 10**-digits else ".1e"
+    return f"{value:{'+' if sign else ''}{shape}}"
+
+
+def rl_table(runs: Iterable[Run]) -> Table:
+    """A rich table, one line per condition: mean ± sd over agents. It fits into 100 columns."""
+    from rich.table import Table
+
+    runs = list(runs)
+    title = "Mean ± sd over agents" + (f": {runs[0].path.name}" if len(runs) == 1 else "")
+    table = Table(title=title, caption=_caption(runs), title_justify="left", caption_justify="left", box=None,
+                  padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")  # fmt: skip
+    table.add_column("\ncondition", max_width=25)
+    for heading, _ in TERMINAL.values():
+        table.add_column(heading, no_wrap=True)
+    for run in runs:
+        cells = aggregate(run.rows)
+        if len(runs) > 1:
+            table.add_row(f"[bold]{_escaped(run.path.name)}[/]")
+        previous = None
+        for condition in in_sequence(condition for condition, _ in cells):
+            if previous not in (None, group(condition)):
+                table.add_row()
+            own = [_terminal(cells.get((condition, name)), digits) for name, (_, digits) in TERMINAL.items()]
+            table.add_row(_escaped(condition_title(condition)), *own)
+            previous = group(condition)
+    return table
+
+
+def _terminal(found: Summary | None, digits: int) -> str:
+    if found is None:
+        return "[dim]-[/]"
+    if not found.n:
+        return "nan"
+    if 0 < abs(found.mean) < 0.5 * 10**-digits:
+        return f"{found.mean:.0e}"
+    return f"{found.mean:.{digits}f}" + ("" if found.sd is None else f"[dim]±{found.sd:.{digits}f}[/]")
+
+
+def _escaped(name: str) -> str:
+    from rich.markup import escape
+
+    return escape(name)
+
+
+def _caption(runs: Sequence[Run]) -> str:
+    caption = (
+        "Fractions of episodes (red) or steps (blue, deceptive); decoded: R² of red's place. Intervals: the report."
+    )
+    for run in runs:
+        if not run.complete:
+            caption = f"INCOMPLETE RUN ({run.state}): {run.path.name}\n" + caption
+    return caption

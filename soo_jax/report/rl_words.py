@@ -1,0 +1,122 @@
+"""What conditions and metrics of RL runs are called, the sequence they come in, and where each condition began."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from soo_jax.rl.statistics import DETECTION
+
+CONDITIONS = {
+    "deceptive": "deceptive",
+    "honest": "honest",
+    "escort": "escort red",
+    "avoid": "avoid red",
+    "soo": "after SOO",
+    "control:more_rl": "more RL, no SOO",
+    "control:hidden": "red hidden",
+    "control:stop_self": "SOO, self stopped",
+    "control:stop_other": "SOO, other stopped",
+    "control:random_pairs": "SOO, random pairs",
+    "control:soo_alone": "SOO without task",
+    "control:random_direction": "random direction",
+    "soo_on_honest": "honest, after SOO",
+    "soo_on_escort": "escort, after SOO",
+    "soo_on_avoid": "avoid, after SOO",
+}
+_BEGAN = {"soo_on_honest": "honest", "soo_on_escort": "escort", "soo_on_avoid": "avoid"}
+GROUPS = {
+    "baselines": "what blue was rewarded for",
+    "treated": "the deceptive agent, treated",
+    "others": "SOO on other agents",
+    "worlds": "in another world",
+    "relapse": "trained again to deceive",
+    "further": "further conditions",
+}
+"""Kinds of conditions, and the headings under which they stand."""
+
+
+class Metric(NamedTuple):
+    """How a metric is shown.
+
+    Attributes:
+      title: in tables and charts. digits: after the point. fraction: whether it lies between 0 and 1.
+    """
+
+    title: str
+    digits: int = 2
+    fraction: bool = False
+
+
+METRICS = {
+    "trapped": Metric("red trapped", fraction=True),
+    "red_ever_at_goal": Metric("red ever at goal", fraction=True),
+    "blue_at_goal": Metric("blue at goal", fraction=True),
+    "deceptive_rate": Metric("deceptive moves", 3, fraction=True),
+    "deceptive_rate_untrapped": Metric("deceptive moves, red free", 3, fraction=True),
+    "steps_in_sight": Metric("steps in sight", 1),
+    "task_return": Metric("task return", 1),
+    "return_blue": Metric("return of blue", 1),
+    "soo_log": Metric("log SOO"),
+    "soo_log_untrapped": Metric("log SOO, red free"),
+    "soo_relative": Metric("relative SOO", 3),
+    "soo_relative_untrapped": Metric("relative SOO, red free", 3),
+    "soo_action": Metric("SOO of actions", 3),
+    "activation_variance": Metric("variance of activations", 3),
+    "red_decoded": Metric("red decoded, R²"),
+    "difference_to_deceptive": Metric("to deceptive, rates", 4),
+    "difference_to_honest": Metric("to honest, rates", 4),
+    "reference_difference_to_deceptive": Metric("to deceptive, counts", 1),
+    "reference_difference_to_honest": Metric("to honest, counts", 1),
+}
+BEHAVIOUR = tuple(METRICS)[:8]
+OVERLAP = tuple(METRICS)[8:15]
+DIFFERENCES = tuple(METRICS)[15:]
+
+
+def condition_title(condition: str) -> str:
+    """How a condition is headed; names of one's own stand as they are."""
+    if condition in CONDITIONS:
+        return CONDITIONS[condition]
+    name, at, place = condition.partition("@")
+    if at:
+        return f"{condition_title(name)}, {place.replace('_', ' ')}"
+    if condition.startswith("relapse:"):
+        return f"{condition_title(condition.removeprefix('relapse:'))}, trained again"
+    return condition.removeprefix("control:").replace("_", " ")
+
+
+def metric(name: str) -> Metric:
+    """How a metric is shown; names of one's own stand as they are."""
+    return METRICS.get(name, Metric(name.replace("_", " "), 3))
+
+
+def group(condition: str) -> str:
+    """What kind of condition it is, one of ``GROUPS``."""
+    if "@" in condition:
+        return "worlds"
+    if condition.startswith("relapse:"):
+        return "relapse"
+    if condition == "soo" or condition.startswith("control:"):
+        return "treated"
+    if condition.startswith("soo_on_"):
+        return "others"
+    return "baselines" if condition in CONDITIONS else "further"
+
+
+def in_sequence(conditions: Iterable[str]) -> list[str]:
+    """Conditions without repetition, group by group; the detector is none of them."""
+    known = {name: i for i, name in enumerate(CONDITIONS)}
+    stem = lambda name: name.partition("@")[0].removeprefix("relapse:")
+    rank = lambda name: (list(GROUPS).index(group(name)), name.partition("@")[2], known.get(stem(name), len(known)))
+    return sorted((name for name in dict.fromkeys(conditions) if name != DETECTION), key=rank)
+
+
+def began_as(condition: str) -> str | None:
+    """The condition of the agents that these were before they were treated; None of baselines and unknown ones."""
+    name, at, place = condition.partition("@")
+    if name.startswith("relapse:"):
+        return name.removeprefix("relapse:") + at + place
+    if name == "soo" or name.startswith("control:"):
+        return "deceptive" + at + place
+    return _BEGAN[name] + at + place if name in _BEGAN else None
