@@ -23,7 +23,7 @@ from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.controls import control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, Rows, ask, known, qualifies, score
 from soo_jax.llm.study.predictors import predictors
-from soo_jax.llm.study.sweep import ADAPTED, TRIED, Scale, choose, final, one_change, setting, try_layer
+from soo_jax.llm.study.sweep import TRIED, Scale, choose, final, one_change, setting, try_layer
 from soo_jax.models.config import read_json
 from soo_jax.models.lm import LM
 from soo_jax.provenance import provenance
@@ -158,18 +158,16 @@ def sweep(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
     """SOO at every layer, at all rates; the setting that is chosen on validation scenarios."""
     trials = []
     for layer in range(min(subject.scale.layers, subject.lm.config.num_layers)):
-        for adapted in ADAPTED:
-            config = setting(subject.scale, layer, adapted, subject.extended)
-            name = f"layer{layer}" + ("-own" if adapted == "own" else "")
-            own = try_layer(subject.cells, name, subject.lm, config, subject.scale, subject.controls)
-            trials += [{"layer": layer, "adapted": adapted, **row} for row in own]
+        config = setting(subject.scale, layer, subject.extended)
+        own = try_layer(subject.cells, f"layer{layer}", subject.lm, config, subject.scale, subject.controls)
+        trials += [{"layer": layer, **row} for row in own]
     return {"trials": trials, "chosen": choose(trials)}
 
 
 def chosen_config(subject: Subject, found: dict[str, Any]) -> FinetuneConfig:
     """The setting that the sweep chose, with all seeds."""
     chosen = found["chosen"]
-    config = setting(subject.scale, chosen["layer"], chosen["adapted"], subject.extended)
+    config = setting(subject.scale, chosen["layer"], subject.extended)
     return replace(config, learning_rate=chosen["learning_rate"], seeds=subject.scale.final_seeds)
 
 

@@ -41,29 +41,22 @@ class Scale:
     n: int = 20
     final_n: int = 100
     layers: int = 4
-    varied: int = 9
+    varied: int = 10
 
 
 QUICK = Scale(rates=(1e-4, 1e-3), finer=1, epochs=2, seeds=(0,), final_seeds=(0, 1), n=2, final_n=2, layers=1, varied=1)
 
 
-ADAPTED = ("all", "own")
-"""Which layers an adapter may change: all of them, or the trained one alone."""
-
-
-def setting(scale: Scale, layer: int, adapted: str, extended: bool) -> FinetuneConfig:
+def setting(scale: Scale, layer: int, extended: bool) -> FinetuneConfig:
     """The preset's settings at one layer, to be tried at all rates.
 
     Args:
-      adapted: one of `ADAPTED`.
       extended: whether the pairs run on to the word before the room; organisms that answer with the bare room decide
         where the fragments end.
     """
-    start = preset("organism")
     return replace(
-        start,
+        preset("organism"),
         layer=layer,
-        lora=replace(start.lora, layers=(layer,) if adapted == "own" else None),
         epochs=scale.epochs,
         seeds=scale.seeds,
         learning_rate=scale.rates,
@@ -77,10 +70,12 @@ def one_change(found: FinetuneConfig) -> dict[str, FinetuneConfig]:
     AdamW does not see a constant factor on the loss: a distance divided by the power of the activations is a check.
     """
     other_pairs = "fragments" if found.extended else "extended"
+    alone = replace(found.lora, layers=(found.layer,))
     return {
         other_pairs: replace(found, extended=not found.extended),
         "all-tokens": replace(found, tokens="all"),
         f"{other_pairs}-all-tokens": replace(found, tokens="all", extended=not found.extended),
+        "one-layer-adapted": replace(found, lora=alone),
         "both-directions": replace(found, direction="both"),
         "self-to-other": replace(found, direction="self_to_other"),
         "relative-distance": replace(found, distance="relative_mse"),
