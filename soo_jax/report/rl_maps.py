@@ -10,10 +10,11 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
 from soo_jax.report.rl_words import condition_title, in_sequence
-from soo_jax.report.style import LIGHT, Theme, add_legend, handle, new_figure, styled, to_png
+from soo_jax.report.style import LIGHT, WIDTH, Theme, add_legend, handle, new_figure, styled, to_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLUMNS = 3
 CLEARLY_TOWARDS, CLEARLY_APART = 0.7, 0.6
@@ -32,7 +33,9 @@ def surface_chart(surfaces: Mapping[str, np.ndarray], theme: Theme = LIGHT) -> b
     shades = LinearSegmentedColormap.from_list("deceptive", [theme.grid, theme.deceptive, theme.ink])
     with styled(theme):
         rows = math.ceil(len(conditions) / COLUMNS)
-        figure, axes = new_figure(theme, 1.62 * rows + 0.75, rows, COLUMNS, sharex=True, sharey=True)
+        height = 1.62 * rows + 0.75
+        figure, axes = new_figure(theme, height, rows, COLUMNS, sharex=True, sharey=True, layout=None)
+        _margins(figure, height, left=0.5, bottom=0.95)
         for ax, name in _panels(axes, conditions):
             image = ax.imshow(np.asarray(surfaces[name]).T, origin="lower", extent=(0, 1, -1, 1), aspect="auto",
                               cmap=shades, vmin=0, vmax=top)  # fmt: skip
@@ -40,7 +43,8 @@ def surface_chart(surfaces: Mapping[str, np.ndarray], theme: Theme = LIGHT) -> b
         for ax in axes[:, 0]:
             ax.set_ylabel("cosine <", labelpad=0)
         _label_below(axes, len(conditions), "projection >", [0, 0.5, 1], ["0", "½", "1"])
-        bar = figure.colorbar(image, ax=axes, location="bottom", fraction=0.035 / rows**0.5, pad=0.02, aspect=45)
+        place = figure.add_axes((0.5 / WIDTH, 0.4 / height, 1 - 0.65 / WIDTH, 0.1 / height))
+        bar = figure.colorbar(image, cax=place, orientation="horizontal")
         bar.set_label("deceptive moves per step with red in sight", fontsize=8)
         bar.outline.set_visible(False)
         return to_png(figure, colours=256)
@@ -56,7 +60,9 @@ def geometry_chart(geometry: Mapping[str, np.ndarray], theme: Theme = LIGHT) -> 
     conditions = [name for name in conditions if f"{name}.other" in geometry]
     with styled(theme):
         rows = math.ceil(len(conditions) / COLUMNS)
-        figure, axes = new_figure(theme, 1.62 * rows + 0.5, rows, COLUMNS, sharex=True, sharey=True)
+        height = 1.62 * rows + 0.4
+        figure, axes = new_figure(theme, height, rows, COLUMNS, sharex=True, sharey=True, layout=None)
+        _margins(figure, height, left=0.12, bottom=0.1, top=0.5)
         for ax, name in _panels(axes, conditions):
             for side, colour in (("other", theme.series[3]), ("self", theme.series[5])):
                 ax.plot(*np.asarray(geometry[f"{name}.{side}"]).T, ".", color=colour, markersize=2.6, alpha=0.6,
@@ -66,6 +72,12 @@ def geometry_chart(geometry: Mapping[str, np.ndarray], theme: Theme = LIGHT) -> 
         handles = [handle(colour, "", marker="o") for colour in (theme.series[5], theme.series[3])]
         add_legend(figure, handles, ["self views", "other views"], theme, columns=2)
         return to_png(figure)
+
+
+def _margins(figure: Figure, height: float, left: float, bottom: float, top: float = 0.25) -> None:
+    """Margins in inches: to fit them to so many panels would take longer than to draw these."""
+    figure.subplots_adjust(left=left / WIDTH, right=1 - 0.15 / WIDTH, bottom=bottom / height, top=1 - top / height,
+                           hspace=0.24, wspace=0.09)  # fmt: skip
 
 
 def _panels(axes: np.ndarray, conditions: list[str]) -> list[tuple[Axes, str]]:

@@ -82,7 +82,7 @@ def cell(found: Summary, name: str, change: bool = False) -> Cell:
     write = lambda value: number(value, about.digits, change)
     if not found.n:
         return Cell("none finite", "", "", False, found.missing)
-    sd = "" if found.sd is None else number(found.sd, about.digits)
+    sd = "" if found.sd is None else _like(found.mean, found.sd, about.digits)
     if found.low is None:
         return Cell(write(found.mean), sd, "", False, found.missing)
     low, high = found.low, found.high
@@ -97,6 +97,11 @@ def number(value: float | None, digits: int, sign: bool = False) -> str:
         return "not finite"
     shape = f".{digits}f" if value == 0 or abs(value) >= 0.5 * 10**-digits else ".1e"
     return f"{value:{'+' if sign else ''}{shape}}"
+
+
+def _like(mean: float, sd: float, digits: int) -> str:
+    """A standard deviation with as many digits as its mean."""
+    return number(sd, digits) if "e" in number(mean, digits) else f"{sd:.{digits}f}"
 
 
 def rl_table(runs: Iterable[Run]) -> Table:
