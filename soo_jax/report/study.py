@@ -76,8 +76,8 @@ def organism_table(organisms: dict[str, Found]) -> str:
         command = f"`{training['command']}`" if training["command"] else ""
         rows.append(
             (name, command, training["seconds"] or "", found["layers"], "yes" if found["qualifies"] else "no",
-             chosen["layer"], f"{chosen['learning_rate']:g}", f"{found['score_validation']:.2f}",
-             found["seconds"])
+             chosen["layer"], "yes" if chosen["held"] else "no", f"{chosen['learning_rate']:g}",
+             f"{found['score_validation']:.2f}", found["seconds"])
         )  # fmt: skip
     return _markdown(head, rows)
 
@@ -236,14 +236,17 @@ def rate_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
         figure, axes = new_figure(theme, 1.45 * len(organisms) + 0.9, len(organisms), 1, sharex=True)
         for panel, (name, found) in zip(axes[:, 0], organisms.items(), strict=True):
             layer = found["chosen"]["layer"]
-            own = sorted((t for t in found["trials"] if t["layer"] == layer), key=lambda t: t["learning_rate"])
+            same = lambda t, c=found["chosen"]: (t["layer"], t["held"]) == (c["layer"], c["held"])
+            own = sorted(filter(same, found["trials"]), key=lambda t: t["learning_rate"])
             rates = [trial["learning_rate"] for trial in own]
             for kind, colour in kinds.items():
                 panel.plot(rates, [100 * trial[kind] for trial in own], "-o", color=colour, linewidth=1.6, markersize=3)
             worst = [100 * min(t[c] for c in found["known"] if c in t) for t in own]
             panel.plot(rates, worst, "--s", color=theme.request, linewidth=1.2, markersize=3)
             panel.set_xscale("log")
-            panel.set_title(f"{name}, layer {layer}", loc="left")
+            panel.set_title(
+                f"{name}, layer {layer}" + (", self side held" if found["chosen"]["held"] else ""), loc="left"
+            )
             panel.set_ylim(-5, 105)
             panel.yaxis.grid(True)
         axes[-1][0].set_xlabel("learning rate")

@@ -118,13 +118,13 @@ def meet(name: str, lm: LM, cells: Cells, scale: Scale) -> tuple[Subject, dict[s
 
     def answers(split: str) -> Rows:
         families = [*RIVALS, *CONTROLS] if split == "validation" else [*FAMILIES, *THOUGHTS]
-        settings = {"split": split, "n": scale.final_n, "families": families}
-        compute = lambda: {"rows": ask(lm, split, scale.final_n, families=families, condition="base")}
+        settings = {"split": split, "n": scale.base_n, "families": families}
+        compute = lambda: {"rows": ask(lm, split, scale.base_n, families=families, condition="base")}
         return cells.get(f"base-{split}", settings, compute)["rows"]
 
     base = answers("validation")
-    subject = Subject(name, lm, cells, scale, says_something_first(lm, scale.final_n), known(base))
-    scenes = {"count": scale.final_n, "decision": subject.decision}
+    subject = Subject(name, lm, cells, scale, says_something_first(lm, scale.base_n), known(base))
+    scenes = {"count": scale.base_n, "decision": subject.decision}
     layerwise = cells.get("predictors", scenes, lambda: {"layers": predictors(lm, **scenes)})
     return subject, {
         "layers": lm.config.num_layers,
@@ -158,16 +158,19 @@ def sweep(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
     """SOO at every layer, at all rates; the setting that is chosen on validation scenarios."""
     trials = []
     for layer in range(min(subject.scale.layers, subject.lm.config.num_layers)):
-        config = setting(subject.scale, layer, subject.extended)
-        own = try_layer(subject.cells, f"layer{layer}", subject.lm, config, subject.scale, subject.controls)
-        trials += [{"layer": layer, **row} for row in own]
+        for held in (False, True) if layer < subject.scale.held_layers else (False,):
+            scale = replace(subject.scale, seeds=subject.scale.seeds[:1]) if held else subject.scale
+            config = setting(scale, layer, subject.extended, held)
+            name = f"layer{layer}" + ("-held" if held else "")
+            own = try_layer(subject.cells, name, subject.lm, config, scale, subject.controls)
+            trials += [{"layer": layer, "held": held, **row} for row in own]
     return {"trials": trials, "chosen": choose(trials)}
 
 
 def chosen_config(subject: Subject, found: dict[str, Any]) -> FinetuneConfig:
     """The setting that the sweep chose, with all seeds."""
     chosen = found["chosen"]
-    config = setting(subject.scale, chosen["layer"], subject.extended)
+    config = setting(subject.scale, chosen["layer"], subject.extended, chosen["held"])
     return replace(config, learning_rate=chosen["learning_rate"], seeds=subject.scale.final_seeds)
 
 
@@ -194,7 +197,7 @@ def controls(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
 
 def _honest_answers(subject: Subject, config: FinetuneConfig) -> dict[str, Any]:
     """Plain supervised fine-tuning on as many honest answers as SOO has pairs; its rate is chosen on validation."""
-    supervised = replace(config, overlap_weight=0.0, terms=("soo_jax.llm.study.controls:HONEST_ANSWERS",))
+    supervised = replace(config, overlap_weight=0.0, retain=0.0, terms=("soo_jax.llm.study.controls:HONEST_ANSWERS",))
     texts = honest_examples(EXAMPLES, subject.decision)
     trials = replace(supervised, learning_rate=subject.scale.rates, seeds=subject.scale.seeds)
     tried = try_layer(subject.cells, "honest-answers", subject.lm, trials, subject.scale, subject.controls, texts)

@@ -29,8 +29,10 @@ class Scale:
       rates: learning rates tried first, ascending. finer: how many are then tried between the two of them
         where deception falls and a little above them. epochs: of every run.
       seeds: of a finer trial (a first one has the first of them). final_seeds: of what is reported.
-      n: validation scenarios per family and order in a trial. final_n: in what is reported.
-      layers: at most this many layers, from the first. varied: at most this many variations, from the first.
+      n: validation scenarios per family and order in a trial. base_n: of the base models. final_n: of final runs.
+      layers: at most this many layers, from the first. held_layers: of these, how many are also tried with the self
+        side held, which costs whole passes of the model; one seed then.
+      varied: at most this many variations, from the first.
     """
 
     rates: tuple[float, ...] = (4e-5, 1.2e-4, 3.6e-4, 1.08e-3)
@@ -39,20 +41,36 @@ class Scale:
     seeds: tuple[int, ...] = (0, 1)
     final_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     n: int = 20
-    final_n: int = 100
-    layers: int = 4
-    varied: int = 10
+    base_n: int = 100
+    final_n: int = 50
+    layers: int = 3
+    held_layers: int = 2
+    varied: int = 11
 
 
-QUICK = Scale(rates=(1e-4, 1e-3), finer=1, epochs=2, seeds=(0,), final_seeds=(0, 1), n=2, final_n=2, layers=1, varied=1)
+QUICK = Scale(
+    rates=(1e-4, 1e-3),
+    finer=1,
+    epochs=2,
+    seeds=(0,),
+    final_seeds=(0, 1),
+    n=2,
+    base_n=2,
+    final_n=2,
+    layers=1,
+    held_layers=1,
+    varied=1,
+)
 
 
-def setting(scale: Scale, layer: int, extended: bool) -> FinetuneConfig:
+def setting(scale: Scale, layer: int, extended: bool, held: bool = False) -> FinetuneConfig:
     """The preset's settings at one layer, to be tried at all rates.
 
     Args:
       extended: whether the pairs run on to the word before the room; organisms that answer with the bare room decide
         where the fragments end.
+      held: keep what is answered behind the self sides as it was (KL to the base on :func:`held_texts`): one adapter
+        serves both sides, and a stop-gradient alone does not keep the self side in its place.
     """
     return replace(
         preset("organism"),
@@ -61,7 +79,13 @@ def setting(scale: Scale, layer: int, extended: bool) -> FinetuneConfig:
         seeds=scale.seeds,
         learning_rate=scale.rates,
         extended=extended,
+        retain=1.0 if held else 0.0,
     )
+
+
+def held_texts(config: FinetuneConfig, pairs: Sequence[Pair]) -> list[str]:
+    """The texts on which a setting stays close to the base: the self sides of the pairs, or none."""
+    return [pair.self_text for pair in pairs] if config.retain else []
 
 
 def one_change(found: FinetuneConfig) -> dict[str, FinetuneConfig]:
@@ -75,6 +99,7 @@ def one_change(found: FinetuneConfig) -> dict[str, FinetuneConfig]:
         other_pairs: replace(found, extended=not found.extended),
         "all-tokens": replace(found, tokens="all"),
         f"{other_pairs}-all-tokens": replace(found, tokens="all", extended=not found.extended),
+        "held" if not found.retain else "not-held": replace(found, retain=0.0 if found.retain else 1.0),
         "one-layer-adapted": replace(found, lora=alone),
         "both-directions": replace(found, direction="both"),
         "self-to-other": replace(found, direction="self_to_other"),
@@ -128,7 +153,8 @@ def try_rates(
     """Trains all rates and seeds of a setting at once; one summary per rate, measured on validation scenarios."""
 
     def compute() -> dict[str, Any]:
-        adapters, history = finetune(lm, organism_pairs(extended=config.extended), config, texts=texts)
+        pairs = organism_pairs(extended=config.extended)
+        adapters, history = finetune(lm, pairs, config, texts=texts or held_texts(config, pairs))
         rows = ask(lm, "validation", scale.n, families=TRIED, adapters=adapters)
         return {"rates": [summary(rows, history, rate, controls) for rate in config.rates]}
 
@@ -176,7 +202,7 @@ def final(
     pairs = organism_pairs(extended=config.extended) if pairs is None else pairs
 
     def compute() -> dict[str, Any]:
-        adapters, history = finetune(lm, pairs, config, texts=texts)
+        adapters, history = finetune(lm, pairs, config, texts=texts or held_texts(config, pairs))
         return {
             "rows": ask(lm, split, scale.final_n, adapters=adapters, seeds=config.seeds, condition=name),
             "latent": latent_overlap(
