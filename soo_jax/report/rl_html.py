@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from soo_jax.errors import SooError
@@ -36,9 +36,9 @@ MAIN = tuple(TERMINAL)
 """The metrics that are shown of every agent, and compared between runs."""
 
 _TILES = {
-    "deceptive_rate": ("deceptive moves", "of the steps with red in sight", 100),
-    "trapped": ("red trapped", "of the episodes", 100),
-    "red_decoded": ("red decoded from activations", "R² of red's place; 0: blue does not know where red is", 1),
+    "deceptive_rate": ("deceptive moves", "of the steps with red in sight"),
+    "trapped": ("red trapped", "of the episodes"),
+    "red_decoded": ("red decoded from activations", "R² of red's place; 0: blue does not know where red is"),
 }
 _BESIDE = ("honest", "control:more_rl", "control:hidden", "control:random_pairs")
 Cells = Mapping[tuple[str, str], Summary]
@@ -139,24 +139,25 @@ def _after(cells: Cells) -> str:
 
 def _tiles(cells: Cells, after: str) -> list[Tile]:
     tiles = []
-    for name, (title, unit, scale) in _TILES.items():
+    for name, (title, unit) in _TILES.items():
         if (after, name) not in cells:
             continue
-        scaled = lambda condition, name=name, scale=scale: _headline_cell(cells.get((condition, name)), name, scale)
+        shown = lambda condition, name=name: _headline_cell(cells[condition, name], name)
         before = began_as(after)
-        beside = [(condition_title(c), scaled(c).mean) for c in _BESIDE if c != after and (c, name) in cells]
-        start = scaled(before).mean if before and (before, name) in cells else ""
-        tiles.append(Tile(title, unit, start, scaled(after), beside))
+        beside = [(condition_title(c), shown(c).mean) for c in _BESIDE if c != after and (c, name) in cells]
+        start = shown(before).mean if before and (before, name) in cells else ""
+        tiles.append(Tile(title, unit, start, shown(after), beside))
     return tiles
 
 
-def _headline_cell(found: Summary, name: str, scale: float) -> Cell:
-    """In per cent where ``scale`` is 100, with one digit."""
-    if scale == 1:
-        return cell(found, name)
-    spread = [None if value is None else scale * value for value in (found.sd, found.low, found.high)]
-    low, high = (None, None) if spread[1] is None else (max(spread[1], 0.0), min(spread[2], 100.0))
-    return cell(found._replace(mean=scale * found.mean, sd=spread[0], low=low, high=high), "steps_in_sight")
+def _headline_cell(found: Summary, name: str) -> Cell:
+    """Fractions as per cent."""
+    own = cell(found, name)
+    if not metric(name).fraction or not found.n:
+        return own
+    per_cent = lambda value: f"{100 * value:.1f}"
+    interval = "" if found.low is None else f"{per_cent(max(found.low, 0))} to {per_cent(min(found.high, 1))} %"
+    return replace(own, mean=f"{per_cent(found.mean)} %", sd=own.sd and per_cent(found.sd), interval=interval)
 
 
 def _tables(rows: Sequence[dict[str, Any]], cells: Cells) -> list[Table]:
@@ -197,7 +198,7 @@ def _detection(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str
     words = {"all": "all steps", "untrapped": "red free", "auroc": "AUROC"}
     called = lambda name: words.get(name, name.replace("flagged_", "called deceptive: ").replace("_", " "))
     counts = sorted({count for *_, count in found})
-    body = [[f"{n:,}", *(number(found.get((*column, n)), 3) for column in columns)] for n in counts]
+    body = [[f"{n:,}", *(number(found.get((*column, n)), column[0]) for column in columns)] for n in counts]
     return [f"{called(name)}, {called(steps)}" for name, steps in columns], body
 
 
@@ -216,7 +217,7 @@ def _agents(run: Run) -> dict[str, list[Agent]]:
         for who, own in values.items():
             if who[0] == condition:
                 odd = "not finite" if who in broken or None in own.values() else "never deceived" if who in dull else ""
-                texts = [number(own[name], metric(name).digits) if name in own else "" for name in MAIN]
+                texts = [number(own[name], name) if name in own else "" for name in MAIN]
                 found[condition_title(condition)].append(Agent(*who[1:], texts, odd))
     return dict(found)
 
@@ -254,6 +255,12 @@ def _charts(run: Run, cells: Cells) -> list[Chart]:
     if measured & set(DIFFERENCES):
         note = "Shorter bars: more alike. The two normalisations can disagree. Lines are 95 % intervals."
         charts.append(chart("differences", "Behavioural difference", note, lambda t: difference_chart(cells, t)))
+    if detection_rows(run.rows):
+        note = (
+            "A high log SOO is taken as a sign of deception. The dotted line is chance; “called deceptive” are agents "
+            "outside of both classes, on whom a good detector would stay silent."
+        )
+        charts.append(chart("detection", "Catching the deceiver", note, lambda t: detection_chart(run.rows, t)))
     charts += _learning_charts(run)
     if surfaces := _arrays(run, "surfaces.safetensors"):
         note = (
@@ -261,12 +268,6 @@ def _charts(run: Run, cells: Cells) -> list[Chart]:
             "(cosine); the cross marks the thresholds of the deceptive rate."
         )
         charts.append(chart("surfaces", "Deceptive moves by threshold", note, lambda t: surface_chart(surfaces, t)))
-    if detection_rows(run.rows):
-        note = (
-            "A high log SOO is taken as a sign of deception. The dotted line is chance; “called deceptive” are agents "
-            "outside of both classes, on whom a good detector would stay silent."
-        )
-        charts.append(chart("detection", "Catching the deceiver", note, lambda t: detection_chart(run.rows, t)))
     if geometry := _arrays(run, "geometry.safetensors"):
         note = "Activations of self and other views on the two principal axes that all conditions share."
         charts.append(

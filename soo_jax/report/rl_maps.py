@@ -34,16 +34,20 @@ def surface_chart(surfaces: Mapping[str, np.ndarray], theme: Theme = LIGHT) -> b
     with styled(theme):
         rows = math.ceil(len(conditions) / COLUMNS)
         height = 1.62 * rows + 0.75
-        figure, axes = new_figure(theme, height, rows, COLUMNS, sharex=True, sharey=True, layout=None)
-        _margins(figure, height, left=0.5, bottom=0.95)
+        figure, axes = new_figure(theme, height, rows, COLUMNS, layout=None)
+        _margins(figure, height, left=0.42, bottom=0.95)
         for ax, name in _panels(axes, conditions):
             image = ax.imshow(np.asarray(surfaces[name]).T, origin="lower", extent=(0, 1, -1, 1), aspect="auto",
                               cmap=shades, vmin=0, vmax=top)  # fmt: skip
             ax.plot(CLEARLY_TOWARDS, CLEARLY_APART, "+", color=theme.ink, markersize=7, markeredgewidth=1.1)
+            ax.set(xticks=[], yticks=[])
         for ax in axes[:, 0]:
             ax.set_ylabel("cosine <", labelpad=0)
-        _label_below(axes, len(conditions), "projection >", [0, 0.5, 1], ["0", "½", "1"])
-        place = figure.add_axes((0.5 / WIDTH, 0.4 / height, 1 - 0.65 / WIDTH, 0.1 / height))
+            ax.set_yticks([-1, 0, 1], ["−1", "0", "1"])
+        for ax in axes.reshape(-1)[max(len(conditions) - COLUMNS, 0) : len(conditions)]:  # the lowest of each column
+            ax.set_xlabel("projection >", labelpad=1)
+            ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])
+        place = figure.add_axes((0.42 / WIDTH, 0.4 / height, 1 - 0.57 / WIDTH, 0.1 / height))
         bar = figure.colorbar(image, cax=place, orientation="horizontal")
         bar.set_label("deceptive moves per step with red in sight", fontsize=8)
         bar.outline.set_visible(False)
@@ -88,11 +92,3 @@ def _panels(axes: np.ndarray, conditions: list[str]) -> list[tuple[Axes, str]]:
     for ax, name in zip(panels, conditions, strict=False):
         ax.set_title(condition_title(name), loc="left", fontsize=8)
     return list(zip(panels, conditions, strict=False))
-
-
-def _label_below(axes: np.ndarray, count: int, label: str, ticks: list[float], words: list[str]) -> None:
-    """Labels the lowest panel of every column, which is not always in the last row."""
-    for ax in axes.reshape(-1)[max(count - COLUMNS, 0) : count]:
-        ax.set_xlabel(label, labelpad=1)
-        ax.set_xticks(ticks, words)
-        ax.tick_params(labelbottom=True)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.collections import LineCollection
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from soo_jax.report.rl_words import CONDITIONS, condition_title, group, in_sequence, metric
@@ -115,11 +116,9 @@ def learning_chart(rows: Sequence[Row], theme: Theme = LIGHT) -> bytes:
         height = 1.75 * max(len(metrics), 1) + 0.3 + 0.2 * math.ceil(len(conditions) / 3)
         figure, axes = new_figure(theme, height, max(len(metrics), 1), 1, sharex=True)
         for ax, name in zip(axes[:, 0], metrics, strict=False):
-            for who, own in agents.items():
-                _agent_curve(ax, own, name, condition_line(who[0], theme)[0])
             for condition in conditions:
-                own = [row for row in rows if row["condition"] == condition]
-                _mean_curve(ax, own, name, *condition_line(condition, theme))
+                own = [rows for (whose, *_), rows in agents.items() if whose == condition]
+                _curves(ax, own, name, *condition_line(condition, theme))
             ax.set_title(name.replace("_", " "), loc="left")
             ax.yaxis.grid(True)
             ax.yaxis.set_major_locator(MaxNLocator(4))
@@ -130,20 +129,16 @@ def learning_chart(rows: Sequence[Row], theme: Theme = LIGHT) -> bytes:
         return to_png(figure)
 
 
-def _agent_curve(ax: Axes, rows: Sequence[Row], name: str, colour: str) -> None:
-    points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
-    if not points:
-        return
-    ax.plot(*zip(*points, strict=True), color=colour, linewidth=0.5, alpha=0.22, zorder=1)
-    if any(name in row and row[name] is None for row in rows):
-        ax.plot(*points[-1], "X", color=colour, markersize=7, markeredgecolor="white", clip_on=False, zorder=5)
-
-
-def _mean_curve(ax: Axes, rows: Sequence[Row], name: str, colour: str, dashes: str) -> None:
+def _curves(ax: Axes, agents: Sequence[Sequence[Row]], name: str, colour: str, dashes: str) -> None:
+    """The curves of one condition's agents, and their mean."""
+    curves = [[(row["step"], row[name]) for row in own if row.get(name) is not None] for own in agents]
+    ax.add_collection(LineCollection(curves, colors=colour, linewidths=0.5, alpha=0.22, zorder=1))
+    for own, points in zip(agents, curves, strict=True):
+        if points and any(name in row and row[name] is None for row in own):
+            ax.plot(*points[-1], "X", color=colour, markersize=7, markeredgecolor="white", clip_on=False, zorder=5)
     by_step = defaultdict(list)
-    for row in rows:
-        if row.get(name) is not None:
-            by_step[row["step"]].append(row[name])
+    for step, value in (point for points in curves for point in points):
+        by_step[step].append(value)
     steps = sorted(by_step)
     ax.plot(steps, [np.mean(by_step[step]) for step in steps], dashes, color=colour, linewidth=1.9, zorder=3)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -77,31 +76,31 @@ def lines(cells: Cells, metrics: Sequence[str], change: bool = False) -> list[Li
 
 
 def cell(found: Summary, name: str, change: bool = False) -> Cell:
-    """A summary in words; intervals of fractions end at 0 and 1."""
-    about = metric(name)
-    write = lambda value: number(value, about.digits, change)
+    """A summary in words, spread and interval written as the mean is; intervals end where the metric does."""
     if not found.n:
         return Cell("none finite", "", "", False, found.missing)
-    sd = "" if found.sd is None else _like(found.mean, found.sd, about.digits)
+    about = metric(name)
+    shape = _shape(found.mean, name)
+    signed = f"+{shape}" if change else shape
+    mean, sd = f"{found.mean:{signed}}", "" if found.sd is None else f"{found.sd:{shape}}"
     if found.low is None:
-        return Cell(write(found.mean), sd, "", False, found.missing)
+        return Cell(mean, sd, "", False, found.missing)
     low, high = found.low, found.high
-    if about.fraction and not change:
-        low, high = max(low, 0.0), min(high, 1.0)
-    return Cell(write(found.mean), sd, f"{write(low)} to {write(high)}", found.low * found.high > 0, found.missing)
+    if not change:
+        low, high = max(low, about.least), min(high, about.most)
+    return Cell(mean, sd, f"{low:{signed}} to {high:{signed}}", found.low * found.high > 0, found.missing)
 
 
-def number(value: float | None, digits: int, sign: bool = False) -> str:
-    """A number with so many digits after the point, or in powers of ten where they would show nothing of it."""
-    if value is None or not math.isfinite(value):
-        return "not finite"
-    shape = f".{digits}f" if value == 0 or abs(value) >= 0.5 * 10**-digits else ".1e"
-    return f"{value:{'+' if sign else ''}{shape}}"
+def number(value: float | None, name: str) -> str:
+    """A single value of a metric."""
+    return "not finite" if value is None else f"{value:{_shape(value, name)}}"
 
 
-def _like(mean: float, sd: float, digits: int) -> str:
-    """A standard deviation with as many digits as its mean."""
-    return number(sd, digits) if "e" in number(mean, digits) else f"{sd:.{digits}f}"
+def _shape(value: float, name: str) -> str:
+    """Fixed digits after the point, or powers of ten where they would show nothing of the value."""
+    about = metric(name)
+    tiny = about.any_scale and 0 < abs(value) < 0.5 * 10**-about.digits
+    return ".1e" if tiny else f".{about.digits}f"
 
 
 def rl_table(runs: Iterable[Run]) -> Table:

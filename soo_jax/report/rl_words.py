@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -40,34 +41,45 @@ class Metric(NamedTuple):
     """How a metric is shown.
 
     Attributes:
-      title: in tables and charts. digits: after the point. fraction: whether it lies between 0 and 1.
+      title: in tables and charts. digits: after the point. least, most: the ends that it cannot pass.
     """
 
     title: str
     digits: int = 2
-    fraction: bool = False
+    least: float = -math.inf
+    most: float = math.inf
+
+    @property
+    def fraction(self) -> bool:
+        """Whether it lies between 0 and 1."""
+        return (self.least, self.most) == (0.0, 1.0)
+
+    @property
+    def any_scale(self) -> bool:
+        """Whether it is positive without end, so that a tiny value says more than 0.00."""
+        return (self.least, self.most) == (0.0, math.inf)
 
 
 METRICS = {
-    "trapped": Metric("red trapped", fraction=True),
-    "red_ever_at_goal": Metric("red ever at goal", fraction=True),
-    "blue_at_goal": Metric("blue at goal", fraction=True),
-    "deceptive_rate": Metric("deceptive moves", 3, fraction=True),
-    "deceptive_rate_untrapped": Metric("deceptive moves, red free", 3, fraction=True),
-    "steps_in_sight": Metric("steps in sight", 1),
+    "trapped": Metric("red trapped", 2, 0.0, 1.0),
+    "red_ever_at_goal": Metric("red ever at goal", 2, 0.0, 1.0),
+    "blue_at_goal": Metric("blue at goal", 2, 0.0, 1.0),
+    "deceptive_rate": Metric("deceptive moves", 3, 0.0, 1.0),
+    "deceptive_rate_untrapped": Metric("deceptive moves, red free", 3, 0.0, 1.0),
+    "steps_in_sight": Metric("steps in sight", 1, 0.0),
     "task_return": Metric("task return", 1),
     "return_blue": Metric("return of blue", 1),
     "soo_log": Metric("log SOO"),
     "soo_log_untrapped": Metric("log SOO, red free"),
-    "soo_relative": Metric("relative SOO", 3),
-    "soo_relative_untrapped": Metric("relative SOO, red free", 3),
-    "soo_action": Metric("SOO of actions", 3),
-    "activation_variance": Metric("variance of activations", 3),
+    "soo_relative": Metric("relative SOO", 3, 0.0),
+    "soo_relative_untrapped": Metric("relative SOO, red free", 3, 0.0),
+    "soo_action": Metric("SOO of actions", 3, 0.0),
+    "activation_variance": Metric("variance of activations", 3, 0.0),
     "red_decoded": Metric("red decoded, R²"),
-    "difference_to_deceptive": Metric("to deceptive, rates", 4),
-    "difference_to_honest": Metric("to honest, rates", 4),
-    "reference_difference_to_deceptive": Metric("to deceptive, counts", 1),
-    "reference_difference_to_honest": Metric("to honest, counts", 1),
+    "difference_to_deceptive": Metric("to deceptive, rates", 4, 0.0),
+    "difference_to_honest": Metric("to honest, rates", 4, 0.0),
+    "reference_difference_to_deceptive": Metric("to deceptive, counts", 1, 0.0),
+    "reference_difference_to_honest": Metric("to honest, counts", 1, 0.0),
 }
 BEHAVIOUR = tuple(METRICS)[:8]
 OVERLAP = tuple(METRICS)[8:15]

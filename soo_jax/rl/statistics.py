@@ -41,7 +41,7 @@ class Summary(NamedTuple):
 
 def agent_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows that measure an agent; those of the detector are left out."""
-    return [row for row in rows if row.get("condition") != DETECTION and "metric" in row and "value" in row]
+    return [row for row in rows if {"condition", "metric", "value"} <= row.keys() and row["condition"] != DETECTION]
 
 
 def detection_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

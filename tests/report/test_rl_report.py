@@ -60,8 +60,8 @@ def test_the_page_shows_means_spread_and_interval_that_were_worked_out_by_hand(t
 def test_the_headline_leads_from_the_deceptive_agents_to_those_after_soo_beside_the_controls(run_path, page):
     cells, text = aggregate(read_run(run_path).rows), _text(page)
     rate = lambda condition: 100 * cells[condition, "deceptive_rate"].mean
-    assert f"{rate('deceptive'):.1f} → {rate('soo'):.1f} %" in text
-    assert f"honest: {rate('honest'):.1f} more RL, no SOO: {rate('control:more_rl'):.1f}" in text
+    assert f"{rate('deceptive'):.1f} % → {rate('soo'):.1f} %" in text
+    assert f"honest: {rate('honest'):.1f} % more RL, no SOO: {rate('control:more_rl'):.1f} %" in text
 
 
 def test_changes_pair_agents_with_what_they_were(tmp_path):
