@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,13 +27,12 @@ def organism(
     out: Annotated[Path, typer.Option(help="Folder to write; an earlier study in it goes on.")] = Path("runs/study"),
     close: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Name of a model that also gets controls and variations; may be repeated. Default: the first."
-        ),
+        typer.Option(help="Name of a model that also gets controls and variations; may be repeated."),
     ] = None,
     part: Annotated[
         list[str] | None, typer.Option(help="What those get: controls, variations; may be repeated. Default: both.")
     ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Leave out the slow trials with the self side held.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No lines about parts that are done.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A few steps of everything: a smoke test.")] = False,
 ) -> None:
@@ -54,7 +54,8 @@ def organism(
             raise SooError(f"{model}: there is already an organism named {lm.name}; rename one of the folders")
         loaded[lm.name] = lm
     say = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr))
-    near = tuple(close or [next(iter(loaded))])
-    found = run_study(loaded, out, QUICK if quick else Scale(), near, tuple(part or PARTS), say)
+    scale = QUICK if quick else Scale()
+    scale = replace(scale, held_layers=0) if plain else scale
+    found = run_study(loaded, out, scale, tuple(close or ()), tuple(part or PARTS), say)
     for path in write_study(found, out):
         print(path)

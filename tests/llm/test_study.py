@@ -159,12 +159,13 @@ def test_a_quick_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     from soo_jax.cli import run
 
     out = tmp_path / "study"
-    assert run(["study", "organism", "--quick", "--quiet", "--out", str(out)]) == 0
+    command = ["study", "organism", "--close", "organism", "--quick", "--quiet", "--out", str(out)]
+    assert run(command) == 0
     first = json.loads((out / "study.json").read_text())["organisms"]["organism"]
     assert {"predictors", "trials", "chosen", "soo", "controls", "variations"} <= set(first)
     (out / "cells" / "organism" / "steering.json").unlink()
     before = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*.json")}
-    assert run(["study", "organism", "--quick", "--quiet", "--out", str(out)]) == 0
+    assert run(command) == 0
     after = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*.json")}
     assert {path for path in after if before.get(path) != after[path]} == {out / "cells" / "organism" / "steering.json"}
     assert all((out / name).read_bytes()[:4] == b"\x89PNG" for name in ("organism_layers.png", "organism_rates.png"))

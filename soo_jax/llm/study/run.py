@@ -72,6 +72,8 @@ def study(
 ) -> dict[str, Any]:
     """Runs the study, breadth first, and writes ``study.json``; every part is kept in ``cells/`` once it is known.
 
+    Organisms that were studied into the same folder before stay in ``study.json``.
+
     Args:
       organisms: models by the name under which they are reported.
       close: names of those that also get the controls and the variations of the chosen setting.
@@ -86,6 +88,7 @@ def study(
     unknown = [name for name in close if name not in organisms]
     if unknown:
         raise SooError(f"--close {unknown[0]}: is no organism of this study; choose from {', '.join(organisms)}")
+    earlier(out)  # refuses a folder of something else before anything is computed
     found: dict[str, dict[str, Any]] = {}
     subjects = []
     for name, lm in organisms.items():
@@ -99,10 +102,22 @@ def study(
                 found[subject.name] |= step(subject, found[subject.name])
     for subject in subjects:
         found[subject.name]["seconds"] = round(subject.cells.seconds())
-    result = {"schema": SCHEMA, "scale": asdict(scale), "made_with": provenance(), "organisms": found}
+    result = {"schema": SCHEMA, "scale": asdict(scale), "made_with": provenance()}
+    result["organisms"] = earlier(out) | found
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "study.json", json.dumps(result, indent=1) + "\n")
     return result
+
+
+def earlier(out: Path) -> dict[str, dict[str, Any]]:
+    """The organisms in the ``study.json`` of a folder, if there is one."""
+    path = out / "study.json"
+    if not path.is_file():
+        return {}
+    result = read_json(path)
+    if result.get("schema") != SCHEMA:
+        raise SooError(f"{path}: is no study ({SCHEMA}); choose another --out")
+    return result["organisms"]
 
 
 def weights_digest(lm: LM) -> str:
