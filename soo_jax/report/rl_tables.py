@@ -100,7 +100,7 @@ def _shape(value: float, name: str) -> str:
     """Fixed digits after the point, or powers of ten where they would show nothing of the value."""
     about = metric(name)
     tiny = about.any_scale and 0 < abs(value) < 0.5 * 10**-about.digits
-    return ".1e" if tiny else f".{about.digits}f"
+    return ".1e" if tiny else f"z.{about.digits}f"  # z: no minus before a zero
 
 
 def rl_table(runs: Iterable[Run]) -> Table:
