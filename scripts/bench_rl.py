@@ -11,6 +11,11 @@ in JAX run in parallel inside one compiled scan, whose actions are drawn beforeh
 ended episodes at once, as gymnax and JaxMARL do in every step; ``step_env`` goes without, as a learner does that plays
 whole episodes. ``scattered`` starts the environments at different times, so that in every step some episode ends: where
 ours resets only when one does, this is its worst case. mpe2 steps one environment in Python, as it is made for.
+
+Section ``training``: environment steps per second, updates included, of 1, 8, 64 and 512 stacked seeds spread over one
+device per core. ``reference ratio`` is the paper's preset, which updates both agents on a batch of 1024 once per 100
+steps (with a replay buffer of 64,000 steps instead of 960,000, so that 512 of them fit); ``trusting-red`` is the preset
+that the experiment is run with. No peer trains on this game: the goal is in steps per second.
 """
 
 from __future__ import annotations
@@ -214,6 +219,62 @@ def show_environments(found: dict[str, Any]) -> None:
     show_ratios([{**row, "what": f"{row['what']}, N = {row['environments']:,}"} for row in found["ratios"]])
 
 
+# ---- training ------------------------------------------------------------------------------------------------------
+
+SEEDS = (1, 8, 64, 512)
+TRAINING_GOAL = ("reference ratio", 150_000.0)
+_ITERATIONS = {"reference ratio": 4, "trusting-red": 4}
+"""Iterations in one timed run: a few, for every one is as long as the next."""
+
+
+def learners() -> dict[str, Any]:
+    """The configs to time."""
+    from soo_jax.rl import preset
+
+    reference = preset("paper").blue.replace(capacity=64_000, warmup=1)
+    return {
+        name: config.replace(iterations=_ITERATIONS[name])
+        for name, config in {"reference ratio": reference, "trusting-red": preset("trusting-red").blue}.items()
+    }
+
+
+def training(quick: bool, rounds: int) -> dict[str, Any]:
+    """Steps per second, seconds of compilation and peak memory of every learner at every number of seeds."""
+    import resource
+
+    import jax
+
+    from soo_jax.rl import game, setup, train_population
+
+    world = game("physical_deception")
+    rows: dict[str, dict[int, dict[str, Any]]] = {}
+    for name, config in learners().items():
+        rows[name] = {}
+        for count in SEEDS[:2] if quick else SEEDS:
+            begin = setup(jax.random.split(jax.random.key(0), count), world.env.default_params, config)
+            run = lambda begin=begin: train_population(world, begin, chunk=begin.config.iterations)
+            timing = alternate({name: run}, rounds if count < 512 else 1)[name]
+            steps = count * config.iterations * config.steps_per_iteration
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            rows[name][count] = {**timing, "per_second": steps / timing["seconds"], "peak_memory_mib": peak}
+    name, goal = TRAINING_GOAL
+    best = max(row["per_second"] for row in rows[name].values())
+    ratio = {"what": f"{name}, steps per second", "ratio": best, "goal": goal}
+    return {"steps_per_second": rows, "ratios": [ratio]}
+
+
+def show_training(found: dict[str, Any]) -> None:
+    """Prints the section's table."""
+    print("\n| learner | seeds | steps/s | compilation, s | peak memory so far, MiB |\n|---|---|---|---|---|")
+    for name, row in found["steps_per_second"].items():
+        for count, cell in row.items():
+            compiling = cell["first_run_seconds"] - cell["seconds"]
+            print(
+                f"| {name} | {count} | {cell['per_second']:,.0f} | {compiling:.1f} | {cell['peak_memory_mib']:,.0f} |"
+            )
+    show_ratios(found["ratios"])
+
+
 # ---- what every section needs --------------------------------------------------------------------------------------
 
 
@@ -261,9 +322,17 @@ def machine() -> dict[str, Any]:
     }
 
 
+def one_device_per_core() -> None:
+    """What the program ``soo rl`` does: populations are spread over devices. Environments run on one of them."""
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+
+
 SECTIONS: dict[str, tuple[Callable[[bool, int], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
     # name: (measure: quick, rounds -> figures; show: prints them)
     "environments": (environments, show_environments),
+    "training": (training, show_training),
 }
 
 
@@ -274,6 +343,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="two rounds of runs a sixteenth as long, to see it work")
     arguments = parser.parse_args()
+    one_device_per_core()
     results: dict[str, Any] = {}
     for name in arguments.section or SECTIONS:
         measure, show = SECTIONS[name]

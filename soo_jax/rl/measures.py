@@ -70,7 +70,7 @@ def overlap_metrics(
 
     Returns:
       Scalars, each also with the suffix ``_untrapped`` for self views before red is trapped (there the other view
-      differs from the self view by red alone, not by the trap's flag): ``soo_log`` mean of log(MSE + 1e-25),
+      differs from the self view by red alone, not by the trap's flag), nan where there were none: ``soo_log`` mean of log(MSE + 1e-25),
       ``soo`` mean MSE, ``soo_relative`` that over the mean variance of the activations in play, ``soo_action`` MSE of
       actions; and ``activation_variance``. Then ``soo_log`` by episode, ``[2, B]``.
     """
@@ -86,7 +86,8 @@ def overlap_metrics(
     free = seen & ~flat(trajectory.trapped[:, :-1])
     metrics = {"activation_variance": variance}
     for suffix, mask in (("", seen), ("_untrapped", free)):
-        mean = lambda x, mask=mask: jnp.sum(jnp.where(mask, x, 0.0)) / jnp.maximum(mask.sum(), 1)
+        count = jnp.where(mask.any(), mask.sum(), jnp.nan)  # an agent that met no self view has no overlap to speak of
+        mean = lambda x, mask=mask, count=count: jnp.sum(jnp.where(mask, x, 0.0)) / count
         soo = mean(squared[hidden()])
         metrics |= {
             f"soo_log{suffix}": mean(logs),

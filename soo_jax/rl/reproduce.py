@@ -141,10 +141,10 @@ def measure_all(
         if bar is not None:
             bar(i + 1, len(everybody), {})
     rows = [row for agents, result in found.values() for row in metric_rows(agents, result)]
-    rows += difference_rows(found, ANCHORS)
-    scores = {name: found[name][1].episode_soo for name in found}
-    others = {name.replace("control:", ""): scores[name] for name in ("soo", "control:more_rl") if name in scores}
-    rows += detection_rows(*(scores[name] for name in ANCHORS), others)
+    rows += difference_rows(found, [anchor for anchor in ANCHORS if anchor in found])
+    if all(anchor in found for anchor in ANCHORS):
+        scores = {name: result.episode_soo for name, (_, result) in found.items()}
+        rows += detection_rows(*(scores.pop(name) for name in ANCHORS), scores)
     return rows, {name: np.asarray(result.surface).mean(axis=0) for name, (_, result) in found.items()}
 
 

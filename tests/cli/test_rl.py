@@ -1,0 +1,92 @@
+"""``soo rl`` as a user types it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from soo_jax.cli import run
+from soo_jax.runs import read_run
+
+TINY = [f"--set={name}={value}" for name, value in {"iterations": 2, "environments": 2, "steps": 5}.items()]
+SMALL = ["--seed", "0,1", "--episodes", "4", "--quiet", *TINY, "--set=minibatches=1"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of the paper's preset cut down: joint MADDPG, both baselines, two seeds."""
+    out = tmp_path_factory.mktemp("rl") / "trained"
+    small = ["--set=capacity=100", "--set=batch_size=8", "--set=updates=1"]
+    assert run(["rl", "train", "--preset", "paper", "--out", str(out), *SMALL[:-1], *small]) == 0
+    return out
+
+
+def test_train_writes_agents_rows_and_report(trained):
+    found = read_run(trained)
+    assert found.complete and (trained / "report.html").is_file()
+    kept = {(row["condition"], row["seed"], row["metric"]) for row in found.rows}
+    assert {("deceptive", 1, "trapped"), ("honest", 0, "soo_log_untrapped")} <= kept
+    assert {row["step"] for row in found.training} == {1, 2}
+    assert found.config["recipe"]["blue"]["environments"] == 2
+
+
+def test_finetune_and_evaluate_go_on_from_a_run(trained, tmp_path):
+    small = ["--set=iterations=1", "--episodes", "4", "--quiet"]
+    tuned, measured = tmp_path / "tuned", tmp_path / "measured"
+    assert run(["rl", "finetune", str(trained), "--treatment", "soo,control:more_rl", "--out", str(tuned), *small]) == 0
+    assert {row["condition"] for row in read_run(tuned).rows} >= {"deceptive", "soo", "control:more_rl"}
+    options = ["--episodes", "4", "--quiet", "--hide-red", "--world", "sight=0.5"]
+    assert run(["rl", "evaluate", str(trained), "--out", str(measured), *options]) == 0
+    assert read_run(measured).config["settings"]["world"] == {"sight": 0.5}
+
+
+def test_render_draws_a_gif_and_strips(trained):
+    assert run(["rl", "render", str(trained), "--condition", "deceptive,honest", "--episode", "0"]) == 0
+    assert (trained / "episodes.gif").read_bytes()[:3] == b"GIF"
+    assert (trained / "episode_honest.png").read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["train", "--preset", "papre"], "preset 'papre' is unknown; choose trusting-red"),
+        (["train", "--seed", "0,0"], "name one twice"),
+        (["train", "--seed", "a"], "write numbers with commas"),
+        (["train", "--condition", "kind"], "condition 'kind' is unknown"),
+        (["train", "--set", "gama=1"], "setting 'gama' is unknown"),
+        (["train", "--set", "minibatches=7"], "must divide environments x steps"),
+        (["train", "--preset", "paper", "--set", "batch_size=1000000"], "larger than what the replay buffer holds"),
+        (["train", "--episodes", "0"], "--episodes must be at least 1"),
+        (["train", "--config", "nowhere.json"], "cannot be read as JSON"),
+        (["reproduce", "--reds", "0"], "reds must be at least 1"),
+        (["finetune", "nowhere"], "no such run folder"),
+        (["evaluate", "nowhere"], "no such run folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(arguments, words, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(["rl", *arguments, "--out", str(out), "--quiet"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert words in said and "\n" not in said
+    assert not out.exists()
+
+
+def test_runs_that_do_not_fit_are_refused(trained, tmp_path, capsys):
+    told = json.loads((trained / "config.json").read_text())
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in trained.iterdir():
+        if path.is_file():
+            (other / path.name).write_bytes(path.read_bytes())
+    told["recipe"]["blue"]["hidden"] = [8, 8]
+    (other / "config.json").write_text(json.dumps(told))
+    assert run(["rl", "evaluate", str(other), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert "made with another config" in capsys.readouterr().err
+
+
+def test_nan_in_the_rewards_is_said_with_iteration_and_seed(tmp_path, capsys):
+    out = tmp_path / "nan"
+    assert run(["rl", "train", "--condition", "honest", "--out", str(out), *SMALL, "--set=policy_rate=NaN"]) == 0
+    log = (out / "log.txt").read_text()
+    assert "honest, red 0, seed 1: a number was not finite in iteration 1" in log
+    assert all(np.isfinite(row["value"]) for row in read_run(out).rows if row["metric"] == "trapped")

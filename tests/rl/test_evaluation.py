@@ -1,0 +1,108 @@
+"""Measures of agents, and detection."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from soo_envs.physical_deception import BLUE
+
+from soo_jax.rl.evaluation import auroc, detection_rows
+from soo_jax.rl.measures import TINY, evaluate, overlap_metrics, play, red_decoded
+from soo_jax.rl.networks import init_policy
+
+EPISODES = 40
+
+
+@pytest.fixture(scope="module")
+def red():
+    return init_policy(jax.random.key(0), 6, 2, (16, 16))
+
+
+@pytest.fixture(scope="module")
+def blue():
+    """Untrained, but quick on its feet: it does not stay in red's sight."""
+    return jax.tree.map(lambda leaf: 3.0 * leaf, init_policy(jax.random.key(1), 10, 2, (16, 16)))
+
+
+def blinded(policy, entries):
+    kernel = policy.params["Dense_0"]["kernel"].at[entries].set(0.0)
+    dense = policy.params["Dense_0"] | {"kernel": kernel}
+    return policy.replace(params=policy.params | {"Dense_0": dense})
+
+
+def test_a_policy_that_cannot_see_red_or_the_trap_has_full_overlap(world, params, red, blue):
+    blind = blinded(blue, slice(6, 10))
+    seen = play(world, params, red, blind, jax.random.key(2), EPISODES)
+    metrics, by_episode = overlap_metrics(world, params, blind, seen, jax.random.key(3))
+    assert metrics["soo"] == 0 and metrics["soo_relative_untrapped"] == 0
+    np.testing.assert_allclose(metrics["soo_log"], np.log(TINY), rtol=1e-5)
+    assert np.nanmax(by_episode[0]) == pytest.approx(np.log(TINY), rel=1e-5)
+
+
+def test_a_policy_blind_to_red_alone_differs_only_by_the_traps_flag(world, params, red, blue):
+    blind = blinded(blue, slice(6, 8))
+    seen = play(world, params, red, blind, jax.random.key(2), EPISODES)
+    metrics, _ = overlap_metrics(world, params, blind, seen, jax.random.key(3))
+    assert metrics["soo_untrapped"] == 0 < metrics["soo"]
+
+
+def test_relative_overlap_cannot_be_had_by_shrinking_activations(world, params, red, blue):
+    dense = {k: v * 0.1 for k, v in blue.params["Dense_0"].items()}
+    shrunk = blue.replace(
+        params=blue.params
+        | {"Dense_0": dense, "Dense_1": dict(blue.params["Dense_1"], bias=0.1 * blue.params["Dense_1"]["bias"])}
+    )
+    seen = play(world, params, red, blue, jax.random.key(2), EPISODES)
+    before, _ = overlap_metrics(world, params, blue, seen, jax.random.key(3))
+    after, _ = overlap_metrics(world, params, shrunk, seen, jax.random.key(3))
+    assert after["soo_log"] < before["soo_log"] - 4
+    assert after["soo_relative"] == pytest.approx(before["soo_relative"], rel=1e-3)
+
+
+def test_reds_place_is_decoded_from_a_policy_that_sees_it_and_not_from_a_blind_one(world, params, red, blue):
+    still = blue.replace(params=jax.tree.map(lambda leaf: leaf, blue.params))
+    seen = play(world, params, red, still, jax.random.key(2), EPISODES)
+    assert red_decoded(blue, seen) > 0.8
+    blind = blinded(blue, slice(6, 10))
+    assert red_decoded(blind, seen) < 0.5
+
+
+def test_hiding_red_changes_what_blue_does_not_what_happens_else(world, params, red, blue):
+    sharp = blue.replace(params=jax.tree.map(lambda leaf: 3.0 * leaf, blue.params))
+    open_eyes = play(world, params, red, sharp, jax.random.key(2), EPISODES)
+    shut = play(world, params, red, sharp, jax.random.key(2), EPISODES, hide=1.0)
+    np.testing.assert_array_equal(open_eyes.positions[:, 0], shut.positions[:, 0])
+    assert not np.allclose(open_eyes.positions[:, 2, BLUE], shut.positions[:, 2, BLUE])
+
+
+def test_an_evaluation_vmaps_over_agents(world, params, red):
+    blues = jax.vmap(lambda key: init_policy(key, 10, 2, (16, 16)))(jax.random.split(jax.random.key(4), 2))
+    one = lambda blue: evaluate(world, params, red, blue, jax.random.key(5), EPISODES)
+    found = jax.jit(jax.vmap(one))(blues)
+    assert found.surface.shape == (2, 100, 100) and found.episode_soo.shape == (2, 2, EPISODES)
+    alone = one(jax.tree.map(lambda leaf: leaf[1], blues))
+    np.testing.assert_allclose(found.metrics["soo"][1], alone.metrics["soo"], rtol=1e-4)
+
+
+def test_auroc_is_the_chance_that_a_positive_scores_higher():
+    assert auroc(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == 1.0
+    assert auroc(np.array([0.0, 3.0]), np.array([1.0, 2.0])) == 0.5
+    assert auroc(np.array([1.0]), np.array([1.0])) == 0.5
+
+
+def test_detection_separates_what_is_separate_and_not_what_is_not():
+    rng = np.random.default_rng(0)
+    draw = lambda mean: jnp.asarray(rng.normal(mean, 1.0, (40, 2, 100)))
+    rows = detection_rows(draw(1.0), draw(0.0), {"bystander": draw(5.0)})
+    value = {(r["steps"], r["episodes"], r["metric"]): r["value"] for r in rows}
+    assert value["all", 100, "auroc"] == 1.0 and value["all", 100, "accuracy"] == 1.0
+    assert 0.6 < value["all", 1, "auroc"] < 0.9
+    assert value["untrapped", 100, "flagged_bystander"] == 1.0
+    same = detection_rows(draw(0.0), draw(0.0))
+    assert 0.3 < next(r["value"] for r in same if r["episodes"] == 100 and r["metric"] == "accuracy") < 0.7
+
+
+def test_agents_without_a_self_view_have_no_score():
+    scores = jnp.full((4, 2, 10), jnp.nan).at[:2].set(1.0)
+    rows = detection_rows(scores, jnp.zeros((4, 2, 10)))
+    assert all(np.isfinite(r["value"]) for r in rows)
