@@ -14,6 +14,8 @@ CONDITIONS = {
     "escort": "escort red",
     "avoid": "avoid red",
     "soo": "after SOO",
+    "soo:weak": "weak SOO",
+    "soo:strong": "strong SOO",
     "control:more_rl": "more RL, no SOO",
     "control:hidden": "red hidden",
     "control:stop_self": "SOO, self stopped",
@@ -25,7 +27,7 @@ CONDITIONS = {
     "soo_on_escort": "escort, after SOO",
     "soo_on_avoid": "avoid, after SOO",
 }
-_BEGAN = {"soo_on_honest": "honest", "soo_on_escort": "escort", "soo_on_avoid": "avoid"}
+_TREATED = ("soo:", "control:")
 GROUPS = {
     "baselines": "what blue was rewarded for",
     "treated": "the deceptive agent, treated",
@@ -95,6 +97,9 @@ def condition_title(condition: str) -> str:
         return f"{condition_title(name)}, {place.replace('_', ' ')}"
     if condition.startswith("relapse:"):
         return f"{condition_title(condition.removeprefix('relapse:'))}, trained again"
+    treatment, on, start = condition.rpartition("_on_")
+    if on:
+        return f"{condition_title(start)}, {condition_title(treatment)}"
     return condition.removeprefix("control:").replace("_", " ")
 
 
@@ -109,10 +114,10 @@ def group(condition: str) -> str:
         return "worlds"
     if condition.startswith("relapse:"):
         return "relapse"
-    if condition == "soo" or condition.startswith("control:"):
-        return "treated"
-    if condition.startswith("soo_on_"):
+    if "_on_" in condition:
         return "others"
+    if condition == "soo" or condition.startswith(_TREATED):
+        return "treated"
     return "baselines" if condition in CONDITIONS else "further"
 
 
@@ -129,6 +134,8 @@ def began_as(condition: str) -> str | None:
     name, at, place = condition.partition("@")
     if name.startswith("relapse:"):
         return name.removeprefix("relapse:") + at + place
-    if name == "soo" or name.startswith("control:"):
+    if "_on_" in name:
+        return name.rpartition("_on_")[2] + at + place
+    if name == "soo" or name.startswith(_TREATED):
         return "deceptive" + at + place
-    return _BEGAN[name] + at + place if name in _BEGAN else None
+    return None
