@@ -168,3 +168,8 @@ def test_every_preset_is_described():
         assert told["rank / alpha / dropout"][column].startswith(lora)
         assert float(told["learning rate"][column].split(",")[0]) == preset.learning_rate
         assert told["epochs, batch"][column].startswith(f"{preset.epochs}, {preset.batch_size}")
+
+
+def test_the_python_of_the_rl_page_runs(tmp_path, monkeypatch):
+    names, done = follow("docs/rl.md", "In Python", tmp_path, monkeypatch)
+    assert done == 1 and names["metrics"]["reward_blue"].shape == (4, 2)

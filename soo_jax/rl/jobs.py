@@ -52,9 +52,7 @@ def run_train(
     _check(seeds, reds, conditions)
     settings = {"seeds": list(seeds), "reds": reds, "conditions": list(conditions), "episodes": episodes}
     config = _config("rl-train", recipe, settings)
-    folder = RunFolder.reopen(out) if resume else RunFolder.create(out, force)
-    with folder as run:
-        run.write_config(config)
+    with _open(out, config, resume, force) as run:
         stage = _Stages(run, world, recipe, reporter, clock, checkpoint_every)
         followers = None
         if recipe.follower is not None:
@@ -84,9 +82,8 @@ def run_finetune(
     base = base.of(start)
     recipe = replace(recipe, finetune=changed(recipe.finetune, changes or {}))
     settings = {"source": str(source), "treatments": list(treatments), "start": start, "changes": changes or {}}
-    folder = RunFolder.reopen(out) if resume else RunFolder.create(out, force)
-    with folder as run:
-        run.write_config(_config("rl-finetune", recipe, settings | {"episodes": episodes}))
+    config = _config("rl-finetune", recipe, settings | {"episodes": episodes})
+    with _open(out, config, resume, force) as run:
         stage = _Stages(run, world, recipe, reporter, clock, checkpoint_every)
         whole = _repeat(base, len(treatments))
         hows = [how for how in treatments for _ in base.names]
@@ -123,8 +120,8 @@ def run_evaluate(
                 raise SooError(f"{source}: its agents are called {label} like those of another run; evaluate it alone")
             everybody[label] = (some.called(label), hide)
     settings = {"sources": [str(s) for s in sources], "episodes": episodes, "hide": hide, "world": changes or {}}
-    with RunFolder.create(out, force) as run:
-        run.write_config({"job": "rl-evaluate", "settings": settings, "provenance": provenance()})
+    config = {"job": "rl-evaluate", "settings": settings, "provenance": provenance()}
+    with _open(out, config, False, force) as run:
         _write_results(run, world, "rl-evaluate", everybody, Plan(episodes=episodes), None, clock, reporter)
 
 
@@ -142,9 +139,7 @@ def run_reproduce(
     reporter, clock = reporter or Reporter(), Clock()
     _check(plan.seeds, plan.reds, ANCHORS)
     settings = {"seeds": list(plan.seeds), "reds": plan.reds, "controls": plan.controls, "episodes": plan.episodes}
-    folder = RunFolder.reopen(out) if resume else RunFolder.create(out, force)
-    with folder as run:
-        run.write_config(_config("rl-reproduce", recipe, settings))
+    with _open(out, _config("rl-reproduce", recipe, settings), resume, force) as run:
         stage = _Stages(run, world, recipe, reporter, clock)
         done = train_all(world, recipe, plan, stage)
         everybody = parties(world, plan, done)
@@ -192,6 +187,25 @@ def read_agents(source: Path) -> tuple[Agents, Recipe]:
         read_about(source / AGENTS)
     parts = [load_agents(path, like(world, recipe.blue)) for path in files]
     return together(parts), recipe
+
+
+def _open(out: Path, config: dict[str, Any], resume: bool, force: bool) -> RunFolder:
+    """A run folder with its config, new or reopened.
+
+    Raises:
+      SooError: it cannot be made, or was begun with other settings than it is to go on with.
+    """
+    if resume:
+        begun = read_run(out).config
+        asked = json.loads(json.dumps(config))
+        differing = [name for name in ("job", "preset", "settings", "recipe") if begun.get(name) != asked.get(name)]
+        if begun and differing:
+            raise SooError(
+                f"{out}: this run was begun with another {differing[0]}; resume with the same, or start anew"
+            )
+    folder = RunFolder.reopen(out) if resume else RunFolder.create(out, force)
+    folder.write_config(config)
+    return folder
 
 
 class _Stages:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from soo_jax.cli import run
+from soo_jax.errors import SooError
 from soo_jax.runs import read_run
 
 TINY = [f"--set={name}={value}" for name, value in {"iterations": 2, "environments": 2, "steps": 5}.items()]
@@ -90,3 +91,42 @@ def test_nan_in_the_rewards_is_said_with_iteration_and_seed(tmp_path, capsys):
     log = (out / "log.txt").read_text()
     assert "honest, red 0, seed 1: a number was not finite in iteration 1" in log
     assert all(np.isfinite(row["value"]) for row in read_run(out).rows if row["metric"] == "trapped")
+
+
+def test_an_interrupted_reproduction_goes_on_with_its_stages_and_only_with_its_settings(tmp_path, capsys, monkeypatch):
+    from dataclasses import replace
+
+    from soo_jax.rl import jobs, presets
+    from soo_jax.rl.reproduce import Plan
+
+    whole = presets.preset("trusting-red")
+    small = {"iterations": 1, "environments": 2, "steps": 5, "minibatches": 1}
+    recipe = replace(
+        whole,
+        follower=whole.follower.replace(**small),
+        blue=whole.blue.replace(**small),
+        finetune=whole.finetune.replace(**small),
+    )
+    out, plan = tmp_path / "run", Plan(seeds=(0,), reds=2, controls=1, episodes=4)
+    real = jobs.geometry
+    monkeypatch.setattr(jobs, "geometry", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        jobs.run_reproduce(out, recipe, plan)
+    monkeypatch.setattr(jobs, "geometry", real)
+    monkeypatch.setattr("soo_jax.rl.experiment.train_population", None)  # whatever is done must not be done again
+    with pytest.raises(SooError, match="begun with another settings"):
+        jobs.run_reproduce(out, recipe, replace(plan, episodes=5), resume=True)
+    jobs.run_reproduce(out, recipe, plan, resume=True)
+    found = read_run(out)
+    assert found.complete
+    conditions = {row["condition"] for row in found.rows}
+    assert {
+        "soo",
+        "control:hidden",
+        "control:random_direction",
+        "relapse:soo",
+        "avoid@hidden",
+        "detection",
+    } <= conditions
+    assert {"soo@wide_sight", "soo@unseen_red", "soo_on_escort", "control:more_rl_on_avoid"} <= conditions
+    assert (out / "geometry.safetensors").is_file() and (out / "surfaces.safetensors").is_file()
