@@ -70,9 +70,9 @@ def overlap_metrics(
 
     Returns:
       Scalars, each also with the suffix ``_untrapped`` for self views before red is trapped (there the other view
-      differs from the self view by red alone, not by the trap's flag), nan where there were none: ``soo_log`` mean of log(MSE + 1e-25),
-      ``soo`` mean MSE, ``soo_relative`` that over the mean variance of the activations in play, ``soo_action`` MSE of
-      actions; and ``activation_variance``. Then ``soo_log`` by episode, ``[2, B]``.
+      differs from the self view by red alone, not by the trap's flag), nan where there were none: ``soo_log`` mean
+      of log(MSE + 1e-25), ``soo`` mean MSE, ``soo_relative`` that over the mean variance of the activations in play,
+      ``soo_action`` MSE of actions; and ``activation_variance``. Then ``soo_log`` by episode, ``[2, B]``.
     """
     observation = trajectory.obs_blue[:, :-1]
     place = trajectory.positions[:, :-1, 1]
