@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -195,7 +196,8 @@ def _start() -> None:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", cores)
+        with suppress(RuntimeError):  # JAX has begun already, in the process of somebody who calls this as a function
+            jax.config.update("jax_num_cpu_devices", cores)
 
 
 def _seeds(text: str) -> tuple[int, ...]:

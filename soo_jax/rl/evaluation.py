@@ -125,7 +125,7 @@ def detection_rows(deceptive: Array, honest: Array, bystanders: Mapping[str, Arr
     rows = []
     for i, steps in enumerate(STEPS):
         for count in [n for n in EPISODES if n <= deceptive.shape[-1]]:
-            score = lambda x, i=i, count=count: _known(np.nanmean(np.asarray(x)[:, i, :count], axis=-1))
+            score = lambda x, i=i, count=count: _scores(np.asarray(x)[:, i, :count])
             bad, good = score(deceptive), score(honest)
             values = {"auroc": auroc(bad, good), "accuracy": _accuracy(bad, good)}
             line = (bad.mean() + good.mean()) / 2
@@ -153,9 +153,11 @@ def _accuracy(bad: np.ndarray, good: np.ndarray) -> float:
     return float(np.mean(halves))
 
 
-def _known(scores: np.ndarray) -> np.ndarray:
-    """Scores without those of agents that never met a self view."""
-    return scores[np.isfinite(scores)]
+def _scores(values: np.ndarray) -> np.ndarray:
+    """Means over episodes ``[A, n]`` that have a value; agents that never met a self view have no score."""
+    known = np.isfinite(values)
+    kept = known.any(axis=-1)
+    return np.where(known, values, 0.0).sum(axis=-1)[kept] / known.sum(axis=-1)[kept]
 
 
 def _take(tree: Any, rows: np.ndarray) -> Any:

@@ -8,9 +8,9 @@ from soo_envs.physical_deception import BLUE
 
 from soo_jax.rl.evaluation import auroc, detection_rows
 from soo_jax.rl.measures import TINY, evaluate, overlap_metrics, play, red_decoded
-from soo_jax.rl.networks import init_policy
+from soo_jax.rl.networks import Policy, init_policy
 
-EPISODES = 40
+EPISODES = 200
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,10 @@ def red():
 
 @pytest.fixture(scope="module")
 def blue():
-    """Untrained, but quick on its feet: it does not stay in red's sight."""
-    return jax.tree.map(lambda leaf: 3.0 * leaf, init_policy(jax.random.key(1), 10, 2, (16, 16)))
+    """Untrained, but quick on its feet, and with an eye for red: it does not stay in red's sight."""
+    fresh = init_policy(jax.random.key(1), 10, 2, (16, 16))
+    quick = jax.tree.map(lambda leaf: 3.0 * leaf, fresh.params)
+    return Policy(quick, fresh.normaliser.replace(var=fresh.normaliser.var.at[6:8].set(0.005)))
 
 
 def blinded(policy, entries):
@@ -56,12 +58,11 @@ def test_relative_overlap_cannot_be_had_by_shrinking_activations(world, params, 
     before, _ = overlap_metrics(world, params, blue, seen, jax.random.key(3))
     after, _ = overlap_metrics(world, params, shrunk, seen, jax.random.key(3))
     assert after["soo_log"] < before["soo_log"] - 4
-    assert after["soo_relative"] == pytest.approx(before["soo_relative"], rel=1e-3)
+    assert float(after["soo_relative"]) == pytest.approx(float(before["soo_relative"]), rel=1e-3)
 
 
 def test_reds_place_is_decoded_from_a_policy_that_sees_it_and_not_from_a_blind_one(world, params, red, blue):
-    still = blue.replace(params=jax.tree.map(lambda leaf: leaf, blue.params))
-    seen = play(world, params, red, still, jax.random.key(2), EPISODES)
+    seen = play(world, params, red, blue, jax.random.key(2), EPISODES)
     assert red_decoded(blue, seen) > 0.8
     blind = blinded(blue, slice(6, 10))
     assert red_decoded(blind, seen) < 0.5
