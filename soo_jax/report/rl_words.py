@@ -26,6 +26,8 @@ CONDITIONS = {
     "soo_on_honest": "honest, after SOO",
     "soo_on_escort": "escort, after SOO",
     "soo_on_avoid": "avoid, after SOO",
+    "control:more_rl_on_escort": "escort, more RL",
+    "control:more_rl_on_avoid": "avoid, more RL",
 }
 _TREATED = ("soo:", "control:")
 GROUPS = {
