@@ -16,6 +16,7 @@ import numpy as np
 
 from soo_jax.checkpoints import Checkpoints
 from soo_jax.errors import SooError
+from soo_jax.overlap import DISTANCES
 from soo_jax.progress import Clock, Reporter
 from soo_jax.rl.agents import AgentName, Agents, load_agents, read_about, save_agents, together
 from soo_jax.rl.config import LearnerConfig, changed
@@ -25,6 +26,7 @@ from soo_jax.rl.learning import NEVER
 from soo_jax.rl.population import History, Progress
 from soo_jax.rl.presets import Recipe, preset
 from soo_jax.rl.reproduce import ANCHORS, EVALUATION_KEY, Plan, geometry, measure_all, parties, train_all
+from soo_jax.rl.views import soo_objective
 from soo_jax.runs import RunFolder, provenance, read_run
 
 AGENTS = "agents.safetensors"
@@ -68,6 +70,7 @@ def run_finetune(
     *,
     treatments: Sequence[str] = ("soo",),
     start: str = "deceptive",
+    distance: str = "mse",
     changes: dict[str, Any] | None = None,
     episodes: int = 500,
     checkpoint_every: int = 0,
@@ -75,13 +78,21 @@ def run_finetune(
     force: bool = False,
     reporter: Reporter | None = None,
 ) -> None:
-    """Fine-tunes the agents of a run, every treatment from the same start, and measures before and after."""
+    """Fine-tunes the agents of a run, every treatment from the same start, and measures before and after.
+
+    Args:
+      distance: of the SOO loss, a name of ``soo_jax.overlap.DISTANCES``. changes: to the recipe's config.
+    """
     world = game("physical_deception")
     reporter, clock = reporter or Reporter(), Clock()
     base, recipe = read_agents(source)
     base = base.of(start)
-    recipe = replace(recipe, finetune=changed(recipe.finetune, changes or {}))
-    settings = {"source": str(source), "treatments": list(treatments), "start": start, "changes": changes or {}}
+    if distance not in DISTANCES:
+        raise SooError(f"distance {distance!r} is unknown; choose {', '.join(DISTANCES)}")
+    objective = soo_objective(DISTANCES[distance])
+    recipe = replace(recipe, finetune=changed(recipe.finetune.replace(objective=objective), changes or {}))
+    settings = {"source": str(source), "treatments": list(treatments), "start": start, "distance": distance}
+    settings |= {"changes": changes or {}}
     config = _config("rl-finetune", recipe, settings | {"episodes": episodes})
     with _open(out, config, resume, force) as run:
         stage = _Stages(run, world, recipe, reporter, clock, checkpoint_every)

@@ -21,7 +21,7 @@ from jax import Array
 from soo_jax.rl.config import MaddpgConfig
 from soo_jax.rl.experience import Packing, Transition, behaviour_of, collect, ornstein_uhlenbeck
 from soo_jax.rl.games import Game
-from soo_jax.rl.learning import NEVER, adam, choose, keep_if_finite, normalised, ramp, soo_loss, stepped
+from soo_jax.rl.learning import NEVER, adam, all_finite, choose, keep_if_finite, normalised, ramp, soo_loss, stepped
 from soo_jax.rl.networks import Critic, Normaliser, Policy, act, actor_of, init_policy
 
 
@@ -114,7 +114,9 @@ def init_state(
         rate = 1.0 / (i + 1.0) if fresh else jnp.asarray(config.normaliser_rate)
         explore = ornstein_uhlenbeck(config, config.noise_from * jnp.ones(()), 0.0 if fresh else 1.0)
         played = collect(game, config, params, state.learner.policies, explore, jax.random.fold_in(fill, i))
-        return _remember(state, config, packing, played, rate), None
+        after = _remember(state, config, packing, played, rate)
+        learner = choose(all_finite(after.learner), after.learner, state.learner)  # the first iteration will say so
+        return after.replace(learner=learner), None
 
     return jax.lax.scan(warm, state, jnp.arange(config.warmup))[0]
 

@@ -34,7 +34,23 @@ def test_train_writes_agents_rows_and_report(trained):
 def test_finetune_and_evaluate_go_on_from_a_run(trained, tmp_path):
     small = ["--set=iterations=1", "--episodes", "4", "--quiet"]
     tuned, measured = tmp_path / "tuned", tmp_path / "measured"
-    assert run(["rl", "finetune", str(trained), "--treatment", "soo,control:more_rl", "--out", str(tuned), *small]) == 0
+    assert (
+        run(
+            [
+                "rl",
+                "finetune",
+                str(trained),
+                "--treatment",
+                "soo,control:more_rl",
+                "--out",
+                str(tuned),
+                *small,
+                "--distance",
+                "normalised_mse",
+            ]
+        )
+        == 0
+    )
     assert {row["condition"] for row in read_run(tuned).rows} >= {"deceptive", "soo", "control:more_rl"}
     options = ["--episodes", "4", "--quiet", "--hide-red", "--world", "sight=0.5"]
     assert run(["rl", "evaluate", str(trained), "--out", str(measured), *options]) == 0
