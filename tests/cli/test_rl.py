@@ -25,7 +25,7 @@ def trained(tmp_path_factory):
 def test_train_writes_agents_rows_and_report(trained):
     found = read_run(trained)
     assert found.complete and (trained / "report.html").is_file()
-    kept = {(row["condition"], row["seed"], row["metric"]) for row in found.rows}
+    kept = {(row["condition"], row.get("seed"), row["metric"]) for row in found.rows}
     assert {("deceptive", 1, "trapped"), ("honest", 0, "soo_log_untrapped")} <= kept
     assert {row["step"] for row in found.training} == {1, 2}
     assert found.config["recipe"]["blue"]["environments"] == 2

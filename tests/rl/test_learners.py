@@ -50,9 +50,9 @@ def test_what_does_not_learn_stays_as_it_was(world, params, small, keys):
     assert same(state.learner.policies["red"], red)
 
 
-def test_a_run_whose_rewards_are_nan_is_frozen_and_the_others_go_on(world, params, small, keys):
+def test_a_run_whose_numbers_become_nan_is_frozen_and_the_others_go_on(world, params, small, keys):
     stack = jax.tree.map(lambda leaf: jnp.full(3, leaf, float), params)
-    broken = stack.replace(goal_reward=stack.goal_reward.at[1].set(jnp.nan))
+    broken = stack.replace(gain=stack.gain.at[1].set(jnp.nan))
     whole, _ = train_population(world, setup(keys, stack, small))
     learner, history = train_population(world, setup(keys, broken, small))
     assert history.frozen_at.tolist() == [NEVER, 0, NEVER]
@@ -97,7 +97,7 @@ def test_fresh_policies_act_near_zero_and_within_bounds(keys):
         (MaddpgConfig(capacity=1000), "must be a multiple of environments x steps = 3200"),
         (PpoConfig(minibatches=7), "must divide environments x steps = 3200"),
         (PpoConfig(iterations=0), "iterations must be at least 1"),
-        (PpoConfig(soo_terms=(1.0,)), "soo_terms needs one weight per term"),
+        (PpoConfig(soo_terms=(1.0,)), "soo_terms needs one weight"),
     ],
 )
 def test_configs_that_cannot_be_trained_are_refused_in_one_line(config, words):
