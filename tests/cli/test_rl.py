@@ -109,6 +109,7 @@ def test_nan_in_the_rewards_is_said_with_iteration_and_seed(tmp_path, capsys):
     assert all(np.isfinite(row["value"]) for row in read_run(out).rows if row["metric"] == "trapped")
 
 
+@pytest.mark.slow
 def test_an_interrupted_reproduction_goes_on_with_its_stages_and_only_with_its_settings(tmp_path, capsys, monkeypatch):
     from dataclasses import replace
 

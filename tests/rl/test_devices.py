@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import json
 import jax, numpy as np
@@ -28,6 +30,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_give_what_one_gives():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-2000:]
