@@ -123,7 +123,7 @@ def evaluate(
     reporter = _begin(out, force, quiet)
     from soo_jax.rl.jobs import run_evaluate
 
-    changes = {name: float(value) for name, value in _settings(None, world).items()}
+    changes = {name: _number(name, value) for name, value in _settings(None, world).items()}
     with reporter:
         run_evaluate(
             runs,
@@ -157,7 +157,8 @@ def reproduce(
     from soo_jax.rl.reproduce import Plan
     from soo_jax.rl.reproduce import quick as in_small
 
-    recipe, plan = by_name(preset), Plan(_seeds(seed), reds, controls, _positive("episodes", episodes))
+    controls, episodes = _positive("controls", controls), _positive("episodes", episodes)
+    recipe, plan = by_name(preset), Plan(_seeds(seed), reds, controls, episodes)
     if quick:
         recipe, plan = in_small(recipe, plan)
     with reporter:
@@ -172,13 +173,17 @@ def render(
     red: Annotated[int, typer.Option(help="Which red.")] = 0,
     seed: Annotated[int, typer.Option(help="Which seed.")] = 0,
     episode: Annotated[str, typer.Option(help="Episodes, one after the other; the first is drawn as a strip.")] = "0,1",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not list the pictures.")] = False,
 ) -> None:
     """Episodes as GIF and PNG strips."""
+    episodes = _seeds(episode)
+    if min(episodes) < 0:
+        raise SooError(f"--episode {episode}: episodes count from 0")
     _start()
     from soo_jax.rl.jobs import run_render
 
-    for path in run_render(run, conditions=condition.split(","), red=red, seed=seed, episodes=_seeds(episode)):
-        print(path)
+    paths = run_render(run, conditions=condition.split(","), red=red, seed=seed, episodes=episodes)
+    print("\n".join(map(str, [] if quiet else paths)), end="" if quiet else "\n")
 
 
 def _begin(out: Path, keep: bool, quiet: bool) -> Any:
@@ -212,6 +217,12 @@ def _positive(name: str, value: int) -> int:
     if value < 1:
         raise SooError(f"--{name} must be at least 1, found {value}")
     return value
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SooError(f"--world {name}: must be a number, found {value!r}")
+    return float(value)
 
 
 def _settings(config: Path | None, pairs: list[str] | None) -> dict[str, Any]:

@@ -76,6 +76,8 @@ def test_render_draws_a_gif_and_strips(trained):
         (["train", "--episodes", "0"], "--episodes must be at least 1"),
         (["train", "--config", "nowhere.json"], "cannot be read as JSON"),
         (["reproduce", "--reds", "0"], "reds must be at least 1"),
+        (["reproduce", "--controls", "0"], "--controls must be at least 1"),
+        (["evaluate", "nowhere", "--world", 'sight="far"'], "--world sight: must be a number, found 'far'"),
         (["finetune", "nowhere"], "no such run folder"),
         (["evaluate", "nowhere"], "no such run folder"),
     ],
