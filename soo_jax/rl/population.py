@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from soo_jax.checkpoints import Checkpoints, Terminated, sigterm_flag
 from soo_jax.errors import SooError
@@ -100,14 +100,17 @@ def train_population(
       chunk: iterations per device call; by default a twentieth of the run.
 
     Returns:
-      The learners ``[A, ...]`` and what happened.
+      The learners ``[A, ...]``, gathered and bound to no device, so that stacks of any size go together; what happened.
 
     Raises:
       SooError: the config cannot be trained. Terminated: SIGTERM arrived; the state was saved first.
     """
     config = check(begin.config)
     chunk = chunk or max(1, config.iterations // _CHUNKS)
-    start, advance = _programs(game, device_mesh(begin.size))
+    mesh = device_mesh(begin.size)
+    start, advance = _programs(game, mesh)
+    # What is given may lie on other devices than these: a red trained alone, blues by the dozen.
+    begin = jax.device_put(begin, NamedSharding(mesh, PartitionSpec("sweep")))
     state = start(begin)
     values = _no_history(game, begin, config)
     if checkpoints is not None and (saved := checkpoints.restore({"state": _plain(state), "history": values})):
@@ -128,7 +131,7 @@ def train_population(
                 last = done
             if stop[0] and checkpoints is not None:
                 raise Terminated
-    return state.learner, History(values, np.asarray(jax.device_get(state.frozen_at)))
+    return jax.tree.map(jnp.asarray, jax.device_get(state.learner)), History(values, np.asarray(jax.device_get(state.frozen_at)))
 
 
 def _lengths(done: int, total: int, chunk: int) -> Iterator[int]:

@@ -19,13 +19,17 @@ found = {}
 for config in (PpoConfig(**few), MaddpgConfig(**few, updates=2, batch_size=16, capacity=400)):
     begin = population.setup(keys, world.env.default_params, config)
     spread, _ = train_population(world, begin)
-    devices = jax.tree.leaves(spread)[0].sharding.num_devices
     one = population.device_mesh
+    devices = one(8).size
     population.device_mesh = lambda size: one(1)
     single, _ = train_population(world, begin)
     population.device_mesh = one
     pairs = zip(jax.tree.leaves(jax.device_get(spread)), jax.tree.leaves(jax.device_get(single)))
     found[type(config).__name__] = [devices, max(float(np.abs(a - b).max()) for a, b in pairs)]
+alone, _ = train_population(world, population.setup(keys[:1], world.env.default_params, config))
+red = jax.tree.map(lambda leaf: leaf[jax.numpy.zeros(8, int)], alone.policies["red"])
+begin = population.setup(keys, world.env.default_params, config, others={"red": red})
+found["a red trained on one device, met on eight"] = [8, float(np.isnan(train_population(world, begin)[1].frozen_at).sum())]
 print(json.dumps(found))
 """
 
