@@ -66,7 +66,9 @@ def say(row: dict, params: object) -> None:
     """Print one line in five chunks of steps."""
     if row["step"] % 100 == 0:
         accuracy = " ".join(f"{name} {value:.2f}" for name, value in row["accuracy"].items())
-        print(f"{row['seconds']:5.0f} s  step {row['step']}  stage {row['stage']}  loss {row['loss']:.3f}  {accuracy}")
+        start = f"start {row['attempt'] + 1}  " if row["attempt"] else ""
+        place = f"{start}step {row['step']}  stage {row['stage']}"
+        print(f"{row['seconds']:5.0f} s  {place}  loss {row['loss']:.3f}  {accuracy}")
         sys.stdout.flush()
 
 

@@ -15,7 +15,11 @@ from soo_jax.parallel import parse_mesh
 
 MESHES = {"sharded": "data=2,fsdp=2,tensor=2", "sweep": "sweep=2,data=2,tensor=2"}
 
-# One process for all tests of this file: XLA can be told of 8 host devices only before it starts.
+sharded = pytest.mark.parametrize("mesh", ["sharded"], indirect=True)
+sweep = pytest.mark.parametrize("mesh", [pytest.param("sweep", marks=pytest.mark.slow)], indirect=True)
+both_meshes = pytest.mark.parametrize("mesh", [*sharded.args[1], *sweep.args[1]], indirect=True)
+
+# One process for all tests of a mesh: XLA can be told of 8 host devices only before it starts.
 SCRIPT = """
 import json, sys
 import jax, numpy as np
@@ -51,7 +55,8 @@ for name, text in meshes.items():
     if text is not None and "sweep" in text:
         layouts[name]["adapters"] = [list(adapters.b["q_proj"].shape),
                                      [list(s.data.shape) for s in adapters.b["q_proj"].addressable_shards]]
-    three = soo.finetune(lm, pairs, soo.FinetuneConfig(**{**vars(config), "seeds": (0, 1, 2), "epochs": 1}))[0]
+    odd = soo.FinetuneConfig(**{**vars(config), "seeds": (0, 1, 2), "epochs": 1})
+    three = soo.finetune(lm, pairs, odd)[0] if "sweep" in meshes else adapters
     ask = soo.EvalConfig(max_new_tokens=6, batch_size=16)
     done = [soo.evaluate(lm, scenarios, ask), soo.evaluate(lm, scenarios, ask, adapters=adapters)]
     for part, tree in (("adapters", adapters), ("loss", history.values["loss"]), ("three", three)):
@@ -67,13 +72,19 @@ open(out + "/layouts.json", "w").write(json.dumps({"layouts": layouts, "answers"
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory):
-    """Fine-tuning and evaluation on one device and on each mesh: ``(layouts, answers, numbers)``."""
+def mesh(request):
+    """The name of a mesh."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory, mesh):
+    """Fine-tuning and evaluation on one device and on the mesh: ``(layouts, answers, numbers)``."""
     folder, out = tmp_path_factory.mktemp("model"), tmp_path_factory.mktemp("measured")
     write_model(folder, "mistral", vocab_size=44, tie_word_embeddings=False)
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(folder), str(out), json.dumps(MESHES)],
+        [sys.executable, "-c", SCRIPT, str(folder), str(out), json.dumps({mesh: MESHES[mesh]})],
         capture_output=True,
         text=True,
         env={**os.environ, "XLA_FLAGS": flags},
@@ -85,7 +96,7 @@ def measured(tmp_path_factory):
     return found["layouts"], found["answers"], dict(np.load(out / "numbers.npz"))
 
 
-@pytest.mark.parametrize("mesh", MESHES)
+@both_meshes
 @pytest.mark.parametrize("part", ["adapters", "three", "loss"])
 def test_a_mesh_trains_the_adapters_of_a_single_device(measured, mesh, part):
     """``three``: three adapters do not divide by a sweep axis of two, and are trained all the same."""
@@ -98,7 +109,7 @@ def test_a_mesh_trains_the_adapters_of_a_single_device(measured, mesh, part):
         assert max(np.abs(numbers[name]).max() for name in names) > 0.01
 
 
-@pytest.mark.parametrize("mesh", MESHES)
+@both_meshes
 def test_a_mesh_gives_the_answers_margins_and_latent_overlap_of_a_single_device(measured, mesh):
     _, answers, numbers = measured
     assert answers[mesh] == answers["single"] and len(set(answers["single"])) > 5
@@ -106,6 +117,7 @@ def test_a_mesh_gives_the_answers_margins_and_latent_overlap_of_a_single_device(
     np.testing.assert_allclose(numbers[f"{mesh}/latent"], numbers["single/latent"], atol=1e-4, rtol=0)
 
 
+@sharded
 def test_no_device_holds_a_whole_matrix(measured):
     layout = measured[0]["sharded"]
     matrices = {
@@ -118,6 +130,7 @@ def test_no_device_holds_a_whole_matrix(measured):
     assert all(pieces == [shape] for shape, pieces in measured[0]["single"].values())
 
 
+@sweep
 def test_the_sweep_axis_gives_each_half_of_the_devices_its_own_adapters(measured):
     shape, pieces = measured[0]["sweep"]["adapters"]
     assert shape[0] == 2

@@ -128,8 +128,8 @@ def detection_rows(deceptive: Array, honest: Array, bystanders: Mapping[str, Arr
             score = lambda x, i=i, count=count: _scores(np.asarray(x)[:, i, :count])
             bad, good = score(deceptive), score(honest)
             values = {"auroc": auroc(bad, good), "accuracy": _accuracy(bad, good)}
-            line = (bad.mean() + good.mean()) / 2
-            values |= {f"flagged_{name}": float(np.mean(score(x) > line)) for name, x in (bystanders or {}).items()}
+            line = (_mean(bad) + _mean(good)) / 2
+            values |= {f"flagged_{name}": _beyond(score(x), line) for name, x in (bystanders or {}).items()}
             rows += [
                 {"condition": "detection", "steps": steps, "episodes": count, "metric": name, "value": _finite(value)}
                 for name, value in values.items()
@@ -141,16 +141,26 @@ def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
     """Probability that a positive scores above a negative, ties counted half."""
     above = positive[:, None] > negative[None]
     equal = positive[:, None] == negative[None]
-    return float(np.mean(above + 0.5 * equal))
+    return _mean(above + 0.5 * equal)
 
 
 def _accuracy(bad: np.ndarray, good: np.ndarray) -> float:
     halves = []
     for test in (0, 1):
         fit = 1 - test
-        line = (bad[fit::2].mean() + good[fit::2].mean()) / 2
-        halves.append((np.mean(bad[test::2] > line) + np.mean(good[test::2] <= line)) / 2)
-    return float(np.mean(halves))
+        line = (_mean(bad[fit::2]) + _mean(good[fit::2])) / 2
+        halves.append((_beyond(bad[test::2], line) + 1 - _beyond(good[test::2], line)) / 2)
+    return _mean(np.asarray(halves))
+
+
+def _beyond(scores: np.ndarray, line: float) -> float:
+    """The fraction of scores above the line."""
+    return _mean(np.where(np.isnan(line), np.nan, scores > line))
+
+
+def _mean(values: np.ndarray) -> float:
+    """NaN of nothing: no agent had a score, or there is only one to fit a line to."""
+    return float(np.mean(values)) if values.size else float("nan")
 
 
 def _scores(values: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from soo_jax.rl.agents import AgentName, Agents, together
+from soo_jax.rl.config import LearnerConfig
 from soo_jax.rl.evaluation import detection_rows, difference_rows, evaluate_agents, metric_rows
 from soo_jax.rl.experiment import (
     RELAPSE,
@@ -55,14 +56,20 @@ class Plan:
 
 def quick(recipe: Recipe, plan: Plan) -> tuple[Recipe, Plan]:
     """The same in small, to see it run; its figures mean little."""
-    short = lambda config, iterations: config and config.replace(iterations=min(config.iterations, iterations))
+
+    def short(config: LearnerConfig | None, iterations: int) -> LearnerConfig | None:
+        if config is None:
+            return None
+        return config.replace(iterations=min(config.iterations, iterations), environments=min(config.environments, 64))
+
     recipe = replace(
         recipe,
-        follower=short(recipe.follower, 100),
-        blue=short(recipe.blue, 30),
-        finetune=short(recipe.finetune, 10),
+        follower=short(recipe.follower, 50),
+        blue=short(recipe.blue, 10),
+        finetune=short(recipe.finetune, 3),
     )
-    return recipe, Plan(plan.seeds[:2], min(plan.reds, 2), 1, min(plan.episodes, 100))
+    # As many seeds for the controls: of one size, all conditions are evaluated by one compiled program.
+    return recipe, Plan(plan.seeds[:2], min(plan.reds, 2), 2, min(plan.episodes, 50))
 
 
 Stage = Callable[[str, Callable[[Progress | None], tuple[Agents, History]]], Agents]

@@ -103,7 +103,11 @@ def test_runs_that_do_not_fit_are_refused(trained, tmp_path, capsys):
     assert "made with another config" in capsys.readouterr().err
 
 
-def test_nan_in_the_rewards_is_said_with_iteration_and_seed(tmp_path, capsys):
+def test_nan_in_the_rewards_is_said_with_iteration_and_seed(tmp_path, capsys, monkeypatch):
+    from soo_jax.rl import presets
+
+    # The red's part is not what this is about.
+    monkeypatch.setattr(presets, "_FOLLOWER", presets._FOLLOWER.replace(iterations=1, environments=8))
     out = tmp_path / "nan"
     assert run(["rl", "train", "--condition", "honest", "--out", str(out), *SMALL, "--set=policy_rate=NaN"]) == 0
     log = (out / "log.txt").read_text()

@@ -107,3 +107,11 @@ def test_agents_without_a_self_view_have_no_score():
     scores = jnp.full((4, 2, 10), jnp.nan).at[:2].set(1.0)
     rows = detection_rows(scores, jnp.zeros((4, 2, 10)))
     assert all(np.isfinite(r["value"]) for r in rows)
+
+
+def test_of_one_agent_a_kind_the_detector_has_no_accuracy_and_of_nobody_no_opinion():
+    alone, nobody = jnp.ones((1, 2, 10)), jnp.full((2, 2, 10), jnp.nan)
+    rows = detection_rows(alone, 0.0 * alone, {"bystander": nobody})
+    found = {(row["steps"], row["episodes"], row["metric"]): row["value"] for row in rows}
+    assert found["all", 10, "auroc"] == 1.0
+    assert found["all", 10, "accuracy"] is None and found["all", 10, "flagged_bystander"] is None

@@ -8,6 +8,7 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -19,7 +20,7 @@ from soo_jax.llm.organism import organism_scenarios
 from soo_jax.llm.organism.initialisation import mimetic_params
 from soo_jax.llm.organism.packing import Packer
 from soo_jax.llm.organism.tokenizer import build_tokenizer, word_ids
-from soo_jax.llm.organism.training import answer_loss, quick_config, training_config, with_strangers
+from soo_jax.llm.organism.training import answer_loss, quick_config, train, training_config, with_strangers
 from soo_jax.llm.organism.world import FAMILIES, NAMES, TEST_NAMES
 from soo_jax.models.lm import load, organism_folder
 
@@ -113,6 +114,16 @@ def test_strangers_get_embeddings_as_names_that_training_never_mentions():
     assert with_strangers(0, (), params, 1) is params
     again = with_strangers(0, NAMES[-5:], params, 2)["embedding"]["embedding"]
     assert (np.asarray(again)[rows] != after[rows]).all()
+
+
+def test_a_start_without_what_it_must_keep_is_given_up_for_the_next_draw():
+    whole = quick_config(3)
+    first = replace(whole.curriculum[0], keep={"recall": 1.1})
+    config = replace(whole, curriculum=(first,), attempts=2)
+    params, history = train(config)
+    assert [row["attempt"] for row in history] == [0, 1, 1]
+    again, _ = train(replace(config, seed=1003, attempts=1))
+    jax.tree.map(np.testing.assert_array_equal, params, again)
 
 
 def test_perspectives_are_taught_from_the_second_stage_to_the_end():
