@@ -16,6 +16,8 @@ Section ``training``: environment steps per second, updates included, of 1, 8, 6
 device per core. ``reference ratio`` is the paper's preset, which updates both agents on a batch of 1024 once per 100
 steps (with a replay buffer of 64,000 steps instead of 960,000, so that 512 of them fit); ``trusting-red`` is the preset
 that the experiment is run with. No peer trains on this game: the goal is in steps per second.
+
+Section ``profile``: where an iteration of training spends its time, and how far its products are from the machine's.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -240,32 +244,50 @@ def learners() -> dict[str, Any]:
 
 def training(quick: bool, rounds: int) -> dict[str, Any]:
     """Steps per second, seconds of compilation and peak memory of every learner at every number of seeds."""
-    import resource
-
-    import jax
-
-    from soo_jax.rl import game, setup, train_population
-
-    world = game("physical_deception")
     rows: dict[str, dict[int, dict[str, Any]]] = {}
-    for name, config in learners().items():
+    for name in learners():
         rows[name] = {}
         for count in SEEDS[:2] if quick else SEEDS:
-            begin = setup(jax.random.split(jax.random.key(0), count), world.env.default_params, config)
-            run = lambda begin=begin: train_population(world, begin, chunk=begin.config.iterations)
-            timing = alternate({name: run}, rounds if count < 512 else 1)[name]
-            steps = count * config.iterations * config.steps_per_iteration
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            rows[name][count] = {**timing, "per_second": steps / timing["seconds"], "peak_memory_mib": peak}
+            # A process of its own: its peak of memory is of this alone, and what does not fit harms no other.
+            command = [
+                sys.executable,
+                __file__,
+                "--one",
+                name,
+                str(count),
+                "--rounds",
+                str(1 if count > 64 else rounds),
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                rows[name][count] = json.loads(done.stdout.splitlines()[-1])
+            else:
+                print(f"{name}, {count} seeds: stopped with {done.returncode}; out of memory? {done.stderr[-300:]}")
     name, goal = TRAINING_GOAL
     best = max(row["per_second"] for row in rows[name].values())
     ratio = {"what": f"{name}, steps per second", "ratio": best, "goal": goal}
     return {"steps_per_second": rows, "ratios": [ratio]}
 
 
+def one_training(name: str, count: int, rounds: int) -> dict[str, Any]:
+    """One learner with one number of stacked seeds."""
+    import resource
+
+    import jax
+
+    from soo_jax.rl import game, setup, train_population
+
+    world, config = game("physical_deception"), learners()[name]
+    begin = setup(jax.random.split(jax.random.key(0), count), world.env.default_params, config)
+    timing = alternate({name: lambda: train_population(world, begin, chunk=config.iterations)}, rounds)[name]
+    steps = count * config.iterations * config.steps_per_iteration
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {**timing, "per_second": steps / timing["seconds"], "peak_memory_mib": peak}
+
+
 def show_training(found: dict[str, Any]) -> None:
     """Prints the section's table."""
-    print("\n| learner | seeds | steps/s | compilation, s | peak memory so far, MiB |\n|---|---|---|---|---|")
+    print("\n| learner | seeds | steps/s | compilation, s | peak memory, MiB |\n|---|---|---|---|---|")
     for name, row in found["steps_per_second"].items():
         for count, cell in row.items():
             compiling = cell["first_run_seconds"] - cell["seconds"]
@@ -273,6 +295,95 @@ def show_training(found: dict[str, Any]) -> None:
                 f"| {name} | {count} | {cell['per_second']:,.0f} | {compiling:.1f} | {cell['peak_memory_mib']:,.0f} |"
             )
     show_ratios(found["ratios"])
+
+
+# ---- where the time goes -------------------------------------------------------------------------------------------
+
+PROFILED_SEEDS = 8
+
+
+def profile(quick: bool, rounds: int) -> dict[str, Any]:
+    """Milliseconds of one iteration by part, on one device, and how fast the updates' matrix products run."""
+    rows = {name: parts(config, rounds) for name, config in learners().items()}
+    return {"iterations": rows, "gflops": matrix_products(rounds), "ratios": []}
+
+
+def parts(config: Any, rounds: int) -> dict[str, float]:
+    """An iteration of 8 stacked seeds: all of it, playing, and by their number the updates."""
+    import jax
+
+    from soo_jax.rl import game
+    from soo_jax.rl.experience import collect, gaussian
+    from soo_jax.rl.train import algorithm
+
+    world = game("physical_deception")
+    params, learn = world.env.default_params, algorithm(config)
+    count = "updates" if hasattr(config, "updates") else "epochs"
+    start = jax.jit(jax.vmap(lambda key: learn.init_state(world, config, params, key)))
+    state = start(jax.random.split(jax.random.key(0), PROFILED_SEEDS))
+    whole, single = (
+        jax.jit(jax.vmap(lambda each, c=c: learn.iterate(world, c, params, each)))
+        for c in (config, config.replace(**{count: 1}))
+    )
+    noise = gaussian({name: 0.1 for name in config.learns})
+    play = jax.jit(jax.vmap(lambda each: collect(world, config, params, each.learner.policies, noise, each.key)))
+    programs = {"whole": whole, "single": single, "play": play}
+    timed = alternate({name: lambda f=f: jax.block_until_ready(f(state)) for name, f in programs.items()}, rounds)
+    ms = {name: 1e3 * timing["seconds"] for name, timing in timed.items()}
+    updates = getattr(config, count) * getattr(config, "minibatches", 1)
+    step = (ms["whole"] - ms["single"]) / (updates - updates / getattr(config, count))
+    return {
+        "iteration_ms": ms["whole"],
+        "play_ms": ms["play"],
+        "updates": updates,
+        "update_ms": step,
+        "rest_ms": ms["whole"] - ms["play"] - updates * step,
+        "update_gflops": update_flops(world, config, state) / step / 1e6,
+    }
+
+
+def update_flops(world: Any, config: Any, state: Any) -> float:
+    """Of one update of all seeds: XLA counts the body of a loop once, and all but the update costs the same if its
+    batch is halved.
+    """
+    import jax
+
+    from soo_jax.rl.train import algorithm
+
+    def counted(changed: Any) -> float:
+        one = lambda each: algorithm(changed).iterate(world, changed, world.env.default_params, each)
+        return jax.jit(jax.vmap(one)).lower(state).compile().cost_analysis()["flops"]
+
+    if hasattr(config, "batch_size"):
+        return 2 * (counted(config) - counted(config.replace(batch_size=config.batch_size // 2)))
+    whole, half = (counted(config.replace(minibatches=n)) for n in (1, 2))
+    return 2 * (whole - half) / config.minibatches
+
+
+def matrix_products(rounds: int) -> dict[str, float]:
+    """GFLOP/s of products as in the updates (8 seeds, 1024 samples, 64 x 64), and of large ones, on one device."""
+    import jax
+    import jax.numpy as jnp
+
+    shapes = {"64 wide": ((PROFILED_SEEDS, 1024, 64), (PROFILED_SEEDS, 64, 64)), "2048 wide": ((2048, 2048),) * 2}
+    found = {}
+    for name, (left, right) in shapes.items():
+        x, y = jnp.ones(left), jnp.full(right, 1 / right[-1])
+        repeats = 200 if len(left) == 3 else 4
+        product = jax.jit(lambda x, y, n=repeats: jax.lax.fori_loop(0, n, lambda _, x: x @ y, x))
+        seconds = alternate({name: lambda f=product, x=x, y=y: f(x, y).block_until_ready()}, rounds)[name]["seconds"]
+        found[name] = 2e-9 * repeats * x.size * y.shape[-1] / seconds
+    return found
+
+
+def show_profile(found: dict[str, Any]) -> None:
+    """Prints the section's table."""
+    columns = ("iteration, ms", "playing, ms", "updates", "an update, ms", "rest, ms", "GFLOP/s in updates")
+    print("\n| 8 seeds | " + " | ".join(columns) + " |")
+    print("|---" * (len(columns) + 1) + "|")
+    for name, row in found["iterations"].items():
+        print(f"| {name} | " + " | ".join(f"{value:,.1f}" for value in row.values()) + " |")
+    print("\nmatrix products, GFLOP/s: " + ", ".join(f"{name} {rate:,.0f}" for name, rate in found["gflops"].items()))
 
 
 # ---- what every section needs --------------------------------------------------------------------------------------
@@ -333,6 +444,7 @@ SECTIONS: dict[str, tuple[Callable[[bool, int], dict[str, Any]], Callable[[dict[
     # name: (measure: quick, rounds -> figures; show: prints them)
     "environments": (environments, show_environments),
     "training": (training, show_training),
+    "profile": (profile, show_profile),
 }
 
 
@@ -342,16 +454,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="two rounds of runs a sixteenth as long, to see it work")
+    parser.add_argument("--one", nargs=2, metavar=("LEARNER", "SEEDS"), help="this training alone; prints JSON")
     arguments = parser.parse_args()
     one_device_per_core()
+    if arguments.one:
+        print(json.dumps(one_training(arguments.one[0], int(arguments.one[1]), arguments.rounds)))
+        return
     results: dict[str, Any] = {}
     for name in arguments.section or SECTIONS:
         measure, show = SECTIONS[name]
         results[name] = measure(arguments.quick, 2 if arguments.quick else arguments.rounds)
         show(results[name])
-    if arguments.out:
-        report = {"results": results, "quick": arguments.quick, "machine": machine()}
-        arguments.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        if arguments.out:
+            report = {"results": results, "quick": arguments.quick, "machine": machine()}
+            arguments.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
