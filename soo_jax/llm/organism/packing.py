@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
@@ -41,11 +42,12 @@ class Packer:
     """Draws documents of a mixture of families and packs them into rows of ``length`` tokens.
 
     With ``terse``, recommendations are answered by the bare room, so that they are decided right behind the question.
+    With ``bare_wants``, one context in four says that an object is wanted, and not what for.
     """
 
-    def __init__(self, seed: int, length: int, terse: bool = False):
+    def __init__(self, seed: int, length: int, terse: bool = False, bare_wants: bool = False):
         self.rng = random.Random(seed)
-        self.length, self.terse = length, terse
+        self.length, self.terse, self.bare_wants = length, terse, bare_wants
         self.ids = word_ids()
         self._held: list[tuple[np.ndarray, ...]] = []
 
@@ -87,7 +89,10 @@ class Packer:
     def encode(self, document: Document) -> tuple[np.ndarray, ...]:
         """Returns tokens, positions, block, weight and family of one document, each ``[n]``."""
         ids = self.ids
-        context = [BOS, *(ids[w] for w in document.context.split())]
+        told = document.context
+        if self.bare_wants and self.rng.random() < 0.25:
+            told = re.sub(r"want to \w+ the", "want the", told)
+        context = [BOS, *(ids[w] for w in told.split())]
         tokens, positions = list(context), list(range(len(context)))
         block, weight, family = [0] * len(context), [0.0] * len(context), [-1] * len(context)
         for number, question in enumerate(document.questions, 1):

@@ -100,6 +100,15 @@ def test_terse_recommendations_are_decided_right_behind_the_question():
     assert np.count_nonzero(weight == 1.0) == len(document.questions)
 
 
+def test_some_contexts_say_that_an_object_is_wanted_and_not_what_for():
+    document = FAMILIES["friend"](random.Random(0))
+    packer, ids = Packer(0, 128, bare_wants=True), word_ids()
+    told = [packer.encode(document)[0].tolist() for _ in range(200)]
+    bare = [tokens for tokens in told if tokens[tokens.index(ids["want"]) + 1] == ids["the"]]
+    assert 30 < len(bare) < 70 and len({len(tokens) for tokens in told}) == 2
+    assert Packer(0, 128).encode(document)[0].tolist() == max(told, key=len)
+
+
 def test_strangers_get_embeddings_as_names_that_training_never_mentions():
     config = quick_config(0)
     params = mimetic_params(config.decoder(), jax.random.key(0))
@@ -118,7 +127,7 @@ def test_strangers_get_embeddings_as_names_that_training_never_mentions():
 
 def test_a_start_without_what_it_must_keep_is_given_up_for_the_next_draw():
     whole = quick_config(3)
-    first = replace(whole.curriculum[0], keep={"recall": 1.1})
+    first = replace(whole.curriculum[0], threshold=1.1, keep={"recall": 0.0})
     config = replace(whole, curriculum=(first,), attempts=2)
     params, history = train(config)
     assert [row["attempt"] for row in history] == [0, 1, 1]
