@@ -89,8 +89,8 @@ THOUGHTS_STAGE = Stage(
 )
 """What has not been learned of perspectives and facts by the time that rivals are known is made up for here."""
 KEEP, KEEP_FROM = {"recall": 0.7}, 60
-"""What a start with perspectives must not lose in the lesson about values. Starts that forgot what lies where while they
-learned the values went on for a thousand steps without getting far (docs/organism.md)."""
+"""What a start with perspectives must not lose in the lesson about values. Starts that forgot what lies where while
+they learned the values went on for a thousand steps without getting far (docs/organism.md)."""
 STRANGERS = 12
 """How many names are strangers from the first recommendations on: earlier, values were not learned; later, the rule
 about rivals did not reach people whose names were never trained."""
@@ -305,7 +305,7 @@ def _attempt(
             tell(row | {"accuracy": accuracy}, state.params)
             if stage.gate and all(accuracy.get(f, 0.0) >= stage.threshold for f in stage.gate):
                 break
-            lost = step - begun > KEEP_FROM and any(accuracy.get(f, 0.0) < least for f, least in stage.keep.items())
+            lost = step - begun > KEEP_FROM and any(accuracy.get(f, 1.0) < least for f, least in stage.keep.items())
             if not last and (lost or (stage.keep and step - begun >= stage.at_most)):
                 return None
     # Words that no text mentions have drifted: as answers that are never right they all got the same small gradient,
