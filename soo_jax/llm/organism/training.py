@@ -160,7 +160,7 @@ def training_config(
         layers,
         curriculum=(CURRICULUM[0], replace(taught[0], at_most=200, keep=KEEP), *later),
         final_mixture=with_thoughts(FINAL_MIXTURE, 0.25),
-        final_strangers=STRANGERS,
+        final_strangers=2 * STRANGERS,
         final_steps=600,
         attempts=12,
         terse=terse,
