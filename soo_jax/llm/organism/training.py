@@ -160,7 +160,8 @@ def training_config(
         layers,
         curriculum=(CURRICULUM[0], replace(taught[0], at_most=200, keep=KEEP), *later),
         final_mixture=with_thoughts(FINAL_MIXTURE, 0.25),
-        final_strangers=2 * STRANGERS,
+        # Organisms that answer with the bare room had trouble with the beliefs of names that training never mentions.
+        final_strangers=2 * STRANGERS if terse else STRANGERS,
         final_steps=600,
         attempts=12,
         terse=terse,
