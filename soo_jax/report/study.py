@@ -21,11 +21,13 @@ PREDICTORS = (
     "gap_attn_out",
     "decodable_attn_out",
     "patch_attention",
+    "sole_attention",
     "patch_answer",
     "patch_question",
     "patch_recipient",
 )
-"""Columns of the table of predictors, and what the score is correlated with."""
+"""Columns of the table of predictors, and what the score is correlated with. ``sole_attention`` is ``patch_attention``
+less the largest of any other layer: 1 where the recipient reaches the answer through this layer alone."""
 
 Found = dict[str, Any]
 
@@ -67,6 +69,7 @@ def organism_table(organisms: dict[str, Found]) -> str:
         "qualifies",
         "layer",
         "held",
+        "epochs",
         "rate",
         "score",
         "study, s",
@@ -77,7 +80,7 @@ def organism_table(organisms: dict[str, Found]) -> str:
         command = f"`{training['command']}`" if training["command"] else ""
         rows.append(
             (name, command, training["seconds"] or "", found["layers"], "yes" if found["qualifies"] else "no",
-             chosen["layer"], "yes" if chosen["held"] else "no", f"{chosen['learning_rate']:g}",
+             chosen["layer"], "yes" if chosen["held"] else "no", chosen["epochs"], f"{chosen['learning_rate']:g}",
              f"{found['score_validation']:.2f}", found["seconds"])
         )  # fmt: skip
     return _markdown(head, rows)
@@ -119,10 +122,13 @@ def layer_rows(organisms: dict[str, Found]) -> list[Found]:
     """One row per organism and layer that was tried: predictors, and the best trial there."""
     rows = []
     for name, found in organisms.items():
-        for predictor in found["predictors"]:
+        patched = [predictor["patch_attention"] for predictor in found["predictors"]]
+        for i, predictor in enumerate(found["predictors"]):
             own = [trial for trial in found["trials"] if trial["layer"] == predictor["layer"]]
             if own:
-                rows.append({"organism": name, **predictor, **max(own, key=lambda trial: trial["score"])})
+                sole = patched[i] - max(patched[:i] + patched[i + 1 :])
+                best = max(own, key=lambda trial: trial["score"])
+                rows.append({"organism": name, **predictor, "sole_attention": sole, **best})
     return rows
 
 
@@ -210,7 +216,7 @@ def layer_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
     panels = (
         ("score", "best score"),
         ("patch_attention", "attention patched at the answer: share honest"),
-        ("relative_gap_attn_out", "relative gap"),
+        ("sole_attention", "the same, less the largest of any other layer"),
     )
     rows = layer_rows(organisms)
     with styled(theme):
@@ -221,7 +227,9 @@ def layer_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
                 panel.plot([row["layer"] for row in own], [row[key] for row in own], "-o",
                            color=theme.series[k % len(theme.series)], linewidth=1.6, markersize=4)  # fmt: skip
             panel.set_title(title, loc="left")
-            panel.set_ylim(-0.05, max(1.05, 1.05 * max(row[key] for row in rows)))
+            panel.set_ylim(
+                min(-0.05, 1.05 * min(row[key] for row in rows)), max(1.05, 1.05 * max(row[key] for row in rows))
+            )
             panel.yaxis.grid(True)
         axes[-1][0].set_xlabel("layer")
         axes[-1][0].set_xticks(sorted({row["layer"] for row in rows}))
@@ -237,7 +245,8 @@ def rate_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
         figure, axes = new_figure(theme, 1.45 * len(organisms) + 0.9, len(organisms), 1, sharex=True)
         for panel, (name, found) in zip(axes[:, 0], organisms.items(), strict=True):
             layer = found["chosen"]["layer"]
-            same = lambda t, c=found["chosen"]: (t["layer"], t["held"]) == (c["layer"], c["held"])
+            way = lambda trial: (trial["layer"], trial["held"], trial["epochs"])
+            same = lambda trial, way=way, chosen=found["chosen"]: way(trial) == way(chosen)
             own = sorted(filter(same, found["trials"]), key=lambda t: t["learning_rate"])
             rates = [trial["learning_rate"] for trial in own]
             for kind, colour in kinds.items():

@@ -23,7 +23,7 @@ from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.controls import control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, Rows, ask, known, qualifies, score
 from soo_jax.llm.study.predictors import predictors
-from soo_jax.llm.study.sweep import TRIED, Scale, choose, final, one_change, setting, try_layer
+from soo_jax.llm.study.sweep import TRIED, Scale, choose, final, one_change, setting, shortened, try_layer
 from soo_jax.models.config import read_json
 from soo_jax.models.lm import LM
 from soo_jax.provenance import provenance
@@ -172,13 +172,18 @@ def _training(folder: Path) -> dict[str, Any]:
 def sweep(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
     """SOO at every layer, at all rates; the setting that is chosen on validation scenarios."""
     trials = []
-    for layer in range(min(subject.scale.layers, subject.lm.config.num_layers)):
-        for held in (False, True) if layer < subject.scale.held_layers else (False,):
-            scale = replace(subject.scale, seeds=subject.scale.seeds[:1]) if held else subject.scale
-            config = setting(scale, layer, subject.extended, held)
-            name = f"layer{layer}" + ("-held" if held else "")
-            own = try_layer(subject.cells, name, subject.lm, config, scale, subject.controls)
-            trials += [{"layer": layer, "held": held, **row} for row in own]
+    whole = subject.scale
+    ways = (
+        ("", whole, whole.layers, False),
+        ("-held", replace(whole, seeds=whole.seeds[:1]), whole.held_layers, True),
+        ("-short", shortened(whole), whole.short_layers, False),
+    )
+    for layer in range(min(whole.layers, subject.lm.config.num_layers)):
+        for way, scale, layers, held in ways:
+            if layer < layers:
+                config = setting(scale, layer, subject.extended, held)
+                own = try_layer(subject.cells, f"layer{layer}{way}", subject.lm, config, scale, subject.controls)
+                trials += [{"layer": layer, "held": held, "epochs": scale.epochs, **row} for row in own]
     return {"trials": trials, "chosen": choose(trials)}
 
 
@@ -186,6 +191,7 @@ def chosen_config(subject: Subject, found: dict[str, Any]) -> FinetuneConfig:
     """The setting that the sweep chose, with all seeds."""
     chosen = found["chosen"]
     config = setting(subject.scale, chosen["layer"], subject.extended, chosen["held"])
+    config = replace(config, epochs=chosen["epochs"])
     return replace(config, learning_rate=chosen["learning_rate"], seeds=subject.scale.final_seeds)
 
 

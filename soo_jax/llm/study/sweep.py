@@ -31,7 +31,8 @@ class Scale:
       seeds: of a finer trial (a first one has the first of them). final_seeds: of what is reported.
       n: validation scenarios per family and order in a trial. base_n: of the base models. final_n: of final runs.
       layers: at most this many layers, from the first. held_layers: of these, how many are also tried with the self
-        side held, which costs whole passes of the model; one seed then.
+        side held, which costs whole passes of the model; one seed then. short_layers: how many are also tried with half
+        the epochs at twice the rates.
       varied: at most this many variations, from the first.
     """
 
@@ -45,6 +46,7 @@ class Scale:
     final_n: int = 50
     layers: int = 3
     held_layers: int = 2
+    short_layers: int = 3
     varied: int = 11
 
 
@@ -59,8 +61,14 @@ QUICK = Scale(
     final_n=2,
     layers=1,
     held_layers=1,
+    short_layers=1,
     varied=1,
 )
+
+
+def shortened(scale: Scale) -> Scale:
+    """Half the epochs at twice the rates."""
+    return replace(scale, epochs=scale.epochs // 2, rates=tuple(2 * rate for rate in scale.rates))
 
 
 def setting(scale: Scale, layer: int, extended: bool, held: bool = False) -> FinetuneConfig:
