@@ -48,17 +48,26 @@ class Agents:
         """Of everybody, ``[A, ...]``."""
         return self.learner.policies
 
-    def where(self, keep: Callable[[AgentName], bool]) -> Agents:
-        """Those whose names are kept."""
+    def where(self, keep: Callable[[AgentName], bool], asked: str = "these") -> Agents:
+        """Those whose names are kept.
+
+        Args:
+          asked: what they are called in the error.
+
+        Raises:
+          SooError: there are none.
+        """
         rows = np.asarray([i for i, name in enumerate(self.names) if keep(name)], int)
         if not len(rows):
-            raise SooError("no agent is left; " + f"there are {', '.join(sorted({n.condition for n in self.names}))}")
+            each = lambda part: ", ".join(str(value) for value in dict.fromkeys(getattr(n, part) for n in self.names))
+            there = [f"{part}s {each(part)}" for part in AgentName._fields]
+            raise SooError(f"{asked}: there are no such agents; there are {'; '.join(there)}")
         take = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], tree)
         return Agents(tuple(self.names[i] for i in rows), take(self.learner), take(self.params))
 
     def of(self, condition: str) -> Agents:
         """Those of one condition."""
-        return self.where(lambda name: name.condition == condition)
+        return self.where(lambda name: name.condition == condition, f"condition {condition}")
 
     def called(self, condition: str) -> Agents:
         """The same agents under another condition's name."""

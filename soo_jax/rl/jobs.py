@@ -169,7 +169,8 @@ def run_render(
     agents, _ = read_agents(source)
     played = {}
     for condition in conditions:
-        one = agents.where(lambda name, condition=condition: name == AgentName(condition, red, seed))
+        wanted = AgentName(condition, red, seed)
+        one = agents.where(lambda name, wanted=wanted: name == wanted, f"{condition}, red {red}, seed {seed}")
         pick = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], tree)
         who = [pick(one.policies[name]) for name in world.agents]
         played[condition] = play(world, pick(one.params), *who, jax.random.key(EVALUATION_KEY), max(episodes) + 1)

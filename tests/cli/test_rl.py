@@ -115,6 +115,14 @@ def test_nan_in_the_rewards_is_said_with_iteration_and_seed(tmp_path, capsys, mo
     assert all(np.isfinite(row["value"]) for row in read_run(out).rows if row["metric"] == "trapped")
 
 
+def test_agents_that_a_run_does_not_have_are_named_beside_those_that_it_has(trained, capsys):
+    for more in (["--condition", "escort"], ["--seed", "7"]):
+        assert run(["rl", "render", str(trained), *more]) == 2
+    escort, seventh = capsys.readouterr().err.strip().splitlines()
+    there = "there are no such agents; there are conditions deceptive, honest; reds 0; seeds 0, 1"
+    assert escort.endswith(f"escort, red 0, seed 0: {there}") and seventh.endswith(f"deceptive, red 0, seed 7: {there}")
+
+
 @pytest.mark.slow
 def test_an_interrupted_reproduction_goes_on_with_its_stages_and_only_with_its_settings(tmp_path, capsys, monkeypatch):
     from dataclasses import replace
