@@ -94,6 +94,7 @@ def test_a_terminated_run_resumes_from_its_own_settings_and_ends_with_the_same_b
     assert "this run is complete, there is nothing to resume" in again
 
 
+@pytest.mark.slow
 def test_a_new_run_in_an_old_folder_forgets_the_states_of_the_old_one(soo, mistral_folder, whole, tmp_path):
     """Else --resume would one day go on with the states of other settings."""
     out = tmp_path / "out"

@@ -103,6 +103,7 @@ def test_runs_that_do_not_fit_are_refused(trained, tmp_path, capsys):
     assert "made with another config" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_nan_in_the_rewards_is_said_with_iteration_and_seed(tmp_path, capsys, monkeypatch):
     from soo_jax.rl import presets
 

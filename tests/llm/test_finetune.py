@@ -123,6 +123,7 @@ def test_a_seed_that_diverges_is_frozen_as_it_was_and_harms_no_other(mistral, tm
     assert any(row["loss"] is None for row in rows if row["learning_rate"] == 1e18)
 
 
+@pytest.mark.slow
 def test_retain_keeps_the_model_near_its_base_on_ordinary_text(mistral):
     texts = ["the vase is in the kitchen .", "bob saw a coin in the attic ."]
     tokens, mask = mistral.encode(texts)
@@ -259,6 +260,7 @@ def resumable(mistral_folder, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_run_killed_and_resumed_ends_with_the_same_bits(resumable, tmp_path):
     assert resumable("whole").returncode == 0
     for how, code in (("SIGKILL", -signal.SIGKILL), ("SIGTERM", 143)):

@@ -73,6 +73,7 @@ def test_conditions_differ_in_reward_and_treatments_in_weights(world, recipe, ag
     assert not np.allclose(kernel[:2], kernel[2:])
 
 
+@pytest.mark.slow
 def test_treatments_of_other_starts_say_so(world, recipe, agents):
     tuned, _ = finetune(world, recipe.finetune, agents.of("honest"), ["soo", "soo"])
     assert {name.condition for name in tuned.names} == {"soo_on_honest"}

@@ -19,6 +19,7 @@ def same(a, b) -> bool:
     )
 
 
+@pytest.mark.parametrize("small", [pytest.param("maddpg", marks=pytest.mark.slow), "ppo"], indirect=True)
 def test_a_stack_of_seeds_trains_each_as_if_it_were_alone(world, params, small, keys):
     train = make_train(world, small)
     stacked, _ = jax.vmap(train)(keys)
@@ -28,6 +29,7 @@ def test_a_stack_of_seeds_trains_each_as_if_it_were_alone(world, params, small, 
             np.testing.assert_allclose(np.asarray(x)[i], y, rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.parametrize("small", [pytest.param("maddpg", marks=pytest.mark.slow), "ppo"], indirect=True)
 def test_config_and_world_are_swept_by_vmap_in_one_program(world, params, small, keys):
     train = make_train(world, small)
     rates = jax.tree.map(lambda leaf: jnp.full(2, leaf, float), small).replace(policy_rate=jnp.array([0.0, 1e-2]))
@@ -62,6 +64,7 @@ def test_a_run_whose_numbers_become_nan_is_frozen_and_the_others_go_on(world, pa
         assert same(pick(learner, i), pick(whole, i))
 
 
+@pytest.mark.parametrize("small", [pytest.param("maddpg", marks=pytest.mark.slow), "ppo"], indirect=True)
 def test_an_interrupted_population_ends_at_the_same_bits(world, params, small, keys, tmp_path):
     begin = setup(keys, params, small)
     whole, history = train_population(world, begin, chunk=1)

@@ -75,6 +75,7 @@ def test_a_distance_of_ones_own_serves_policies_and_language_models_alike(world,
     assert overlap is soo.overlap or overlap(mse, at=action()) == soo.overlap(mse, at=action())
 
 
+@pytest.mark.parametrize("small", [pytest.param("maddpg", marks=pytest.mark.slow), "ppo"], indirect=True)
 def test_soo_training_brings_self_and_other_together(world, params, small):
     config = small.replace(task_weight=0.0, soo_weight=100.0, policy_rate=3e-3, iterations=12)
     _, with_soo = make_train(world, config)(jax.random.key(0))
