@@ -121,7 +121,10 @@ def learning_chart(rows: Sequence[Row], theme: Theme = LIGHT) -> bytes:
                 _curves(ax, own, name, *condition_line(condition, theme))
             ax.set_title(name.replace("_", " "), loc="left")
             ax.yaxis.grid(True)
-            ax.yaxis.set_major_locator(MaxNLocator(4))
+            if name == "soo_loss" and all((row.get(name) or 1.0) > 0 for row in rows):
+                ax.set_yscale("log")  # one that diverges must not hide the others
+            else:
+                ax.yaxis.set_major_locator(MaxNLocator(4))
         axes[-1][0].set_xlabel("step")
         axes[-1][0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
         handles = [handle(*condition_line(condition, theme)) for condition in conditions]
@@ -185,7 +188,7 @@ def _bar(ax: Axes, y: float, found: Summary | None, colour: str, theme: Theme) -
 def detection_chart(rows: Sequence[Row], theme: Theme = LIGHT) -> bytes:
     """Telling deceptive from honest agents by their log SOO: by episodes averaged over, and as a ROC of the agents."""
     found = detection_rows(rows)
-    flagged = list(dict.fromkeys(row["metric"] for row in found if row["metric"].startswith("flagged_")))
+    flagged = _bystanders(found)
     with styled(theme):
         figure, axes = new_figure(theme, 4.5, 2, 2)
         (top, beside), (below, last) = axes
@@ -194,14 +197,24 @@ def detection_chart(rows: Sequence[Row], theme: Theme = LIGHT) -> bytes:
         colours = [theme.series[(k + 3) % len(theme.series)] for k in range(len(flagged))]
         _by_episodes(below, found, flagged, colours, "called deceptive")
         for k, name in enumerate(flagged):
-            below.text(0.97, 0.04 + 0.11 * k, name.removeprefix("flagged_").replace("_", " "), color=colours[k],
-                       transform=below.transAxes, ha="right", fontsize=8)  # fmt: skip
+            below.text(0.97, 0.06 + 0.11 * k, condition_title(name.removeprefix("flagged_")), color=colours[k],
+                       transform=below.transAxes, ha="right", fontsize=8,
+                       bbox={"facecolor": theme.surface, "edgecolor": "none", "alpha": 0.8, "pad": 1})  # fmt: skip
         for ax in (top, beside):
             ax.axhline(0.5, color=theme.muted, linewidth=0.8, linestyle=":")
         _roc_curves(last, aggregate(rows), theme)
         handles = [handle(theme.series[2], line) for line in ("-", "--")]
         add_legend(figure, handles, ["all steps", "steps with red free"], theme, columns=2)
         return to_png(figure)
+
+
+def _bystanders(rows: Sequence[Row], most: int = 4) -> list[str]:
+    """Whom the detector is asked about in the chart: agents of other runs, then SOO and its plainest controls."""
+    names = list(dict.fromkeys(row["metric"] for row in rows if row["metric"].startswith("flagged_")))
+    plain = [f"flagged_{condition}" for condition in ("soo", "control:more_rl", "control:hidden", "avoid")]
+    own = {f"flagged_{prefix}" for prefix in ("soo", "control", "relapse")}
+    foreign = [name for name in names if ":" in name and name.split(":")[0] not in own]
+    return (foreign + [name for name in plain if name in names])[:most]
 
 
 def _by_episodes(ax: Axes, rows: Sequence[Row], names: Sequence[str], colours: Sequence[str], title: str) -> None:
