@@ -161,6 +161,7 @@ def test_a_config_in_the_dialect_of_the_hub_is_read_as_transformers_reads_it(wri
     assert merged == json.loads((folder / "config.json").read_text()), "a merged model keeps its base's dialect"
 
 
+@pytest.mark.slow
 def test_a_sharded_bfloat16_model_stays_one_of_bfloat16_after_merging(write_model, tmp_path):
     import torch
     from safetensors import safe_open

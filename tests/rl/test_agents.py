@@ -105,5 +105,5 @@ def test_keys_are_those_of_seed_and_red():
 
 
 def test_missing_conditions_are_named(agents):
-    with pytest.raises(SooError, match="condition avoid: there are no .* there are conditions deceptive, honest"):
+    with pytest.raises(SooError, match=r"condition avoid: there are no .* there are conditions deceptive, honest"):
         agents.of("avoid")
