@@ -227,9 +227,8 @@ def layer_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
                 panel.plot([row["layer"] for row in own], [row[key] for row in own], "-o",
                            color=theme.series[k % len(theme.series)], linewidth=1.6, markersize=4)  # fmt: skip
             panel.set_title(title, loc="left")
-            panel.set_ylim(
-                min(-0.05, 1.05 * min(row[key] for row in rows)), max(1.05, 1.05 * max(row[key] for row in rows))
-            )
+            values = [row[key] for row in rows]
+            panel.set_ylim(min(-0.05, 1.05 * min(values)), max(1.05, 1.05 * max(values)))
             panel.yaxis.grid(True)
         axes[-1][0].set_xlabel("layer")
         axes[-1][0].set_xticks(sorted({row["layer"] for row in rows}))

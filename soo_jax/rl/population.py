@@ -131,9 +131,8 @@ def train_population(
                 last = done
             if stop[0] and checkpoints is not None:
                 raise Terminated
-    return jax.tree.map(jnp.asarray, jax.device_get(state.learner)), History(
-        values, np.asarray(jax.device_get(state.frozen_at))
-    )
+    learner, frozen_at = jax.device_get((state.learner, state.frozen_at))
+    return jax.tree.map(jnp.asarray, learner), History(values, np.asarray(frozen_at))
 
 
 def _lengths(done: int, total: int, chunk: int) -> Iterator[int]:

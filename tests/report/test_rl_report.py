@@ -10,6 +10,7 @@ from report.synthetic_rl import write_rl_run
 from report.test_page import _text
 from soo_jax.errors import SooError
 from soo_jax.report.html import write_report
+from soo_jax.report.rl_plots import _bystanders
 from soo_jax.report.rl_tables import rl_table
 from soo_jax.report.rl_words import began_as, condition_title, in_sequence
 from soo_jax.rl.statistics import aggregate
@@ -190,3 +191,9 @@ def test_every_agent_draws_its_own_ink():
     mean_alike = [[_row("soo", seed, value) for seed, value in enumerate(pair)] for pair in ((0.4, 0.6), (0.3, 0.7))]
     one, other = (condition_chart(aggregate(rows), ("trapped",)) for rows in mean_alike)
     assert one != other
+
+
+def test_the_chart_of_the_detector_asks_about_few_and_about_other_runs_first():
+    names = ["escort", "soo", "soo:weak", "control:more_rl", "control:hidden", "avoid", "relapse:soo", "paper:honest"]
+    rows = [{"metric": f"flagged_{name}"} for name in names]
+    assert _bystanders(rows) == [f"flagged_{n}" for n in ("paper:honest", "soo", "control:more_rl", "control:hidden")]

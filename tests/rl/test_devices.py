@@ -26,13 +26,30 @@ for config in (PpoConfig(**few), MaddpgConfig(**few, updates=2, batch_size=16, c
     population.device_mesh = one
     pairs = zip(jax.tree.leaves(jax.device_get(spread)), jax.tree.leaves(jax.device_get(single)))
     found[type(config).__name__] = [devices, max(float(np.abs(a - b).max()) for a, b in pairs)]
-alone, _ = train_population(world, population.setup(keys[:1], world.env.default_params, config))
-red = jax.tree.map(lambda leaf: leaf[jax.numpy.zeros(8, int)], alone.policies["red"])
-begin = population.setup(keys, world.env.default_params, config, others={"red": red})
-frozen = train_population(world, begin)[1].frozen_at != population.NEVER
-found["a red trained on one device, met on eight"] = [8, float(frozen.sum())]
 print(json.dumps(found))
 """
+
+
+ALONE_AND_TOGETHER = """
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
+from soo_jax.rl import PpoConfig, game, population, setup, train_population
+world, keys = game("physical_deception"), jax.random.split(jax.random.key(0), 2)
+config = PpoConfig(iterations=1, environments=2, steps=5, hidden=(8,), minibatches=1, epochs=1, learns=("blue",))
+alone, _ = train_population(world, setup(keys[:1], world.env.default_params, config))
+red = jax.tree.map(lambda leaf: leaf[jax.numpy.zeros(2, int)], alone.policies["red"])
+red = jax.device_put(red, jax.devices()[0])  # bound to the one
+begin = setup(keys, world.env.default_params, config, others={"red": red})
+assert population.device_mesh(2).size == 2
+both, history = train_population(world, begin)
+assert (history.frozen_at == population.NEVER).all()
+jax.tree.map(lambda *leaves: jax.numpy.concatenate(leaves), alone, both)  # one device's and two devices' go together
+"""
+
+
+def test_a_red_trained_on_one_device_is_met_on_two():
+    done = subprocess.run([sys.executable, "-c", ALONE_AND_TOGETHER], capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.slow

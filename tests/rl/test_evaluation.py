@@ -115,3 +115,5 @@ def test_of_one_agent_a_kind_the_detector_has_no_accuracy_and_of_nobody_no_opini
     found = {(row["steps"], row["episodes"], row["metric"]): row["value"] for row in rows}
     assert found["all", 10, "auroc"] == 1.0
     assert found["all", 10, "accuracy"] is None and found["all", 10, "flagged_bystander"] is None
+    rows = detection_rows(alone, nobody, {"bystander": alone})
+    assert {row["value"] for row in rows} == {None}  # with nobody to compare to there is no line to be above

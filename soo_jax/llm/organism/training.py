@@ -261,13 +261,13 @@ def train(
 
     optimiser = make_optimiser(param_shapes(config.decoder()))
     chunk = make_chunk(config, optimiser)
-    for attempt in range(config.attempts):
+    params, attempt = None, 0
+    while params is None:
         # Numbers of draws far apart, so that no attempt of one seed is the first of another.
-        draw, last = config.seed + 1000 * attempt, attempt == config.attempts - 1
+        draw, last = config.seed + 1000 * attempt, attempt + 1 >= config.attempts
         params = _attempt(config, optimiser, chunk, draw, last, lambda row, p, a=attempt: tell({"attempt": a} | row, p))
-        if params is not None:
-            return params, history
-    raise AssertionError("the last attempt is taken as it is")
+        attempt += 1
+    return params, history
 
 
 def _attempt(
