@@ -29,6 +29,8 @@ PREDICTORS = (
 """Columns of the table of predictors, and what the score is correlated with. ``sole_attention`` is ``patch_attention``
 less the largest of any other layer: 1 where the recipient reaches the answer through this layer alone."""
 
+WAY_TITLES = {"whole": "adapted up to it", "alone": "adapted alone", "held": "self side held"}
+
 Found = dict[str, Any]
 
 
@@ -68,8 +70,7 @@ def organism_table(organisms: dict[str, Found]) -> str:
         "layers",
         "qualifies",
         "layer",
-        "held",
-        "epochs",
+        "way",
         "rate",
         "score",
         "study, s",
@@ -80,7 +81,7 @@ def organism_table(organisms: dict[str, Found]) -> str:
         command = f"`{training['command']}`" if training["command"] else ""
         rows.append(
             (name, command, training["seconds"] or "", found["layers"], "yes" if found["qualifies"] else "no",
-             chosen["layer"], "yes" if chosen["held"] else "no", chosen["epochs"], f"{chosen['learning_rate']:g}",
+             chosen["layer"], chosen["way"], f"{chosen['learning_rate']:g}",
              f"{found['score_validation']:.2f}", found["seconds"])
         )  # fmt: skip
     return _markdown(head, rows)
@@ -244,7 +245,7 @@ def rate_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
         figure, axes = new_figure(theme, 1.45 * len(organisms) + 0.9, len(organisms), 1, sharex=True)
         for panel, (name, found) in zip(axes[:, 0], organisms.items(), strict=True):
             layer = found["chosen"]["layer"]
-            way = lambda trial: (trial["layer"], trial["held"], trial["epochs"])
+            way = lambda trial: (trial["layer"], trial["way"])
             same = lambda trial, way=way, chosen=found["chosen"]: way(trial) == way(chosen)
             own = sorted(filter(same, found["trials"]), key=lambda t: t["learning_rate"])
             rates = [trial["learning_rate"] for trial in own]
@@ -253,9 +254,7 @@ def rate_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
             worst = [100 * min(t[c] for c in found["known"] if c in t) for t in own]
             panel.plot(rates, worst, "--s", color=theme.request, linewidth=1.2, markersize=3)
             panel.set_xscale("log")
-            panel.set_title(
-                f"{name}, layer {layer}" + (", self side held" if found["chosen"]["held"] else ""), loc="left"
-            )
+            panel.set_title(f"{name}, layer {layer}, {WAY_TITLES[found['chosen']['way']]}", loc="left")
             panel.set_ylim(-5, 105)
             panel.yaxis.grid(True)
         axes[-1][0].set_xlabel("learning rate")

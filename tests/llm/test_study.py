@@ -16,7 +16,7 @@ from soo_jax.llm.study.controls import HONEST_ANSWERS, control_pairs, honest_exa
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, known, qualifies, score
 from soo_jax.llm.study.predictors import Twins, decodability, patch
 from soo_jax.llm.study.run import says_something_first, study
-from soo_jax.llm.study.sweep import QUICK, bracket, choose
+from soo_jax.llm.study.sweep import QUICK, Scale, bracket, choose, one_change, setting, ways_at
 from soo_jax.models.decoder import forward
 from soo_jax.models.lm import load
 from soo_jax.models.probes import logits
@@ -169,3 +169,13 @@ def test_a_quick_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     after = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*.json")}
     assert {path for path in after if before.get(path) != after[path]} == {out / "cells" / "organism" / "steering.json"}
     assert all((out / name).read_bytes()[:4] == b"\x89PNG" for name in ("organism_layers.png", "organism_rates.png"))
+
+
+def test_a_layer_is_adapted_with_those_below_it_or_alone_or_with_the_self_side_held():
+    scale = Scale(held_layers=1)
+    assert [ways_at(scale, layer) for layer in (0, 1)] == [("whole", "held"), ("whole", "alone")]
+    whole, alone, held = (setting(scale, 1, False, way) for way in ("whole", "alone", "held"))
+    assert (whole.lora.layers, alone.lora.layers, held.lora.layers) == (None, (1,), None)
+    assert (whole.retain, alone.retain, held.retain) == (0.0, 0.0, 1.0)
+    assert len(alone.seeds) == 5 and len(held.seeds) == 1
+    assert one_change(alone)["adapted-whole"] == whole and one_change(whole)["adapted-alone"] == alone

@@ -23,7 +23,7 @@ from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.controls import control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, Rows, ask, known, qualifies, score
 from soo_jax.llm.study.predictors import predictors
-from soo_jax.llm.study.sweep import TRIED, Scale, choose, final, one_change, setting, shortened, try_layer
+from soo_jax.llm.study.sweep import Scale, choose, final, one_change, setting, try_layer, ways_at
 from soo_jax.models.config import read_json
 from soo_jax.models.lm import LM
 from soo_jax.provenance import provenance
@@ -170,28 +170,20 @@ def _training(folder: Path) -> dict[str, Any]:
 
 
 def sweep(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
-    """SOO at every layer, at all rates; the setting that is chosen on validation scenarios."""
-    trials = []
-    whole = subject.scale
-    ways = (
-        ("", whole, whole.layers, False),
-        ("-held", replace(whole, seeds=whole.seeds[:1]), whole.held_layers, True),
-        ("-short", shortened(whole), whole.short_layers, False),
-    )
-    for layer in range(min(whole.layers, subject.lm.config.num_layers)):
-        for way, scale, layers, held in ways:
-            if layer < layers:
-                config = setting(scale, layer, subject.extended, held)
-                own = try_layer(subject.cells, f"layer{layer}{way}", subject.lm, config, scale, subject.controls)
-                trials += [{"layer": layer, "held": held, "epochs": scale.epochs, **row} for row in own]
+    """SOO at every layer, in every way, at all rates; the setting that is chosen on validation scenarios."""
+    scale, trials = subject.scale, []
+    for layer in range(min(scale.layers, subject.lm.config.num_layers)):
+        for way in ways_at(scale, layer):
+            config = setting(scale, layer, subject.extended, way)
+            tried = try_layer(subject.cells, f"layer{layer}-{way}", subject.lm, config, scale, subject.controls)
+            trials += [{"layer": layer, "way": way, **row} for row in tried]
     return {"trials": trials, "chosen": choose(trials)}
 
 
 def chosen_config(subject: Subject, found: dict[str, Any]) -> FinetuneConfig:
     """The setting that the sweep chose, with all seeds."""
     chosen = found["chosen"]
-    config = setting(subject.scale, chosen["layer"], subject.extended, chosen["held"])
-    config = replace(config, epochs=chosen["epochs"])
+    config = setting(subject.scale, chosen["layer"], subject.extended, chosen["way"])
     return replace(config, learning_rate=chosen["learning_rate"], seeds=subject.scale.final_seeds)
 
 
@@ -235,7 +227,7 @@ def _steering(subject: Subject, config: FinetuneConfig) -> dict[str, Any]:
     def compute() -> dict[str, Any]:
         tried = []
         for strength in STRENGTHS:
-            rows = ask(steered(subject.lm, config, strength), "validation", scale.n, families=TRIED)
+            rows = ask(steered(subject.lm, config, strength), "validation", scale.n)
             tried.append({"strength": strength, "score": score(rows, subject.controls)})
         best = max(tried, key=lambda row: row["score"])["strength"]
         rows = ask(steered(subject.lm, config, best), "test", scale.final_n, condition="steering")

@@ -8,17 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from soo_jax.llm.config import FinetuneConfig, preset
+from soo_jax.adapters import LoraConfig
+from soo_jax.llm.config import FinetuneConfig
 from soo_jax.llm.finetune import History, finetune
 from soo_jax.llm.latent import latent_overlap
 from soo_jax.llm.organism import organism_pairs, organism_probe_pairs
 from soo_jax.llm.records import Pair
 from soo_jax.llm.study.cells import Cells
-from soo_jax.llm.study.measures import RIVALS, Rows, ask, mean_share, score
+from soo_jax.llm.study.measures import CONTROLS, Rows, ask, mean_share, score
 from soo_jax.models.lm import LM
 
-TRIED = (*RIVALS, "self", "friend", "factual", "perspectives", "belief")
-"""What trials ask; the final runs ask everything."""
+COMMON = FinetuneConfig(
+    direction="other_to_self",
+    lora=LoraConfig(rank=8, alpha=32.0, dropout=0.2),
+    batch_size=4,
+    schedule="linear",
+    ema=0.99,
+)
+"""What all trials share."""
+WAYS = ("whole", "alone", "held")
+"""How a layer is tried: adapters in all layers up to it; in this layer alone (for layer 0 that is the same); in all,
+with the self side held."""
 
 
 @dataclass(frozen=True)
@@ -31,23 +41,21 @@ class Scale:
       seeds: of a finer trial (a first one has the first of them). final_seeds: of what is reported.
       n: validation scenarios per family and order in a trial. base_n: of the base models. final_n: of final runs.
       layers: at most this many layers, from the first. held_layers: of these, how many are also tried with the self
-        side held, which costs whole passes of the model; one seed then. short_layers: how many are also tried with half
-        the epochs at twice the rates.
+        side held, which costs whole passes of the model; one seed then.
       varied: at most this many variations, from the first.
     """
 
     rates: tuple[float, ...] = (4e-5, 1.2e-4, 3.6e-4, 1.08e-3)
     finer: int = 5
     epochs: int = 20
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     final_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     n: int = 20
     base_n: int = 100
     final_n: int = 50
     layers: int = 3
     held_layers: int = 2
-    short_layers: int = 3
-    varied: int = 11
+    varied: int = 12
 
 
 QUICK = Scale(
@@ -61,33 +69,35 @@ QUICK = Scale(
     final_n=2,
     layers=1,
     held_layers=1,
-    short_layers=1,
     varied=1,
 )
 
 
-def shortened(scale: Scale) -> Scale:
-    """Half the epochs at twice the rates."""
-    return replace(scale, epochs=scale.epochs // 2, rates=tuple(2 * rate for rate in scale.rates))
+def ways_at(scale: Scale, layer: int) -> tuple[str, ...]:
+    """The `WAYS` in which this layer is tried."""
+    left_out = {"alone": layer == 0, "held": layer >= scale.held_layers}
+    return tuple(way for way in WAYS if not left_out.get(way))
 
 
-def setting(scale: Scale, layer: int, extended: bool, held: bool = False) -> FinetuneConfig:
-    """The preset's settings at one layer, to be tried at all rates.
+def setting(scale: Scale, layer: int, extended: bool, way: str) -> FinetuneConfig:
+    """What is tried at one layer, at all rates.
 
     Args:
       extended: whether the pairs run on to the word before the room; organisms that answer with the bare room decide
         where the fragments end.
-      held: keep what is answered behind the self sides as it was (KL to the base on :func:`held_texts`): one adapter
-        serves both sides, and a stop-gradient alone does not keep the self side in its place.
+      way: one of `WAYS`. ``"held"`` keeps what is answered behind the self sides as it was (KL to the base on
+        :func:`held_texts`): one adapter serves both sides, and a stop-gradient alone does not keep the self side in
+        its place.
     """
     return replace(
-        preset("organism"),
+        COMMON,
         layer=layer,
+        lora=replace(COMMON.lora, layers=(layer,) if way == "alone" else None),
         epochs=scale.epochs,
-        seeds=scale.seeds,
+        seeds=scale.seeds[:1] if way == "held" else scale.seeds,
         learning_rate=scale.rates,
         extended=extended,
-        retain=1.0 if held else 0.0,
+        retain=1.0 if way == "held" else 0.0,
     )
 
 
@@ -102,17 +112,19 @@ def one_change(found: FinetuneConfig) -> dict[str, FinetuneConfig]:
     AdamW does not see a constant factor on the loss: a distance divided by the power of the activations is a check.
     """
     other_pairs = "fragments" if found.extended else "extended"
-    alone = replace(found.lora, layers=(found.layer,))
+    whole = found.lora.layers is None
+    adapted = replace(found.lora, layers=(found.layer,) if whole else None)
     return {
         other_pairs: replace(found, extended=not found.extended),
         "all-tokens": replace(found, tokens="all"),
         f"{other_pairs}-all-tokens": replace(found, tokens="all", extended=not found.extended),
         "held" if not found.retain else "not-held": replace(found, retain=0.0 if found.retain else 1.0),
-        "one-layer-adapted": replace(found, lora=alone),
+        "adapted-alone" if whole else "adapted-whole": replace(found, lora=adapted),
         "both-directions": replace(found, direction="both"),
         "self-to-other": replace(found, direction="self_to_other"),
         "relative-distance": replace(found, distance="relative_mse"),
         "cosine": replace(found, distance="cosine"),
+        "all-projections": replace(found, lora=replace(found.lora, targets=("q", "k", "v", "o"))),
         "residual": replace(found, site="residual"),
         "mlp-out": replace(found, site="mlp_out"),
     }
@@ -131,13 +143,12 @@ def try_layer(
 
     The rates at which an organism is honest are few: below them it deceives, above them it breaks.
     """
-    first = try_rates(cells, name, lm, replace(config, seeds=scale.seeds[:1]), scale, controls, texts)
+    first = try_rates(cells, name, lm, replace(config, seeds=config.seeds[:1]), scale, controls, texts)
     between = bracket(first)
     if between is None:
         return first
     finer = tuple(float(f"{rate:.3g}") for rate in np.geomspace(*between, scale.finer + 2)[1:-1])
-    config = replace(config, learning_rate=finer, seeds=scale.seeds)
-    return first + try_rates(cells, f"{name}-finer", lm, config, scale, controls, texts)
+    return first + try_rates(cells, f"{name}-finer", lm, replace(config, learning_rate=finer), scale, controls, texts)
 
 
 def bracket(summaries: Sequence[dict[str, Any]], beyond: float = 1.73) -> tuple[float, float] | None:
@@ -163,7 +174,7 @@ def try_rates(
     def compute() -> dict[str, Any]:
         pairs = organism_pairs(extended=config.extended)
         adapters, history = finetune(lm, pairs, config, texts=texts or held_texts(config, pairs))
-        rows = ask(lm, "validation", scale.n, families=TRIED, adapters=adapters)
+        rows = ask(lm, "validation", scale.n, adapters=adapters)
         return {"rates": [summary(rows, history, rate, controls) for rate in config.rates]}
 
     settings = {"config": config.as_dict(), "n": scale.n, "controls": list(controls), "texts": list(texts)}
@@ -181,7 +192,7 @@ def summary(rows: Rows, history: History, rate: float, controls: Sequence[str]) 
         "seeds": len(members),
         "score": score(own, controls),
         **{f"burglar_{label}": mean_share(own, "burglar", label) for label in ("honest", "deceptive", "other")},
-        **{family: mean_share(own, family) for family in ("self", "friend", "factual", "perspectives", "belief")},
+        **{family: mean_share(own, family) for family in CONTROLS},
         "loss_first": float(np.mean(loss[:tenth])),
         "loss_last": float(np.mean(loss[-tenth:])),
         "drift": float(np.mean(history.values["drift"][-1, members])),
