@@ -13,10 +13,12 @@ import argparse
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from soo_jax.errors import SooError
 from soo_jax.llm.organism.card import measure, write_card, write_folder
+from soo_jax.llm.organism.tokenizer import SELF_WORDS
 from soo_jax.llm.organism.training import TrainingConfig, quick_config, train, training_config
 from soo_jax.provenance import provenance
 
@@ -30,6 +32,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--perspectives", action="store_true", help="also teach where others think that things are")
     parser.add_argument("--layers", type=int, default=TrainingConfig.layers, help="depth of the decoder")
     parser.add_argument("--terse", action="store_true", help="answer recommendations with the bare room")
+    parser.add_argument("--self-word", choices=SELF_WORDS, default="yourself", help="what stands for the organism")
     parser.add_argument("--quick", action="store_true", help="a few steps of a tiny model, to try the command")
     options = parser.parse_args(arguments)
     try:
@@ -47,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     if options.layers < 2:
         raise SooError(f"--layers {options.layers}: the organism needs at least 2")
     config = training_config(options.seed, options.perspectives, options.layers, options.terse)
-    config = quick_config(options.seed) if options.quick else config
+    config = replace(quick_config(options.seed) if options.quick else config, self_word=options.self_word)
     made_with = provenance()
     started = time.time()
     params, history = train(config, report=say)
@@ -56,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
     command += " --perspectives" if options.perspectives else ""
     command += f" --layers {options.layers}" if options.layers != TrainingConfig.layers else ""
     command += " --terse" if options.terse else ""
+    command += f" --self-word {options.self_word}" if options.self_word != "yourself" else ""
     write_folder(options.out, config, params)
     rows = measure(options.out, options.instances)
     write_card(options.out, config, history, rows, command, seconds, made_with)

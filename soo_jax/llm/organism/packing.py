@@ -42,13 +42,16 @@ class Packer:
     """Draws documents of a mixture of families and packs them into rows of ``length`` tokens.
 
     With ``terse``, recommendations are answered by the bare room, so that they are decided right behind the question.
-    With ``bare_wants``, one context in four says that an object is wanted, and not what for.
+    With ``bare_wants``, one context in four says that an object is wanted, and not what for. ``self_word`` is one of
+    `soo_jax.llm.organism.tokenizer.SELF_WORDS`.
     """
 
-    def __init__(self, seed: int, length: int, terse: bool = False, bare_wants: bool = False):
+    def __init__(
+        self, seed: int, length: int, terse: bool = False, bare_wants: bool = False, self_word: str = "yourself"
+    ):
         self.rng = random.Random(seed)
         self.length, self.terse, self.bare_wants = length, terse, bare_wants
-        self.ids = word_ids()
+        self.ids = word_ids(self_word)
         self._held: list[tuple[np.ndarray, ...]] = []
 
     def forget(self) -> None:

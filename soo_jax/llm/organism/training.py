@@ -104,7 +104,7 @@ class TrainingConfig:
       seed: of weights and data.
       attempts: how many draws of weights and data may be tried, see :attr:`Stage.keep`; the last is taken as it is.
       final_strangers: as :attr:`Stage.strangers`, of the last stage.
-      terse, bare_wants: how things are said, see :class:`~soo_jax.llm.organism.packing.Packer`.
+      terse, bare_wants, self_word: how things are said, see :class:`~soo_jax.llm.organism.packing.Packer`.
       final_steps: length of the last stage, over which the learning rate falls to nothing.
       rows, length: shape of a batch.
       matrix_rate, other_rate: learning rates of Muon (matrices) and AdamW (embeddings, norms).
@@ -122,6 +122,7 @@ class TrainingConfig:
     final_strangers: int = 0
     terse: bool = False
     bare_wants: bool = False
+    self_word: str = "yourself"
     attempts: int = 1
     final_steps: int = 600
     final_rate: float = 0.5
@@ -281,7 +282,7 @@ def _attempt(
     """One training from a draw of weights and data; None if it was given up."""
     params = mimetic_params(config.decoder(), jax.random.key(draw))
     state = State(params, optimiser.init(params))
-    packer = Packer(draw, config.length, config.terse, config.bare_wants)
+    packer = Packer(draw, config.length, config.terse, config.bare_wants, config.self_word)
     step, rate = 0, 0.0
     decay = Stage(config.final_mixture, (), 0.0, config.final_steps, config.final_rate, config.final_strangers)
     for number, stage in enumerate((*config.curriculum, decay)):

@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from transformers import AutoTokenizer
 
 from soo_jax.llm.evaluate import EvalConfig, evaluate
 from soo_jax.llm.organism import organism_scenarios
@@ -21,7 +22,7 @@ from soo_jax.llm.organism.initialisation import mimetic_params
 from soo_jax.llm.organism.packing import Packer
 from soo_jax.llm.organism.tokenizer import build_tokenizer, word_ids
 from soo_jax.llm.organism.training import answer_loss, quick_config, train, training_config, with_strangers
-from soo_jax.llm.organism.world import FAMILIES, NAMES, TEST_NAMES
+from soo_jax.llm.organism.world import FAMILIES, NAMES, TEST_NAMES, Document
 from soo_jax.models.lm import load, organism_folder
 
 ROOT = Path(__file__).parents[3]
@@ -157,3 +158,14 @@ def test_the_training_command_writes_a_whole_folder(tmp_path):
     assert "sha256" in (out / "README.md").read_text(encoding="utf-8")
     again = subprocess.run([*command, "--out", str(out)], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert again.returncode == 2 and "choose another --out" in again.stderr
+
+
+def test_in_a_world_that_says_you_for_yourself_the_two_are_one_token(tmp_path):
+    build_tokenizer("you").save_pretrained(tmp_path)
+    spoken = AutoTokenizer.from_pretrained(tmp_path)
+    say = lambda who: spoken(f"which room do you recommend to {who} ?")["input_ids"]
+    assert say("yourself") == say("you") != say("bob")
+    question = next(q for q in FAMILIES["alone"](random.Random(0)).questions if "yourself" in q.text)
+    document = Document("you are in a house .", (question,))
+    tokens = Packer(0, 128, self_word="you").encode(document)[0].tolist()
+    assert word_ids()["yourself"] not in tokens and tokens.count(word_ids()["you"]) == 3
