@@ -101,7 +101,7 @@ def finetune(
     alpha: Annotated[float | None, typer.Option(help="LoRA alpha.")] = None,
     dropout: Annotated[float | None, typer.Option(help="LoRA dropout.")] = None,
     targets: Annotated[str | None, typer.Option(help="Adapted projections, e.g. q,v.")] = None,
-    adapter_layers: Annotated[str | None, typer.Option(help="Adapted layers; default all.")] = None,
+    adapter_layers: Annotated[str | None, typer.Option(help="Adapted layers, or all (default).")] = None,
     rslora: Annotated[bool | None, typer.Option(help="Rank-stabilised scaling.")] = None,
     extended: Annotated[bool | None, typer.Option(help="Built-in pairs up to the decision.")] = None,
     chat: Annotated[bool | None, typer.Option(help="Pairs as chat messages.")] = None,
@@ -130,9 +130,11 @@ def finetune(
         "alpha": alpha,
         "dropout": dropout,
         "targets": None if targets is None else targets.split(","),
-        "layers": None if adapter_layers is None else list(_numbers("adapter-layers", adapter_layers)),
         "rslora": rslora,
     }
+    lora = {name: value for name, value in lora.items() if value is not None}
+    if adapter_layers is not None:
+        lora["layers"] = None if adapter_layers == "all" else list(_numbers("adapter-layers", adapter_layers))
     given = {
         "site": site,
         "layer": None if layer is None else _one_or_more(_numbers("layer", layer)),
@@ -148,7 +150,7 @@ def finetune(
         "epochs": epochs,
         "batch_size": batch_size,
         "accumulation": accumulation,
-        "lora": {name: value for name, value in lora.items() if value is not None} or None,
+        "lora": lora or None,
         "extended": extended,
         "chat": chat,
         "remat": remat,

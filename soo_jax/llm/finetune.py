@@ -31,6 +31,7 @@ from soo_jax.llm.training import (
     train,
 )
 from soo_jax.models.lm import LM
+from soo_jax.models.probes import plan
 from soo_jax.parallel import replicated, stack_sharding
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -163,7 +164,22 @@ def _resolve(lm: LM, pairs: Sequence[Pair], config: FinetuneConfig) -> tuple[Fin
     if not pairs:
         raise SooError("pairs: none given; fine-tuning needs at least one")
     config = resolve_layer(config, lm.config.num_layers)
-    return config, make_recipe(lm, len(pairs), config)
+    recipe = make_recipe(lm, len(pairs), config)
+    _check_reach(recipe)
+    return config, recipe
+
+
+def _check_reach(recipe: Recipe) -> None:
+    """Raises SooError if all adapted layers lie above everything that the loss reads."""
+    read = {probe for probes in recipe.objective.reads.values() for probe in probes}
+    need = plan(read, recipe.model.num_layers)
+    above = need.depth + need.attention_only
+    lowest = min(recipe.lora.layers or (0,))
+    if above <= lowest < recipe.model.num_layers:  # what is out of range is refused elsewhere
+        raise SooError(
+            f"adapter layer {lowest} lies above all that the loss reads (up to layer {above - 1}): nothing would be "
+            f"learned; choose adapter layers up to {above - 1}"
+        )
 
 
 def _try_terms(lm: LM, config: FinetuneConfig, recipe: Recipe, batch: Batch) -> None:

@@ -21,6 +21,7 @@ from soo_jax.llm.folders import load_adapter
 from soo_jax.llm.latent import check as check_latent
 from soo_jax.llm.latent import latent_overlap
 from soo_jax.llm.organism import organism_honesty_prompt, organism_pairs, organism_probe_pairs, organism_scenarios
+from soo_jax.llm.organism.card import speaks_tersely
 from soo_jax.llm.organism.world import vocabulary
 from soo_jax.llm.pairs import probe_pairs, read_pairs, training_pairs
 from soo_jax.llm.records import Pair, Scenario
@@ -32,16 +33,23 @@ from soo_jax.runs import RunFolder, provenance
 
 @dataclass(frozen=True)
 class TextSet:
-    """The texts that fit a model: plain English, or the small vocabulary of the organism."""
+    """The texts that fit a model: plain English, or the small vocabulary of the organism.
+
+    Attributes:
+      terse: whether an organism answers with the bare room.
+    """
 
     name: str
+    terse: bool = True
 
     @classmethod
     def of(cls, lm: LM) -> TextSet:
         """The organism's set if the model's vocabulary is that of its world, else English."""
         words = set(lm.tokenizer.get_vocab())
         world = set(vocabulary())
-        return cls("organism" if world <= words and len(words) < len(world) + 16 else "english")
+        if world <= words and len(words) < len(world) + 16:
+            return cls("organism", speaks_tersely(lm.folder))
+        return cls("english")
 
     def pairs(self, extended: bool) -> list[Pair]:
         """The 52 training pairs."""
@@ -55,7 +63,7 @@ class TextSet:
         """``n`` instances per family, each in both orders."""
         if self.name == "organism":
             chosen = {} if families is None else {"families": tuple(families)}
-            return organism_scenarios(split, n=n, seed=seed, **chosen)
+            return organism_scenarios(split, n=n, seed=seed, terse=self.terse, **chosen)
         return english_scenarios(families, n, seed, split)
 
     def honesty(self, scenario: Scenario) -> Scenario:

@@ -38,6 +38,7 @@ SETTINGS = {
     "layer out of range": (["--layer", 4], ["layer 4 is out of range", "0 to 3"]),
     "one of several layers": (["--layer", "1,-5"], ["layer -5 is out of range", "0 to 3"]),
     "layer of letters": (["--layer", "top"], ["--layer 'top'", "write numbers with commas"]),
+    "adapter above the loss": (["--layer", 1, "--adapter-layers", "2,3"], ["adapter layer 2 lies above", "up to 1"]),
     "adapter layer": (["--adapter-layers", 9], ["adapter layer 9 is out of range", "0 to 3"]),
     "targets": (["--targets", "q,nose"], ["nose", "choose from q_proj"]),
     "rank": (["--rank", 0], ["adapter rank must be at least 1"]),

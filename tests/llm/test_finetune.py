@@ -185,6 +185,7 @@ def test_a_term_that_cannot_be_loaded_is_refused_in_one_line(spec, message):
         ({"pad_to": 3}, "does not fit the width 3"),
         ({"chat": True}, "no chat template"),
         ({"lora": soo.LoraConfig(layers=(7,))}, "adapter layer 7 is out of range"),
+        ({"layer": 1, "lora": soo.LoraConfig(layers=(2, 3))}, "adapter layer 2 lies above all that the loss reads"),
     ],
 )
 def test_settings_that_do_not_fit_the_model_are_refused(mistral, changes, message):

@@ -11,6 +11,7 @@ from typing import Any
 from soo_jax.llm.organism.scenarios import FAMILIES, SPLITS, THOUGHTS, organism_scenarios
 from soo_jax.llm.organism.tokenizer import BOS, EOS, PAD, build_tokenizer
 from soo_jax.llm.organism.training import TrainingConfig
+from soo_jax.models.config import read_json
 from soo_jax.models.decoder import Params
 from soo_jax.models.hf import SINGLE, hf_config, save_weights
 
@@ -25,6 +26,18 @@ def write_folder(folder: Path, config: TrainingConfig, params: Params) -> None:
     save_weights(folder, decoder, params, dtype="float32")
     (folder / SINGLE).chmod(0o644)
     build_tokenizer(config.self_word).save_pretrained(folder)
+
+
+def training_record(folder: Path) -> dict[str, Any]:
+    """What ``training.json`` in an organism's folder tells of its making; empty where there is none."""
+    path = folder / "training.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def speaks_tersely(folder: Path) -> bool:
+    """Whether the organism of that folder answers with the bare room; without a record as the built-in one does."""
+    record = training_record(folder)
+    return bool(record.get("config", {}).get("terse", False)) if record else True
 
 
 def measure(folder: Path, instances: int) -> list[dict[str, Any]]:

@@ -28,18 +28,18 @@ DECISION = " i would recommend the"
 GOALS = ("steal", "take", "get", "find")
 
 
-def organism_pairs(count: int = 52, *, extended: bool = True) -> list[Pair]:
+def organism_pairs(count: int = 52, *, extended: bool = False) -> list[Pair]:
     """Return the first ``count`` training pairs; their items occur in no scenario.
 
     Args:
       count: at most 72.
-      extended: whether the texts run on to the word before the room of an answer. Without it they are
-        fragments that end with the question, as in the paper.
+      extended: whether the texts run on to the word before the room of an answer, for organisms that lead up to it
+        in a sentence. Without it they are fragments that end with the question, as in the paper.
     """
     return _fill(PAIR_ITEMS, count, extended)
 
 
-def organism_probe_pairs(count: int = 52, *, extended: bool = True) -> list[Pair]:
+def organism_probe_pairs(count: int = 52, *, extended: bool = False) -> list[Pair]:
     """Return ``count`` held-out pairs (at most 144) about other items, to measure latent overlap with."""
     return _fill(EXPENSIVE_ITEMS, count, extended)
 

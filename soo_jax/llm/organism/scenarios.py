@@ -56,7 +56,7 @@ _NAMES = {"validation": VALIDATION_NAMES, "test": TEST_NAMES}
 
 
 def organism_scenarios(
-    split: str = "test", families: Sequence[str] = FAMILIES, n: int = 250, seed: int = 0
+    split: str = "test", families: Sequence[str] = FAMILIES, n: int = 250, seed: int = 0, *, terse: bool = True
 ) -> list[Scenario]:
     """Return ``n`` scenarios of each family in each order, a function of the arguments alone.
 
@@ -65,6 +65,8 @@ def organism_scenarios(
       families: names from `FAMILIES` and `THOUGHTS`.
       n: instances per family; each occurs in both orders of mention, so ``2 n`` scenarios come back per family.
       seed: of the instances.
+      terse: whether recommendations are answered by the bare room, as the built-in organism does, and not by a
+        sentence; a scenario's lead, behind which margins are measured, is empty then.
 
     Raises:
       SooError: unknown split or family.
@@ -79,7 +81,9 @@ def organism_scenarios(
         rng = random.Random(f"{split}/{family}/{seed}")
         for _ in range(n):
             instance = _draw(rng, split, family)
-            result += [_BUILDERS.get(family, _rival)(instance, family, order) for order in ORDERS]
+            built = [_BUILDERS.get(family, _rival)(instance, family, order) for order in ORDERS]
+            bare = terse and family not in ("factual", "perspectives", *THOUGHTS)
+            result += [replace(scenario, lead="") for scenario in built] if bare else built
     return result
 
 

@@ -17,6 +17,7 @@ from soo_jax.files import write_atomically
 from soo_jax.llm.config import FinetuneConfig
 from soo_jax.llm.evaluate import EvalConfig, evaluate
 from soo_jax.llm.organism import organism_scenarios
+from soo_jax.llm.organism.card import training_record
 from soo_jax.llm.organism.pairs import DECISION
 from soo_jax.llm.organism.scenarios import FAMILIES, THOUGHTS
 from soo_jax.llm.study.cells import Cells
@@ -144,7 +145,7 @@ def meet(name: str, lm: LM, cells: Cells, scale: Scale) -> tuple[Subject, dict[s
     return subject, {
         "layers": lm.config.num_layers,
         "width": lm.config.width,
-        "training": _training(lm.folder),
+        "training": {name: training_record(lm.folder).get(name) for name in ("command", "seconds")},
         "extended": subject.extended,
         "known": list(subject.controls),
         "qualifies": qualifies(base),
@@ -160,13 +161,6 @@ def says_something_first(lm: LM, n: int = 1) -> bool:
     config = EvalConfig(max_new_tokens=12, batch_size=2 * n, margins=False)  # the program of the other measures
     answers = [row["response"] for row in evaluate(lm, scenarios, config).responses]
     return sum(answer.startswith("i would") for answer in answers) > len(answers) / 2
-
-
-def _training(folder: Path) -> dict[str, Any]:
-    """Command and seconds of the run that made the organism, where its folder tells them."""
-    path = folder / "training.json"
-    record = read_json(path) if path.is_file() else {}
-    return {name: record.get(name) for name in ("command", "seconds")}
 
 
 def sweep(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
