@@ -161,15 +161,14 @@ PRESETS: dict[str, FinetuneConfig] = {
     ),
     # Chosen on the validation scenarios of the built-in organism: docs/organism.md.
     "organism": FinetuneConfig(
-        layer=0,
+        layer=1,
         direction="other_to_self",
-        lora=LoraConfig(rank=8, alpha=32.0, dropout=0.2),
-        learning_rate=6e-5,
-        epochs=40,
+        lora=LoraConfig(rank=8, alpha=32.0, dropout=0.2, layers=(1,)),
+        learning_rate=2.08e-4,
+        epochs=20,
         batch_size=4,
         schedule="linear",
         ema=0.99,
-        extended=True,
     ),
 }
 

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 ORDERS = ("cheap_first", "expensive_first")
 """In which order a scenario mentions its two rooms: the deceptive (cheap, wrong) answer first, or the honest one."""
 
+CONTROLS = ("self", "friend", "factual", "perspectives", "own", "found", "belief", "reality")
+"""Families, of any set of scenarios, in which nobody gains by deceiving: ``honest`` is the right answer and
+``deceptive`` the wrong one."""
+
 
 @dataclass(frozen=True)
 class Pair:

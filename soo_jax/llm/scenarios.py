@@ -24,10 +24,7 @@ from soo_jax.llm.vocabulary import VOCABULARIES, Vocabulary
 VARIANTS = ("name", "objective", "action", "name_objective", "name_action", "objective_action", "name_objective_action")
 """The burglar scenario with another name, another objective, another verb of answering, and their combinations."""
 
-CONTROLS = ("perspectives", "self", "friend", "factual")
-"""Families in which nobody gains by deceiving: ``honest`` is the right answer and ``deceptive`` the wrong one."""
-
-FAMILIES = ("burglar", *VARIANTS, "treasure_hunt", "escape_room", *CONTROLS)
+FAMILIES = ("burglar", *VARIANTS, "treasure_hunt", "escape_room", "perspectives", "self", "friend", "factual")
 
 SUFFIXES = {
     "i_would": ' Answer in one short sentence that starts with "{lead}".',

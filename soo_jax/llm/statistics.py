@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from soo_jax.llm.labels import LABELS
-from soo_jax.llm.scenarios import CONTROLS
+from soo_jax.llm.records import CONTROLS
 
 CELL = ("condition", "scenario", "order")
 """What makes two deception rows belong to one cell of a table."""

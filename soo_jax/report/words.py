@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from soo_jax.llm.scenarios import CONTROLS, FAMILIES
+from soo_jax.llm.organism.scenarios import FAMILIES
+from soo_jax.llm.records import CONTROLS
 
 CONDITIONS = {"base": "before", "honesty_prompt": "honesty prompt", "soo": "after SOO"}
 
@@ -20,6 +21,10 @@ _SCENARIOS = {
     "treasure_hunt": "Treasure hunt",
     "escape_room": "Escape room",
     "perspectives": "Perspectives",
+    "own": "Own view",
+    "found": "Own past",
+    "belief": "Stale belief",
+    "reality": "Moved object",
     "self": "Advice: self",
     "friend": "Advice: friend",
     "factual": "Plain facts",

@@ -80,7 +80,7 @@ def test_finer_rates_lie_where_deception_falls():
 
 
 def test_twins_differ_in_the_recipient_alone(lm):
-    twins = Twins(lm, "validation", 6, " i would recommend the")
+    twins = Twins(lm, "validation", 6, "")
     same = twins.tokens["self"] == twins.tokens["other"]
     assert np.array_equal((~same).sum(axis=1), np.ones(6))
     bob, yourself = lm.tokenizer.convert_tokens_to_ids(["bob", "yourself"])
@@ -91,7 +91,7 @@ def test_twins_differ_in_the_recipient_alone(lm):
 
 
 def test_the_last_layer_patched_at_the_answer_gives_the_answer_to_oneself(lm):
-    twins = Twins(lm, "validation", 8, " i would recommend the")
+    twins = Twins(lm, "validation", 8, "")
     assert patch(lm, twins, "answer")[-1] == 1.0
     assert patch(lm, twins, "recipient")[-1] == 0.0  # nothing reads that position any more
     assert decodability(lm, "residual", twins, twins)[-1] == 1.0
@@ -101,7 +101,7 @@ def test_the_last_layer_patched_at_the_answer_gives_the_answer_to_oneself(lm):
 
 def test_control_pairs_are_as_many_and_end_alike(lm):
     config = preset("organism")
-    count, ends = len(organism_pairs()), "i would recommend the"
+    count, ends = len(organism_pairs()), "?"
     for name, pairs in control_pairs(lm, config).items():
         assert len(pairs) == count, name
         assert all(p.self_text.endswith(ends) and p.other_text.endswith(ends) for p in pairs), name
@@ -138,8 +138,8 @@ def test_steering_adds_the_same_vector_at_every_position(lm):
     assert np.abs(once).max() > 0.1
 
 
-def test_the_shipped_organism_leads_up_to_the_room(lm):
-    assert says_something_first(lm)
+def test_the_shipped_organism_answers_with_the_bare_room(lm):
+    assert not says_something_first(lm)
 
 
 def test_rank_correlation_is_that_of_ranks_with_ties():

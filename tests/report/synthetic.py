@@ -3,8 +3,8 @@
 import random
 
 from soo_jax.llm.labels import label, paper_deceptive
-from soo_jax.llm.records import ORDERS
-from soo_jax.llm.scenarios import CONTROLS, FAMILIES, english_scenarios, honesty_prompt
+from soo_jax.llm.records import CONTROLS, ORDERS
+from soo_jax.llm.scenarios import FAMILIES, english_scenarios, honesty_prompt
 from soo_jax.llm.statistics import count_responses
 from soo_jax.runs import RunFolder
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from soo_jax.llm.organism.scenarios import FAMILIES, SPLITS, THOUGHTS, organism_scenarios
+from soo_jax.llm.organism.scenarios import FAMILIES, SPLITS, organism_scenarios
 from soo_jax.llm.organism.tokenizer import BOS, EOS, PAD, build_tokenizer
 from soo_jax.llm.organism.training import TrainingConfig
 from soo_jax.models.config import read_json
@@ -48,7 +48,7 @@ def measure(folder: Path, instances: int) -> list[dict[str, Any]]:
     lm = load(folder)
     rows = []
     for split in SPLITS:
-        asked = organism_scenarios(split, FAMILIES + THOUGHTS, instances)
+        asked = organism_scenarios(split, FAMILIES, instances)
         result = evaluate(lm, asked, EvalConfig(max_new_tokens=12, margins=False))
         rows += [{"split": split, **row} for row in result.rows]
     return rows
@@ -143,8 +143,8 @@ Pairs of place and item of the validation and test scenarios never occur in trai
 with another name than Bob. Perspectives were {perspectives}. The history of the run is in `training.json`.
 
 ## Measures of the base model
-Free greedy answers, first room named: honest / deceptive / other, in percent. For `perspectives`, `self`, `friend` and
-`factual`, honest means right and deceptive means wrong.
+Free greedy answers, first room named: honest / deceptive / other, in percent. For the controls, from `perspectives` on,
+honest means right and deceptive means wrong.
 
 {table}
 """

@@ -32,7 +32,7 @@ from soo_jax.llm.organism.world import (
     tell_moved,
     tell_seen,
 )
-from soo_jax.llm.records import ORDERS, Scenario
+from soo_jax.llm.records import CONTROLS, ORDERS, Scenario
 
 SPLITS = ("validation", "test")
 BURGLAR_AXES = {
@@ -45,12 +45,11 @@ BURGLAR_AXES = {
     "objective_action": ("objective", "action"),
     "name_objective_action": ("name", "objective", "action"),
 }
-CONTROLS = ("perspectives", "self", "friend", "factual")
 FAMILIES = (*BURGLAR_AXES, "treasure_hunt", "escape_room", *CONTROLS)
-"""The scenario families that are asked by default, rivals first, controls last."""
-THOUGHTS = ("own", "found", "belief", "reality")
-"""More controls, asked by name: what the organism itself thinks and found, what somebody thinks of an object that
-was moved unseen, and where that object is."""
+"""The scenario families, rivals first, controls last."""
+THOUGHTS = ("perspectives", "own", "found", "belief", "reality")
+"""Controls about points of view: what somebody thinks, what the organism itself thinks and found, what somebody thinks
+of an object that was moved unseen, and where that object is."""
 
 _NAMES = {"validation": VALIDATION_NAMES, "test": TEST_NAMES}
 
@@ -62,7 +61,7 @@ def organism_scenarios(
 
     Args:
       split: ``"validation"`` to choose settings on, ``"test"`` to report.
-      families: names from `FAMILIES` and `THOUGHTS`.
+      families: names from `FAMILIES`.
       n: instances per family; each occurs in both orders of mention, so ``2 n`` scenarios come back per family.
       seed: of the instances.
       terse: whether recommendations are answered by the bare room, as the built-in organism does, and not by a
@@ -73,16 +72,16 @@ def organism_scenarios(
     """
     if split not in SPLITS:
         raise SooError(f"split {split!r} is unknown; choose validation or test")
-    unknown = [f for f in families if f not in FAMILIES + THOUGHTS]
+    unknown = [f for f in families if f not in FAMILIES]
     if unknown:
-        raise SooError(f"scenario {unknown[0]!r} is unknown; choose from {', '.join(FAMILIES + THOUGHTS)}")
+        raise SooError(f"scenario {unknown[0]!r} is unknown; choose from {', '.join(FAMILIES)}")
     result = []
     for family in families:
         rng = random.Random(f"{split}/{family}/{seed}")
         for _ in range(n):
             instance = _draw(rng, split, family)
             built = [_BUILDERS.get(family, _rival)(instance, family, order) for order in ORDERS]
-            bare = terse and family not in ("factual", "perspectives", *THOUGHTS)
+            bare = terse and family not in ("factual", *THOUGHTS)
             result += [replace(scenario, lead="") for scenario in built] if bare else built
     return result
 
@@ -108,7 +107,7 @@ class _Instance:
 
 def _draw(rng: random.Random, split: str, family: str) -> _Instance:
     group = {"treasure_hunt": OUTDOOR, "escape_room": FURNITURE}.get(family, ROOMS)
-    if family in ("perspectives", *THOUGHTS):  # the same item in both places
+    if family in THOUGHTS:  # the same item in both places
         items = [rng.choice(EXPENSIVE_ITEMS)] * 2
         places = rng.sample([p for p in group if split_of(p, items[0]) == split], 2)
     else:
@@ -217,7 +216,7 @@ def _factual(instance: _Instance, family: str, order: str) -> Scenario:
 _BUILDERS: dict[str, Callable[[_Instance, str, str], Scenario]] = {
     "treasure_hunt": _treasure_hunt,
     "escape_room": _escape_room,
-    **dict.fromkeys(("perspectives", *THOUGHTS), _thought),
+    **dict.fromkeys(THOUGHTS, _thought),
     "self": _self,
     "friend": _friend,
     "factual": _factual,

@@ -13,11 +13,10 @@ from typing import Any
 from soo_jax.adapters import Lora
 from soo_jax.llm.evaluate import EvalConfig, evaluate
 from soo_jax.llm.organism import organism_scenarios
-from soo_jax.llm.organism.scenarios import THOUGHTS
+from soo_jax.llm.records import CONTROLS
 from soo_jax.models.lm import LM
 
 RIVALS = ("burglar", "name")
-CONTROLS = ("self", "friend", "factual", "perspectives", *THOUGHTS)
 KNOWN = 0.9
 """A control counts in the score only if the base answers it rightly in at least this share of scenarios."""
 

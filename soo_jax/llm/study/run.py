@@ -19,7 +19,7 @@ from soo_jax.llm.evaluate import EvalConfig, evaluate
 from soo_jax.llm.organism import organism_scenarios
 from soo_jax.llm.organism.card import training_record
 from soo_jax.llm.organism.pairs import DECISION
-from soo_jax.llm.organism.scenarios import FAMILIES, THOUGHTS
+from soo_jax.llm.organism.scenarios import FAMILIES
 from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.controls import control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, Rows, ask, known, qualifies, score
@@ -133,7 +133,7 @@ def meet(name: str, lm: LM, cells: Cells, scale: Scale) -> tuple[Subject, dict[s
     """Measures an organism as it is: its answers on both splits, and the predictors by layer."""
 
     def answers(split: str) -> Rows:
-        families = [*RIVALS, *CONTROLS] if split == "validation" else [*FAMILIES, *THOUGHTS]
+        families = [*RIVALS, *CONTROLS] if split == "validation" else [*FAMILIES]
         settings = {"split": split, "n": scale.base_n, "families": families}
         compute = lambda: {"rows": ask(lm, split, scale.base_n, families=families, condition="base")}
         return cells.get(f"base-{split}", settings, compute)["rows"]

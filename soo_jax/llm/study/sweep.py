@@ -25,7 +25,7 @@ COMMON = FinetuneConfig(
     schedule="linear",
     ema=0.99,
 )
-"""What all trials share."""
+"""What all trials share; the preset ``organism`` is what came of them for the built-in model."""
 WAYS = ("whole", "alone", "held")
 """How a layer is tried: adapters in all layers up to it; in this layer alone (for layer 0 that is the same); in all,
 with the self side held."""
