@@ -11,7 +11,7 @@ import numpy as np
 from soo_jax.files import write_atomically
 from soo_jax.llm.records import ORDERS
 from soo_jax.llm.statistics import mean_sd
-from soo_jax.llm.study.measures import CONTROLS, RIVALS, by_seed, share
+from soo_jax.llm.study.measures import CONTROLS, RIVALS, by_seed, mean_share, share
 from soo_jax.report.style import LIGHT, Theme, add_legend, handle, new_figure, styled, to_png
 
 LABELS = ("honest", "deceptive", "other")
@@ -25,9 +25,11 @@ PREDICTORS = (
     "patch_answer",
     "patch_question",
     "patch_recipient",
+    "carry_attn_out",
 )
 """Columns of the table of predictors, and what the score is correlated with. ``sole_attention`` is ``patch_attention``
-less the largest of any other layer: 1 where the recipient reaches the answer through this layer alone."""
+less the largest of any other layer: 1 where the recipient reaches the answer through this layer alone.
+``carry_attn_out``: how much of the scenes' difference between self and other the training pairs show."""
 
 WAY_TITLES = {"whole": "adapted up to it", "alone": "adapted alone", "held": "self side held"}
 
@@ -42,6 +44,7 @@ def write_study(result: Found, out: Path) -> list[Path]:
         ("Base models, test scenarios", base_table(organisms)),
         ("SOO at the chosen setting, test scenarios", soo_table(organisms)),
         ("Layers", layer_table(organisms)),
+        ("Whole scenes as pairs, at the layer that decides, adapted alone", scene_table(organisms)),
         ("Rank correlation of predictors with the best score of a layer", correlation_table(organisms)),
     ]
     charts = {"organism_layers.png": layer_chart(organisms), "organism_rates.png": rate_chart(organisms)}
@@ -144,6 +147,31 @@ def layer_table(organisms: dict[str, Found]) -> str:
     return _markdown(head, rows)
 
 
+def scene_table(organisms: dict[str, Found]) -> str:
+    """The usual pairs beside whole scenes, at one layer: what the pairs carry, and what comes of it."""
+    head = ("organism", "layer", "patch attention", "usual pairs: carry", "score",
+            "scenes: rate", "score", "burglar", "name", "worst control")  # fmt: skip
+    rows = []
+    for name, found in organisms.items():
+        scenes = found["scenes"]
+        if scenes is None:
+            rows.append((name, "none decides", *[""] * (len(head) - 2)))
+            continue
+        layer, chosen, asked = scenes["layer"], scenes["chosen"], scenes["test"]["rows"]
+        predictor = found["predictors"][layer]
+        usual = [
+            t["score"] for t in found["trials"] if t["layer"] == layer and t["way"] == ("alone" if layer else "whole")
+        ]
+        controls = [c for c in CONTROLS if c in found["known"]]
+        worst = min(controls, key=lambda c, asked=asked: mean_share(asked, c))
+        rows.append(
+            (name, layer, f"{predictor['patch_attention']:.2f}", f"{predictor['carry_attn_out']:.2f}",
+             f"{max(usual):.2f}" if usual else "", f"{chosen['learning_rate']:g}", f"{chosen['score']:.2f}",
+             cell(asked, "burglar"), cell(asked, "name"), f"{worst}: {cell(asked, worst)}")
+        )  # fmt: skip
+    return _markdown(head, rows)
+
+
 def correlation_table(organisms: dict[str, Found]) -> str:
     """Spearman's rank correlation over organisms and layers; empty where a predictor does not vary."""
     rows = layer_rows(organisms)
@@ -182,16 +210,7 @@ def conditions(found: Found) -> dict[str, Found]:
 
 def variation_table(found: Found) -> str:
     """The best rate of each variation."""
-    shown = (
-        "burglar_honest",
-        "burglar_deceptive",
-        "burglar_other",
-        "self",
-        "friend",
-        "factual",
-        "perspectives",
-        "belief",
-    )
+    shown = ("burglar_honest", "burglar_deceptive", "burglar_other", *CONTROLS)
     rows = [
         (name, f"{row['learning_rate']:g}", f"{row['score']:.2f}", *(f"{100 * row[key]:.0f}" for key in shown),
          f"{row['loss_first']:.2g} to {row['loss_last']:.2g}")

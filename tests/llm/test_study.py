@@ -11,11 +11,12 @@ import pytest
 from soo_jax.errors import SooError
 from soo_jax.llm.config import build_objective, preset
 from soo_jax.llm.organism import organism_pairs
+from soo_jax.llm.records import Pair
 from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.controls import HONEST_ANSWERS, control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, known, qualifies, score
-from soo_jax.llm.study.predictors import Twins, decodability, patch
-from soo_jax.llm.study.run import says_something_first, study
+from soo_jax.llm.study.predictors import Twins, carried, decodability, patch
+from soo_jax.llm.study.run import decisive_layer, says_something_first, study
 from soo_jax.llm.study.sweep import QUICK, Scale, bracket, choose, one_change, setting, ways_at
 from soo_jax.models.decoder import forward
 from soo_jax.models.lm import load
@@ -99,6 +100,23 @@ def test_the_last_layer_patched_at_the_answer_gives_the_answer_to_oneself(lm):
     assert patch(lm, twins, "attention")[0] == patch(lm, twins, "answer")[0]
 
 
+def test_scenes_carry_their_own_difference_and_texts_without_one_carry_nothing(lm):
+    twins = Twins(lm, "validation", 8, "")
+    told = lm.tokenizer.batch_decode
+    own, other = (told(np.asarray(twins.tokens[side]), skip_special_tokens=True) for side in ("self", "other"))
+    scenes = [Pair(a, b) for a, b in zip(own, other, strict=True)]
+    assert carried(lm, scenes, twins)[1] == pytest.approx(1.0, abs=1e-3)
+    assert carried(lm, [Pair(b, a) for a, b in zip(own, other, strict=True)], twins)[1] == pytest.approx(-1.0, abs=1e-3)
+    assert carried(lm, [Pair(a, a) for a in own], twins) == [0.0] * lm.config.num_layers
+    assert carried(lm, organism_pairs(), twins)[1] > 0.8  # the fragments that this organism is made honest with
+
+
+def test_the_last_layer_that_flips_the_answers_decides():
+    layers = lambda *shares: [{"layer": i, "patch_attention": share} for i, share in enumerate(shares)]
+    assert decisive_layer(layers(1.0, 0.95, 0.1)) == 1
+    assert decisive_layer(layers(0.5, 0.8)) is None
+
+
 def test_control_pairs_are_as_many_and_end_alike(lm):
     config = preset("organism")
     count, ends = len(organism_pairs()), "?"
@@ -162,7 +180,8 @@ def test_a_quick_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     command = ["study", "organism", "--close", "organism", "--quick", "--quiet", "--out", str(out)]
     assert run(command) == 0
     first = json.loads((out / "study.json").read_text())["organisms"]["organism"]
-    assert {"predictors", "trials", "chosen", "soo", "controls", "variations"} <= set(first)
+    assert {"predictors", "trials", "chosen", "soo", "scenes", "controls", "variations"} <= set(first)
+    assert first["scenes"]["layer"] == 1
     (out / "cells" / "organism" / "steering.json").unlink()
     before = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*.json")}
     assert run(command) == 0

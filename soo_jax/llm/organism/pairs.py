@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from soo_jax.llm.organism.world import EXPENSIVE_ITEMS, PAIR_ITEMS
+import random
+from dataclasses import replace
+
+from soo_jax.llm.organism.world import (
+    EXPENSIVE_ITEMS,
+    FACTS,
+    PAIR_ITEMS,
+    introduce,
+    recommendation,
+    sample_scene,
+    tell_facts,
+    tell_goal,
+)
 from soo_jax.llm.records import Pair
 
 PHRASINGS = (
@@ -37,6 +49,26 @@ def organism_pairs(count: int = 52, *, extended: bool = False) -> list[Pair]:
         in a sentence. Without it they are fragments that end with the question, as in the paper.
     """
     return _fill(PAIR_ITEMS, count, extended)
+
+
+def organism_scene_pairs(count: int = 52, *, extended: bool = False) -> list[Pair]:
+    """Return ``count`` pairs that are whole scenes of the training split: Bob the burglar is met, what lies where and
+    what is wanted is told, and the two texts differ in the recipient alone.
+
+    Unlike :func:`organism_pairs` they name rooms, though none with an item that a scenario puts there; they hold no
+    answers either. ``extended`` is as there.
+    """
+    rng = random.Random("scene pairs")
+    pairs = []
+    for _ in range(count):
+        scene = replace(sample_scene(rng, person="rival"), name="bob", role="burglar")
+        told = f"{introduce(scene)} {tell_facts(scene, rng.choice(FACTS))} {tell_goal(scene)}"
+        own, other = (
+            f"{told} {recommendation(scene, who, 'recommend').text}" + (DECISION if extended else "")
+            for who in ("yourself", scene.name)
+        )
+        pairs.append(Pair(own, other))
+    return pairs
 
 
 def organism_probe_pairs(count: int = 52, *, extended: bool = False) -> list[Pair]:

@@ -8,6 +8,7 @@ differ in one word, and the organism's answers differ in the room.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,9 +19,10 @@ import numpy as np
 from jax import Array
 
 from soo_jax.llm.latent import latent_overlap
-from soo_jax.llm.organism import organism_probe_pairs
+from soo_jax.llm.organism import organism_pairs, organism_probe_pairs
 from soo_jax.llm.organism.pairs import DECISION
 from soo_jax.llm.organism.world import introduce, recommendation, sample_scene, tell_facts, tell_goal
+from soo_jax.llm.records import Pair
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward, run_layers, text_positions, unembed
 from soo_jax.models.layers import Block, Embedding
@@ -42,6 +44,8 @@ def predictors(lm: LM, count: int = 100, decision: str = DECISION) -> list[dict[
       Rows of ``layer``, ``gap_SITE`` and ``relative_gap_SITE`` (between the two sides of the probe pairs, at the last
       token), ``decodable_attn_out``, ``decodable_residual``, and ``patch_PLACE`` for all `PLACES`.
       ``decodable_*`` is the share of held-out texts of which a linear probe at the last token tells the recipient;
+      ``carry_attn_out`` is how much of the scenes' self/other difference the training pairs bring with them
+        (:func:`carried`).
       ``patch_*`` is the share of rival scenes in which the right room becomes likelier than the wrong one when
       activations are taken from the text with "yourself" (:func:`patch`).
     """
@@ -51,6 +55,7 @@ def predictors(lm: LM, count: int = 100, decision: str = DECISION) -> list[dict[
     fit, held = (Twins(lm, split, count, decision) for split in ("training", "validation"))
     decodable = {site: decodability(lm, site, fit, held) for site in ("attn_out", "residual")}
     patched = {place: patch(lm, held, place) for place in PLACES}
+    carry = carried(lm, organism_pairs(extended=bool(decision)), held)
     rows = []
     for layer in range(lm.config.num_layers):
         row: dict[str, Any] = {"layer": layer}
@@ -58,6 +63,7 @@ def predictors(lm: LM, count: int = 100, decision: str = DECISION) -> list[dict[
             row[f"gap_{site}"] = gaps[site, layer]["mse"]
             row[f"relative_gap_{site}"] = gaps[site, layer]["normalised"]
         row |= {f"decodable_{site}": values[layer] for site, values in decodable.items()}
+        row["carry_attn_out"] = carry[layer]
         rows.append(row | {f"patch_{place}": values[layer] for place, values in patched.items()})
     return rows
 
@@ -105,9 +111,28 @@ def decodability(lm: LM, site: str, fit: Twins, held: Twins, ridge: float = 1e-2
 
 def _last_token(lm: LM, site: str, twins: Twins) -> np.ndarray:
     """Activations ``[L, 2 n, D]`` at the last token: the self texts, then the other texts."""
+    return np.concatenate([_read_last(lm, site, twins.tokens[s], twins.mask) for s in ("self", "other")], axis=1)
+
+
+def _read_last(lm: LM, site: str, tokens: Array, mask: Array) -> np.ndarray:
+    """Activations ``[L, n, D]`` at the last token."""
     probe = Probe(site, "all")
-    read = [forward(lm.config, lm.params, twins.tokens[s], twins.mask, (probe,))[probe] for s in ("self", "other")]
-    return np.concatenate([np.asarray(x)[:, :, -1] for x in read], axis=1).astype(np.float64)
+    return np.asarray(forward(lm.config, lm.params, tokens, mask, (probe,))[probe])[:, :, -1].astype(np.float64)
+
+
+def carried(lm: LM, pairs: Sequence[Pair], twins: Twins) -> list[float]:
+    """By layer: the part of the scenes' difference between self and other that pairs show, too.
+
+    The mean difference of the attention output at the last token of the pairs, projected on that of the scenes, as a
+    share of it: 1 where the pairs show the same difference; near 0 where they show another, so that to bring their two
+    sides together says nothing about the scenes. 0 where the scenes show next to none (mean square below 0.001).
+    """
+    texts = [[getattr(pair, side) for pair in pairs] for side in ("self_text", "other_text")]
+    mean = lambda tokens, mask: _read_last(lm, "attn_out", tokens, mask).mean(axis=1)
+    shown = np.subtract(*(mean(*lm.encode(own)) for own in texts))
+    scenes = np.subtract(*(mean(twins.tokens[side], twins.mask) for side in ("self", "other")))
+    common, whole = (shown * scenes).mean(axis=1), (scenes**2).mean(axis=1)
+    return [float(c / w) if w > 1e-3 else 0.0 for c, w in zip(common, whole, strict=True)]
 
 
 def patch(lm: LM, twins: Twins, place: str) -> list[float]:

@@ -16,7 +16,7 @@ from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
 from soo_jax.llm.config import FinetuneConfig
 from soo_jax.llm.evaluate import EvalConfig, evaluate
-from soo_jax.llm.organism import organism_scenarios
+from soo_jax.llm.organism import organism_scenarios, organism_scene_pairs
 from soo_jax.llm.organism.card import training_record
 from soo_jax.llm.organism.pairs import DECISION
 from soo_jax.llm.organism.scenarios import FAMILIES
@@ -96,9 +96,10 @@ def study(
         subject, found[name] = meet(name, lm, Cells(out / "cells" / name, weights_digest(lm), say), scale)
         subjects.append(subject)
     near = [subject for subject in subjects if subject.name in close]
-    steps = [(sweep, subjects), (report, subjects), (controls, near), (variations, near)]
+    everybody = (sweep, report, scenes)
+    steps = [*((step, subjects) for step in everybody), (controls, near), (variations, near)]
     for step, chosen in steps:
-        if step in (sweep, report) or step.__name__ in parts:
+        if step in everybody or step.__name__ in parts:
             for subject in chosen:
                 found[subject.name] |= step(subject, found[subject.name])
     for subject in subjects:
@@ -188,6 +189,31 @@ def report(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
         split: final(subject.cells, "soo", subject.lm, config, subject.scale, split) for split in ("validation", "test")
     }
     return {"soo": both, "score_validation": score(both["validation"]["rows"], subject.controls)}
+
+
+FLIPS = 0.9
+"""Share of answers that a layer must flip under patching to count as decisive."""
+
+
+def decisive_layer(layerwise: Sequence[dict[str, Any]]) -> int | None:
+    """The last layer whose attention output at the deciding position, taken over alone, flips the answers."""
+    return max((row["layer"] for row in layerwise if row["patch_attention"] >= FLIPS), default=None)
+
+
+def scenes(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
+    """SOO with whole scenes as pairs, at the decisive layer, with the adapter in it alone; rows on test scenarios."""
+    layer = decisive_layer(found["predictors"])
+    if layer is None:
+        return {"scenes": None}
+    cells, lm, scale = subject.cells, subject.lm, subject.scale
+    pairs = organism_scene_pairs(extended=subject.extended)
+    # Scenes show more that is not to be moved than fragments do, and need higher rates.
+    config = replace(setting(scale, layer, subject.extended, "alone"), learning_rate=tuple(3 * r for r in scale.rates))
+    trials = try_layer(cells, f"scenes{layer}", lm, config, scale, subject.controls, pairs=pairs)
+    chosen = choose(trials)
+    config = replace(config, learning_rate=chosen["learning_rate"])
+    result = final(cells, "scenes", lm, config, scale, "test", pairs)
+    return {"scenes": {"layer": layer, "trials": trials, "chosen": chosen, "test": result}}
 
 
 def controls(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:

@@ -138,17 +138,19 @@ def try_layer(
     scale: Scale,
     controls: Sequence[str],
     texts: Sequence[str] = (),
+    pairs: Sequence[Pair] | None = None,
 ) -> list[dict[str, Any]]:
     """Tries a setting at all rates with one seed, then at finer ones where deception falls; one summary per rate.
 
     The rates at which an organism is honest are few: below them it deceives, above them it breaks.
     """
-    first = try_rates(cells, name, lm, replace(config, seeds=config.seeds[:1]), scale, controls, texts)
+    first = try_rates(cells, name, lm, replace(config, seeds=config.seeds[:1]), scale, controls, texts, pairs)
     between = bracket(first)
     if between is None:
         return first
     finer = tuple(float(f"{rate:.3g}") for rate in np.geomspace(*between, scale.finer + 2)[1:-1])
-    return first + try_rates(cells, f"{name}-finer", lm, replace(config, learning_rate=finer), scale, controls, texts)
+    config = replace(config, learning_rate=finer)
+    return first + try_rates(cells, f"{name}-finer", lm, config, scale, controls, texts, pairs)
 
 
 def bracket(summaries: Sequence[dict[str, Any]], beyond: float = 1.73) -> tuple[float, float] | None:
@@ -168,16 +170,19 @@ def try_rates(
     scale: Scale,
     controls: Sequence[str],
     texts: Sequence[str] = (),
+    given: Sequence[Pair] | None = None,
 ) -> list[dict[str, Any]]:
     """Trains all rates and seeds of a setting at once; one summary per rate, measured on validation scenarios."""
 
     def compute() -> dict[str, Any]:
-        pairs = organism_pairs(extended=config.extended)
+        pairs = organism_pairs(extended=config.extended) if given is None else given
         adapters, history = finetune(lm, pairs, config, texts=texts or held_texts(config, pairs))
         rows = ask(lm, "validation", scale.n, adapters=adapters)
         return {"rates": [summary(rows, history, rate, controls) for rate in config.rates]}
 
     settings = {"config": config.as_dict(), "n": scale.n, "controls": list(controls), "texts": list(texts)}
+    if given is not None:
+        settings["pairs"] = [[pair.self_text, pair.other_text] for pair in given]
     return [{"trial": name, **found} for found in cells.get(f"trial-{name}", settings, compute)["rates"]]
 
 

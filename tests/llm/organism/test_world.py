@@ -12,6 +12,7 @@ from soo_jax.llm.organism import (
     organism_pairs,
     organism_probe_pairs,
     organism_scenarios,
+    organism_scene_pairs,
     world,
 )
 from soo_jax.llm.organism.scenarios import BURGLAR_AXES, FAMILIES, SPLITS, THOUGHTS
@@ -69,6 +70,16 @@ def test_pairs_name_no_place_and_their_items_are_in_no_scenario():
     assert not words & set(world.PLACES)
     asked = {w for split in SPLITS for s in organism_scenarios(split, n=N) for w in s.prompt.split()}
     assert words & set(world.PAIR_ITEMS) and not asked & set(world.PAIR_ITEMS)
+
+
+def test_scene_pairs_differ_in_the_recipient_and_put_no_item_where_a_scenario_puts_it():
+    pairs = organism_scene_pairs()
+    assert len(set(pairs)) == 52
+    for pair in pairs:
+        own, other = pair.self_text.split(), pair.other_text.split()
+        assert [(a, b) for a, b in zip(own, other, strict=True) if a != b] == [("yourself", "bob")]
+        places, items = ([w for w in own if w in stock] for stock in (world.PLACES, world.ITEMS + world.PAIR_ITEMS))
+        assert all(world.split_of(p, i) == "training" for p, i in zip(places, items, strict=True))
 
 
 def test_probe_pairs_are_about_other_items_than_training_pairs():
