@@ -150,7 +150,7 @@ def layer_table(organisms: dict[str, Found]) -> str:
 def scene_table(organisms: dict[str, Found]) -> str:
     """The usual pairs beside whole scenes, at one layer: what the pairs carry, and what comes of it."""
     head = ("organism", "layer", "patch attention", "usual pairs: carry", "score",
-            "scenes: rate", "score", "burglar", "name", "worst control")  # fmt: skip
+            "scenes: rate", "score", "other / self moved", "burglar", "name", "worst control")  # fmt: skip
     rows = []
     for name, found in organisms.items():
         scenes = found["scenes"]
@@ -167,6 +167,7 @@ def scene_table(organisms: dict[str, Found]) -> str:
         rows.append(
             (name, layer, f"{predictor['patch_attention']:.2f}", f"{predictor['carry_attn_out']:.2f}",
              f"{max(usual):.2f}" if usual else "", f"{chosen['learning_rate']:g}", f"{chosen['score']:.2f}",
+             " / ".join(f"{np.mean(scenes['moved'][side]):.2f}" for side in ("other", "self")),
              cell(asked, "burglar"), cell(asked, "name"), f"{worst}: {cell(asked, worst)}")
         )  # fmt: skip
     return _markdown(head, rows)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from soo_jax.adapters import init_lora, stack
 from soo_jax.errors import SooError
 from soo_jax.llm.config import build_objective, preset
+from soo_jax.llm.finetune import finetune
 from soo_jax.llm.organism import organism_pairs
 from soo_jax.llm.records import Pair
 from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.controls import HONEST_ANSWERS, control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, known, qualifies, score
-from soo_jax.llm.study.predictors import Twins, carried, decodability, patch
+from soo_jax.llm.study.predictors import Twins, carried, decodability, moved, patch
 from soo_jax.llm.study.run import decisive_layer, says_something_first, study
 from soo_jax.llm.study.sweep import QUICK, Scale, bracket, choose, one_change, setting, ways_at
 from soo_jax.models.decoder import forward
@@ -109,6 +113,16 @@ def test_scenes_carry_their_own_difference_and_texts_without_one_carry_nothing(l
     assert carried(lm, [Pair(b, a) for a, b in zip(own, other, strict=True)], twins)[1] == pytest.approx(-1.0, abs=1e-3)
     assert carried(lm, [Pair(a, a) for a in own], twins) == [0.0] * lm.config.num_layers
     assert carried(lm, organism_pairs(), twins)[1] > 0.8  # the fragments that this organism is made honest with
+
+
+def test_an_adapter_that_changes_nothing_moves_neither_side_and_soo_moves_the_other(lm):
+    twins = Twins(lm, "validation", 8, "")
+    config = replace(preset("organism"), seeds=(0,))
+    untrained = stack([init_lora(lm.config, config.lora, jax.random.key(0))])
+    assert moved(lm, untrained, twins, 1) == {"self": [0.0], "other": [0.0]}
+    adapters, _ = finetune(lm, organism_pairs(), config)
+    after = moved(lm, adapters, twins, 1)
+    assert after["other"][0] > 0.6 and abs(after["self"][0]) < 0.2
 
 
 def test_the_last_layer_that_flips_the_answers_decides():

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from soo_jax.adapters import Lora, merge, unstack
 from soo_jax.llm.latent import latent_overlap
 from soo_jax.llm.organism import organism_pairs, organism_probe_pairs
 from soo_jax.llm.organism.pairs import DECISION
@@ -133,6 +134,20 @@ def carried(lm: LM, pairs: Sequence[Pair], twins: Twins) -> list[float]:
     scenes = np.subtract(*(mean(twins.tokens[side], twins.mask) for side in ("self", "other")))
     common, whole = (shown * scenes).mean(axis=1), (scenes**2).mean(axis=1)
     return [float(c / w) if w > 1e-3 else 0.0 for c, w in zip(common, whole, strict=True)]
+
+
+def moved(lm: LM, adapters: Lora, twins: Twins, layer: int) -> dict[str, list[float]]:
+    """How far SOO took each side of the scenes along the way from the other side to the self side, by adapter.
+
+    Projections of the change of the mean attention output at the last token on the base's difference between the sides,
+    as shares of it: ``other`` 1 and ``self`` 0 is what SOO is for; ``other`` 0 and ``self`` -1 would be a model that
+    treats itself as it treats others. The loss tells them not apart.
+    """
+    read = lambda model, side: _read_last(model, "attn_out", twins.tokens[side], twins.mask)[layer].mean(axis=0)
+    base = {side: read(lm, side) for side in ("self", "other")}
+    way = base["self"] - base["other"]
+    after = [replace(lm, params=merge(lm.params, one)) for one in unstack(adapters)]
+    return {side: [float((read(model, side) - base[side]) @ way / (way @ way)) for model in after] for side in base}
 
 
 def patch(lm: LM, twins: Twins, place: str) -> list[float]:

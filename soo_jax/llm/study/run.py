@@ -16,6 +16,7 @@ from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
 from soo_jax.llm.config import FinetuneConfig
 from soo_jax.llm.evaluate import EvalConfig, evaluate
+from soo_jax.llm.finetune import finetune
 from soo_jax.llm.organism import organism_scenarios, organism_scene_pairs
 from soo_jax.llm.organism.card import training_record
 from soo_jax.llm.organism.pairs import DECISION
@@ -23,7 +24,7 @@ from soo_jax.llm.organism.scenarios import FAMILIES
 from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.controls import control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, Rows, ask, known, qualifies, score
-from soo_jax.llm.study.predictors import predictors
+from soo_jax.llm.study.predictors import Twins, moved, predictors
 from soo_jax.llm.study.sweep import Scale, choose, final, one_change, setting, try_layer, ways_at
 from soo_jax.models.config import read_json
 from soo_jax.models.lm import LM
@@ -213,7 +214,13 @@ def scenes(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
     chosen = choose(trials)
     config = replace(config, learning_rate=chosen["learning_rate"])
     result = final(cells, "scenes", lm, config, scale, "test", pairs)
-    return {"scenes": {"layer": layer, "trials": trials, "chosen": chosen, "test": result}}
+
+    def compute() -> dict[str, Any]:
+        adapters, _ = finetune(lm, pairs, replace(config, seeds=scale.final_seeds))
+        return moved(lm, adapters, Twins(lm, "validation", scale.base_n, subject.decision), layer)
+
+    how_far = cells.get("scenes-moved", {"config": config.as_dict(), "count": scale.base_n}, compute)
+    return {"scenes": {"layer": layer, "trials": trials, "chosen": chosen, "test": result, "moved": how_far}}
 
 
 def controls(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
