@@ -89,7 +89,7 @@ def finetune(
     layer: Annotated[str | None, typer.Option(help="Layer or layers, e.g. 16 or 14,15,16.")] = None,
     tokens: Annotated[str | None, typer.Option(help="last, mean or all.")] = None,
     distance: Annotated[str | None, typer.Option(help="mse, normalised_mse, cosine, kl, ...")] = None,
-    direction: Annotated[str | None, typer.Option(help="both, other_to_self or self_to_other.")] = None,
+    direction: Annotated[str | None, typer.Option(help="both, other_to_self, self_to_other or anchored.")] = None,
     retain: Annotated[float | None, typer.Option(help="Weight of the KL to the base model on --texts.")] = None,
     term: Annotated[list[str] | None, typer.Option(help="Your own term, file.py:name[=weight].")] = None,
     overlap_weight: Annotated[float | None, typer.Option(help="Weight of the overlap term.")] = None,

@@ -29,7 +29,8 @@ class FinetuneConfig:
       site, layer: where activations are read: ``attn_out``, ``mlp_out``, ``residual`` at one layer or several, or
         ``logits`` (no layer). ``layer`` None takes the middle of the model.
       tokens: ``last``, ``mean`` or ``all`` tokens. distance: a name out of ``soo_jax.overlap.DISTANCES``.
-      direction: ``both``, ``other_to_self`` (self side held still) or ``self_to_other``.
+      direction: ``both``, ``other_to_self`` (no gradient through the self side), ``self_to_other``, or ``anchored``
+        (both sides to where the self side was before fine-tuning; one more pass of the base).
       retain: weight of the KL divergence to the base model on ordinary text; 0 leaves the term out.
       terms: terms of your own, ``file.py:name`` or ``pkg.module:name``, ``=weight`` behind it if it is not 1. A
         distance becomes an overlap term at this config's site; anything with ``reads`` is taken as it is.

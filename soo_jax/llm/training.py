@@ -242,7 +242,11 @@ def read_views(recipe: Recipe, params: Params, batch: Batch, lora: Lora, dropout
     if "base_text" in reads:
         before = run(batch.text_tokens, batch.text_mask, reads["base_text"], None, None)
         base = View(before, batch.text_mask, batch.text_tokens)
-    return Views(*views, text, base)
+    base_self = None
+    if "base_self" in reads:
+        before = run(batch.self_tokens, batch.self_mask, reads["base_self"], None, None)
+        base_self = View(before, batch.self_mask, batch.self_tokens)
+    return Views(*views, text, base, base_self)
 
 
 def _read(

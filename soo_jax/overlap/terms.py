@@ -17,9 +17,9 @@ from jax import Array
 from soo_jax.errors import SooError
 from soo_jax.overlap.distances import Distance, mse
 from soo_jax.overlap.pooling import POOLINGS, pooled
-from soo_jax.overlap.views import Key, Views
+from soo_jax.overlap.views import Key, View, Views
 
-DIRECTIONS = ("both", "other_to_self", "self_to_other")
+DIRECTIONS = ("both", "other_to_self", "self_to_other", "anchored")
 
 
 @runtime_checkable
@@ -45,7 +45,8 @@ class Overlap:
 
     @property
     def reads(self) -> tuple[tuple[str, Key], ...]:
-        return tuple((view, key) for key in self.at for view in ("self_view", "other_view"))
+        views = ("self_view", "other_view") + (("base_self",) if self.direction == "anchored" else ())
+        return tuple((view, key) for key in self.at for view in views)
 
     @property
     def still(self) -> tuple[str, ...]:
@@ -53,8 +54,14 @@ class Overlap:
         return {"other_to_self": ("self_view",), "self_to_other": ("other_view",)}.get(self.direction, ())
 
     def __call__(self, views: Views) -> Array:
-        ours, theirs = views.self_view, views.other_view
-        stop_self, stop_other = self.direction == "other_to_self", self.direction == "self_to_other"
+        if self.direction == "anchored":
+            sides = (views.self_view, views.other_view)
+            return sum(self._between(views.base_self, side, True, False) for side in sides) / 2
+        return self._between(
+            views.self_view, views.other_view, self.direction == "other_to_self", self.direction == "self_to_other"
+        )
+
+    def _between(self, ours: View, theirs: View, stop_self: bool, stop_other: bool) -> Array:
         values = []
         for key in self.at:
             x, y, mask = pooled(ours.read[key], ours.mask, theirs.read[key], theirs.mask, self.tokens)
@@ -74,7 +81,9 @@ def overlap(
       at: one key or several; with several keys or layers the mean over them is taken.
       tokens: ``last``, ``mean`` or ``all`` (paired from the end); None for agents without a token axis.
       direction: ``both`` moves both sides, ``other_to_self`` holds the self side still by a stop-gradient,
-        ``self_to_other`` the other side.
+        ``self_to_other`` the other side. A stop-gradient does not keep a side in its place, for what moves one moves
+        the other as well; ``anchored`` draws both sides to where the self side was before fine-tuning, so that they
+        cannot meet anywhere else.
     """
     if tokens is not None and tokens not in POOLINGS:
         raise SooError(f"tokens {tokens!r} is unknown; choose {', '.join(POOLINGS)}")

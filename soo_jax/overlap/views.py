@@ -34,9 +34,11 @@ class Views(NamedTuple):
       other_view: on the other-referencing inputs, row by row the partners of ``self_view``.
       text: on ordinary inputs, for terms that keep ability.
       base_text: the same ordinary inputs through the agent before fine-tuning.
+      base_self: the self-referencing inputs through the agent before fine-tuning.
     """
 
     self_view: View
     other_view: View
     text: View | None = None
     base_text: View | None = None
+    base_self: View | None = None

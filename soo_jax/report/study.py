@@ -44,7 +44,7 @@ def write_study(result: Found, out: Path) -> list[Path]:
         ("Base models, test scenarios", base_table(organisms)),
         ("SOO at the chosen setting, test scenarios", soo_table(organisms)),
         ("Layers", layer_table(organisms)),
-        ("Whole scenes as pairs, at the layer that decides, adapted alone", scene_table(organisms)),
+        ("Whole scenes as pairs, anchored, at the layer that decides", scene_table(organisms)),
         ("Rank correlation of predictors with the best score of a layer", correlation_table(organisms)),
     ]
     charts = {"organism_layers.png": layer_chart(organisms), "organism_rates.png": rate_chart(organisms)}

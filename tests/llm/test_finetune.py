@@ -21,6 +21,7 @@ from soo_jax.llm.config import build_objective, config_from_dict
 from soo_jax.llm.finetune import MemberName, make_data, make_members, make_recipe
 from soo_jax.llm.jobs import read_config_file
 from soo_jax.llm.training import Batch, init_state, read_views, train
+from soo_jax.models.decoder import forward
 
 ITEMS = ("vase", "lamp", "coin", "house", "room")
 PAIRS = [
@@ -108,6 +109,21 @@ def test_a_side_held_still_gives_the_same_gradient_as_one_pass_with_a_stop_gradi
         return recipe.objective(views)[0]
 
     close(apart, jax.grad(joint)(lora), 1e-5)
+
+
+def test_anchored_training_draws_both_sides_to_the_self_side_of_the_base(mistral):
+    config = replace(FAST, direction="anchored", epochs=8, lora=soo.LoraConfig(rank=2))
+    adapters, history = soo.finetune(mistral, PAIRS, config)
+    recipe = make_recipe(mistral, len(PAIRS), config)
+    data = make_data(mistral, PAIRS, config, (), recipe)
+    one = jax.tree.map(lambda leaf: leaf[0], adapters)
+    seen = read_views(recipe, mistral.params, Batch(*data[:4], None, None), one, None)
+    (probe,) = recipe.objective.reads["base_self"]
+    tokens, mask = data.self_tokens, data.self_mask
+    np.testing.assert_allclose(
+        seen.base_self.read[probe], forward(mistral.config, mistral.params, tokens, mask, (probe,))[probe], atol=1e-5
+    )
+    assert history.values["loss"][-3:].mean() < 0.8 * history.values["loss"][:3].mean()
 
 
 def test_a_seed_that_diverges_is_frozen_as_it_was_and_harms_no_other(mistral, tmp_path):

@@ -39,6 +39,21 @@ def test_no_gradient_at_all_reaches_the_stopped_side(name, tokens, direction, st
     assert (np.asarray(grads[1 - stopped]) != 0).any()
 
 
+def test_an_anchored_term_draws_both_sides_to_where_the_self_side_was_and_sends_no_gradient_there():
+    own, other, before = random(0), random(1), random(2)
+    term = overlap(at="h", direction="anchored")
+    mask = jnp.ones(own.shape[:2], bool)
+    seen = lambda sides: Views(*(View({"h": x}, mask) for x in sides[:2]), base_self=View({"h": sides[2]}, mask))
+    grads = jax.grad(lambda sides: term(seen(sides)))((own, other, before))
+    assert (np.asarray(grads[2]) == 0).all()
+    for grad, side in zip(grads, (own, other), strict=False):
+        step = side - before
+        np.testing.assert_allclose(grad[:, -1], step[:, -1] / step[:, -1].size, atol=1e-6)
+    assert float(term(seen((before, before, before)))) == 0.0 != float(term(seen((other, other, before))))
+    assert weighted(a=(1.0, term)).still == frozenset()
+    assert weighted(a=(1.0, term)).reads == {view: ("h",) for view in ("self_view", "other_view", "base_self")}
+
+
 @settings(deadline=None, max_examples=10)
 @given(seed=st.integers(0, 1000))
 def test_a_symmetric_term_moves_both_sides_towards_each_other(seed):

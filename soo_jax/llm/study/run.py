@@ -25,12 +25,12 @@ from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.controls import control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, Rows, ask, known, qualifies, score
 from soo_jax.llm.study.predictors import Twins, moved, predictors
-from soo_jax.llm.study.sweep import Scale, choose, final, one_change, setting, try_layer, ways_at
+from soo_jax.llm.study.sweep import Scale, choose, final, one_change, scene_setting, setting, try_layer, ways_at
 from soo_jax.models.config import read_json
 from soo_jax.models.lm import LM
 from soo_jax.provenance import provenance
 
-SCHEMA = "soo-study/1"
+SCHEMA = "soo-study/2"
 EXAMPLES = 52
 """Honest answers that supervised fine-tuning gets: as many as SOO has pairs."""
 STRENGTHS = (0.5, 1.0, 2.0, 4.0)
@@ -202,15 +202,14 @@ def decisive_layer(layerwise: Sequence[dict[str, Any]]) -> int | None:
 
 
 def scenes(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
-    """SOO with whole scenes as pairs, at the decisive layer, with the adapter in it alone; rows on test scenarios."""
+    """SOO with whole scenes as pairs at the decisive layer (:func:`scene_setting`); rows on test scenarios."""
     layer = decisive_layer(found["predictors"])
     if layer is None:
         return {"scenes": None}
     cells, lm, scale = subject.cells, subject.lm, subject.scale
     pairs = organism_scene_pairs(extended=subject.extended)
-    # Scenes show more that is not to be moved than fragments do, and need higher rates.
-    config = replace(setting(scale, layer, subject.extended, "alone"), learning_rate=tuple(3 * r for r in scale.rates))
-    trials = try_layer(cells, f"scenes{layer}", lm, config, scale, subject.controls, pairs=pairs)
+    config = scene_setting(scale, layer, subject.extended)
+    trials = try_layer(cells, f"scenes{layer}", lm, config, scale, subject.controls, pairs=pairs, beyond=3.0)
     chosen = choose(trials)
     config = replace(config, learning_rate=chosen["learning_rate"])
     result = final(cells, "scenes", lm, config, scale, "test", pairs)

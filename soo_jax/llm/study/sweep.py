@@ -42,7 +42,7 @@ class Scale:
       n: validation scenarios per family and order in a trial. base_n: of the base models. final_n: of final runs.
       layers: at most this many layers, from the first. held_layers: of these, how many are also tried with the self
         side held, which costs whole passes of the model; one seed then.
-      varied: at most this many variations, from the first.
+      scene_epochs: of runs on whole scenes. varied: at most this many variations, from the first.
     """
 
     rates: tuple[float, ...] = (4e-5, 1.2e-4, 3.6e-4, 1.08e-3)
@@ -55,7 +55,8 @@ class Scale:
     final_n: int = 50
     layers: int = 3
     held_layers: int = 2
-    varied: int = 12
+    scene_epochs: int = 40
+    varied: int = 13
 
 
 QUICK = Scale(
@@ -69,6 +70,7 @@ QUICK = Scale(
     final_n=2,
     layers=1,
     held_layers=1,
+    scene_epochs=2,
     varied=1,
 )
 
@@ -101,6 +103,20 @@ def setting(scale: Scale, layer: int, extended: bool, way: str) -> FinetuneConfi
     )
 
 
+def scene_setting(scale: Scale, layer: int, extended: bool) -> FinetuneConfig:
+    """What is tried with whole scenes as pairs: the layer alone, all of its projections, both sides drawn to where the
+    self side was. Scenes show more that is not to be moved than fragments do, and need higher rates.
+    """
+    config = setting(scale, layer, extended, "alone")
+    return replace(
+        config,
+        direction="anchored",
+        lora=replace(config.lora, targets=("q", "k", "v", "o")),
+        epochs=scale.scene_epochs,
+        learning_rate=tuple(9 * rate for rate in scale.rates),
+    )
+
+
 def held_texts(config: FinetuneConfig, pairs: Sequence[Pair]) -> list[str]:
     """The texts on which a setting stays close to the base: the self sides of the pairs, or none."""
     return [pair.self_text for pair in pairs] if config.retain else []
@@ -122,6 +138,7 @@ def one_change(found: FinetuneConfig) -> dict[str, FinetuneConfig]:
         "adapted-alone" if whole else "adapted-whole": replace(found, lora=adapted),
         "both-directions": replace(found, direction="both"),
         "self-to-other": replace(found, direction="self_to_other"),
+        "anchored": replace(found, direction="anchored"),
         "relative-distance": replace(found, distance="relative_mse"),
         "cosine": replace(found, distance="cosine"),
         "all-projections": replace(found, lora=replace(found.lora, targets=("q", "k", "v", "o"))),
@@ -139,13 +156,15 @@ def try_layer(
     controls: Sequence[str],
     texts: Sequence[str] = (),
     pairs: Sequence[Pair] | None = None,
+    beyond: float = 1.73,
 ) -> list[dict[str, Any]]:
     """Tries a setting at all rates with one seed, then at finer ones where deception falls; one summary per rate.
 
-    The rates at which an organism is honest are few: below them it deceives, above them it breaks.
+    The rates at which an organism is honest are few: below them it deceives, above them it breaks. ``beyond`` is as in
+    :func:`bracket`.
     """
     first = try_rates(cells, name, lm, replace(config, seeds=config.seeds[:1]), scale, controls, texts, pairs)
-    between = bracket(first)
+    between = bracket(first, beyond)
     if between is None:
         return first
     finer = tuple(float(f"{rate:.3g}") for rate in np.geomspace(*between, scale.finer + 2)[1:-1])
