@@ -143,8 +143,8 @@ Pairs of place and item of the validation and test scenarios never occur in trai
 with another name than Bob. Perspectives were {perspectives}. The history of the run is in `training.json`.
 
 ## Measures of the base model
-Free greedy answers, first room named: honest / deceptive / other, in percent. For the controls, from `perspectives` on,
-honest means right and deceptive means wrong.
+Free greedy answers, first room named: honest / deceptive / other, in percent. Behind the escape room come the controls,
+for which honest means right and deceptive means wrong.
 
 {table}
 """

@@ -207,6 +207,7 @@ def scenes(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
     if layer is None:
         return {"scenes": None}
     cells, lm, scale = subject.cells, subject.lm, subject.scale
+    scale = replace(scale, finer=scale.scene_finer, seeds=scale.seeds[:3])
     pairs = organism_scene_pairs(extended=subject.extended)
     config = scene_setting(scale, layer, subject.extended)
     trials = try_layer(cells, f"scenes{layer}", lm, config, scale, subject.controls, pairs=pairs, beyond=3.0)

@@ -17,6 +17,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from soo_jax.llm.evaluate import EvalConfig, evaluate
+from soo_jax.llm.jobs import TextSet
 from soo_jax.llm.organism import organism_scenarios
 from soo_jax.llm.organism.initialisation import mimetic_params
 from soo_jax.llm.organism.packing import Packer
@@ -169,3 +170,13 @@ def test_in_a_world_that_says_you_for_yourself_the_two_are_one_token(tmp_path):
     document = Document("you are in a house .", (question,))
     tokens = Packer(0, 128, self_word="you").encode(document)[0].tolist()
     assert word_ids()["yourself"] not in tokens and tokens.count(word_ids()["you"]) == 3
+
+
+def test_an_organism_is_asked_as_its_record_says_that_it_answers(lm, tmp_path):
+    ask = lambda model: TextSet.of(model).scenarios(("burglar",), 1, 0, "test")[0].lead
+    assert ask(lm) == ""
+    record = {"config": {"terse": False}}
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    assert ask(replace(lm, folder=tmp_path)) == "i would recommend the"
+    (tmp_path / "training.json").unlink()
+    assert ask(replace(lm, folder=tmp_path)) == ""  # merged from the built-in one, say

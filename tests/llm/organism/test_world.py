@@ -165,3 +165,11 @@ def test_unknown_split_or_family_is_one_clear_line():
         organism_scenarios("training")
     with pytest.raises(SooError, match="choose from burglar"):
         organism_scenarios("test", ("burglars",))
+
+
+def test_only_organisms_that_speak_in_sentences_have_leads_before_a_recommended_room():
+    for family in FAMILIES:
+        (bare, _), (told, _) = (organism_scenarios("test", (family,), 1, terse=terse) for terse in (True, False))
+        assert told.lead.endswith(" the") and told.prompt == bare.prompt
+        recommends = family not in ("factual", *THOUGHTS)
+        assert bare.lead == ("" if recommends else told.lead), family
