@@ -42,7 +42,8 @@ class Scale:
       n: validation scenarios per family and order in a trial. base_n: of the base models. final_n: of final runs.
       layers: at most this many layers, from the first. held_layers: of these, how many are also tried with the self
         side held, which costs whole passes of the model; one seed then.
-      scene_epochs, scene_finer: of runs on whole scenes, which take longest; three seeds in a finer trial. varied: at most this many variations, from the first.
+      scene_epochs, scene_finer: of runs on whole scenes, which take longest; a finer trial has three of the seeds.
+      varied: at most this many variations, from the first.
     """
 
     rates: tuple[float, ...] = (4e-5, 1.2e-4, 3.6e-4, 1.08e-3)
