@@ -265,8 +265,10 @@ def _steering(subject: Subject, config: FinetuneConfig) -> dict[str, Any]:
 
 
 def variations(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
-    """One change at a time to the chosen setting, each at all rates on validation scenarios; the best rate of each."""
-    config = replace(chosen_config(subject, found), learning_rate=subject.scale.rates, seeds=subject.scale.seeds)
+    """One change at a time to the chosen setting, each at all rates on validation scenarios, the finer ones with two
+    seeds; the best rate of each."""
+    seeds = subject.scale.seeds[:2]
+    config = replace(chosen_config(subject, found), learning_rate=subject.scale.rates, seeds=seeds)
     best = {}
     for name, changed in list(one_change(config).items())[: subject.scale.varied]:
         tried = try_layer(subject.cells, name, subject.lm, changed, subject.scale, subject.controls)
