@@ -17,7 +17,7 @@ from soo_jax.files import write_atomically
 from soo_jax.llm.config import FinetuneConfig
 from soo_jax.llm.evaluate import EvalConfig, evaluate
 from soo_jax.llm.finetune import finetune
-from soo_jax.llm.organism import organism_scenarios, organism_scene_pairs
+from soo_jax.llm.organism import organism_pairs, organism_scenarios, organism_scene_pairs
 from soo_jax.llm.organism.card import training_record
 from soo_jax.llm.organism.pairs import DECISION
 from soo_jax.llm.organism.scenarios import FAMILIES
@@ -142,8 +142,9 @@ def meet(name: str, lm: LM, cells: Cells, scale: Scale) -> tuple[Subject, dict[s
 
     base = answers("validation")
     subject = Subject(name, lm, cells, scale, says_something_first(lm, scale.base_n), known(base))
-    scenes = {"count": scale.base_n, "decision": subject.decision}
-    layerwise = cells.get("predictors", scenes, lambda: {"layers": predictors(lm, **scenes)})
+    asked = {"count": scale.base_n, "decision": subject.decision}
+    pairs = [[pair.self_text, pair.other_text] for pair in organism_pairs(extended=subject.extended)]
+    layerwise = cells.get("predictors", asked | {"pairs": pairs}, lambda: {"layers": predictors(lm, **asked)})
     return subject, {
         "layers": lm.config.num_layers,
         "width": lm.config.width,
