@@ -195,7 +195,7 @@ def test_a_quick_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert run(command) == 0
     first = json.loads((out / "study.json").read_text())["organisms"]["organism"]
     assert {"predictors", "trials", "chosen", "soo", "scenes", "controls", "variations"} <= set(first)
-    assert first["scenes"]["layer"] == 1
+    assert first["scenes"]["layer"] == decisive_layer(first["predictors"])
     (out / "cells" / "organism" / "steering.json").unlink()
     before = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*.json")}
     assert run(command) == 0
