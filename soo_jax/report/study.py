@@ -43,6 +43,7 @@ def write_study(result: Found, out: Path) -> list[Path]:
         ("Organisms", organism_table(organisms)),
         ("Base models, test scenarios", base_table(organisms)),
         ("SOO at the chosen setting, test scenarios", soo_table(organisms)),
+        ("Distance between self and other by layer, before and after SOO", overlap_table(organisms)),
         ("Layers", layer_table(organisms)),
         ("Whole scenes as pairs, anchored, at the layer that decides", scene_table(organisms)),
         ("Rank correlation of predictors with the best score of a layer", correlation_table(organisms)),
@@ -105,6 +106,20 @@ def soo_table(organisms: dict[str, Found]) -> str:
     ]
     drift = [f"{np.mean(found['soo']['test']['drift']):.3f}" for found in organisms.values()]
     return _markdown(("scenario", *organisms), [*rows, ("weight update / weights", *drift)])
+
+
+def overlap_table(organisms: dict[str, Found]) -> str:
+    """Mean squared distance of the attention output on held-out probe pairs, last token: base to mean over seeds."""
+    deepest = max(found["layers"] for found in organisms.values())
+    rows = []
+    for name, found in organisms.items():
+        after: dict[int, list[float]] = {}
+        for row in found["soo"]["test"]["latent"]:
+            if row["site"] == "attn_out":
+                after.setdefault(row["layer"], []).append(row["mse"])
+        moved = [f"{p['gap_attn_out']:.3g} to {np.mean(after[p['layer']]):.3g}" for p in found["predictors"]]
+        rows.append((name, found["chosen"]["layer"], *moved, *[""] * (deepest - len(moved))))
+    return _markdown(("organism", "trained layer", *(f"layer {i}" for i in range(deepest))), rows)
 
 
 def cell(rows: Sequence[Found], family: str) -> str:

@@ -26,7 +26,7 @@ from soo_jax.models.decoder import forward
 from soo_jax.models.lm import load
 from soo_jax.models.probes import logits
 from soo_jax.overlap import View, Views
-from soo_jax.report.study import rank_correlation
+from soo_jax.report.study import overlap_table, rank_correlation
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +212,14 @@ def test_a_layer_is_adapted_with_those_below_it_or_alone_or_with_the_self_side_h
     assert (whole.retain, alone.retain, held.retain) == (0.0, 0.0, 1.0)
     assert len(alone.seeds) == 5 and len(held.seeds) == 1
     assert one_change(alone)["adapted-whole"] == whole and one_change(whole)["adapted-alone"] == alone
+
+
+def test_the_table_of_distances_goes_from_the_base_to_the_mean_of_the_seeds():
+    after = [{"site": "attn_out", "layer": 0, "mse": value} for value in (1.0, 3.0)]
+    after.append({"site": "residual", "layer": 0, "mse": 99.0})
+    found = {"chosen": {"layer": 0}, "soo": {"test": {"latent": after}}, "layers": 1}
+    shallow = found | {"predictors": [{"layer": 0, "gap_attn_out": 8.0}]}
+    deep = shallow | {"layers": 2, "predictors": [*shallow["predictors"], {"layer": 1, "gap_attn_out": 0.5}]}
+    deep["soo"] = {"test": {"latent": [*after, {"site": "attn_out", "layer": 1, "mse": 0.25}]}}
+    lines = overlap_table({"shallow": shallow, "deep": deep}).splitlines()[2:]
+    assert lines == ["| shallow | 0 | 8 to 2 |  |", "| deep | 0 | 8 to 2 | 0.5 to 0.25 |"]
