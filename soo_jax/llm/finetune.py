@@ -178,7 +178,7 @@ def _check_reach(recipe: Recipe) -> None:
     if above <= lowest < recipe.model.num_layers:  # what is out of range is refused elsewhere
         raise SooError(
             f"adapter layer {lowest} lies above all that the loss reads (up to layer {above - 1}): nothing would be "
-            f"learned; choose adapter layers up to {above - 1}"
+            f"learned; choose adapter layers up to {above - 1}, or all"
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from soo_jax.errors import SooError
 from soo_jax.llm.organism.scenarios import FAMILIES, SPLITS, organism_scenarios
 from soo_jax.llm.organism.tokenizer import BOS, EOS, PAD, build_tokenizer
 from soo_jax.llm.organism.training import TrainingConfig
@@ -29,9 +30,18 @@ def write_folder(folder: Path, config: TrainingConfig, params: Params) -> None:
 
 
 def training_record(folder: Path) -> dict[str, Any]:
-    """What ``training.json`` in an organism's folder tells of its making; empty where there is none."""
+    """What ``training.json`` in an organism's folder tells of its making; empty where there is none.
+
+    Raises:
+      SooError: the file is there, and is no such record.
+    """
     path = folder / "training.json"
-    return read_json(path) if path.is_file() else {}
+    record = read_json(path) if path.is_file() else {}
+    if not isinstance(record, dict) or not isinstance(record.get("config", {}), dict):
+        raise SooError(
+            f"{path}: is no record of an organism's training; remove it, or take it from where the model came"
+        )
+    return record
 
 
 def speaks_tersely(folder: Path) -> bool:

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
+from soo_jax.cli import run
+from soo_jax.errors import SooError
 from soo_jax.llm.evaluate import EvalConfig, evaluate
 from soo_jax.llm.jobs import TextSet
 from soo_jax.llm.organism import organism_scenarios
@@ -178,5 +180,17 @@ def test_an_organism_is_asked_as_its_record_says_that_it_answers(lm, tmp_path):
     record = {"config": {"terse": False}}
     (tmp_path / "training.json").write_text(json.dumps(record))
     assert ask(replace(lm, folder=tmp_path)) == "i would recommend the"
+    for strange in ([], {"config": [1]}, {"config": None}):
+        (tmp_path / "training.json").write_text(json.dumps(strange))
+        with pytest.raises(SooError, match=r"training.json"):
+            ask(replace(lm, folder=tmp_path))
     (tmp_path / "training.json").unlink()
     assert ask(replace(lm, folder=tmp_path)) == ""  # merged from the built-in one, say
+
+
+def test_the_one_adapted_layer_of_the_preset_can_be_widened_to_all(tmp_path):
+    command = ["finetune", "organism", "--preset", "organism", "--epochs", "1", "--seed", "0", "--quiet"]
+    for name, more, layers in (("preset", [], [1]), ("all", ["--adapter-layers", "all"], None)):
+        assert run([*command, *more, "--out", str(tmp_path / name)]) == 0
+        written = json.loads((tmp_path / name / "adapters" / "seed-0" / "adapter_config.json").read_text())
+        assert written["layers_to_transform"] == layers
