@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--instances", type=int, default=100, help="scenarios per family and order in the card")
     parser.add_argument("--perspectives", action="store_true", help="also teach where others think that things are")
     parser.add_argument("--layers", type=int, default=TrainingConfig.layers, help="depth of the decoder")
+    parser.add_argument("--width", type=int, default=TrainingConfig.width, help="of the residual stream")
     parser.add_argument("--terse", action="store_true", help="answer recommendations with the bare room")
     parser.add_argument("--self-word", choices=SELF_WORDS, default="yourself", help="what stands for the organism")
     parser.add_argument("--quick", action="store_true", help="a few steps of a tiny model, to try the command")
@@ -49,8 +50,12 @@ def run(options: argparse.Namespace) -> None:
         raise SooError(f"{options.out}: exists and is not an empty folder; choose another --out")
     if options.layers < 2:
         raise SooError(f"--layers {options.layers}: the organism needs at least 2")
+    if options.width < 32 or options.width % 8:
+        raise SooError(f"--width {options.width}: the organism needs a multiple of 8, at least 32")
     config = training_config(options.seed, options.perspectives, options.layers, options.terse)
-    config = replace(quick_config(options.seed) if options.quick else config, self_word=options.self_word)
+    config = replace(
+        quick_config(options.seed) if options.quick else config.widened(options.width), self_word=options.self_word
+    )
     made_with = provenance()
     started = time.time()
     params, history = train(config, report=say)
@@ -58,6 +63,7 @@ def run(options: argparse.Namespace) -> None:
     command = shlex.join(["python", "scripts/train_organism.py", "--seed", str(options.seed)])
     command += " --perspectives" if options.perspectives else ""
     command += f" --layers {options.layers}" if options.layers != TrainingConfig.layers else ""
+    command += f" --width {options.width}" if options.width != TrainingConfig.width else ""
     command += " --terse" if options.terse else ""
     command += f" --self-word {options.self_word}" if options.self_word != "yourself" else ""
     write_folder(options.out, config, params)

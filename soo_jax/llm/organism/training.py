@@ -130,6 +130,10 @@ class TrainingConfig:
     other_rate: float = 3e-3
     weight_decay: float = 0.01
 
+    def widened(self, width: int) -> TrainingConfig:
+        """The same training of a decoder of another width, with an MLP and heads that grow with it."""
+        return replace(self, width=width, mlp_width=self.mlp_width * width // self.width)
+
     def decoder(self) -> DecoderConfig:
         """The decoder that is trained."""
         return DecoderConfig(

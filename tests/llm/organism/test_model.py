@@ -149,6 +149,22 @@ def test_perspectives_are_taught_from_the_second_stage_to_the_end():
     assert "perspectives" not in training_config(0).final_mixture
 
 
+def test_a_wider_organism_has_a_wider_mlp_and_heads_and_is_else_trained_the_same():
+    config = training_config(0, perspectives=True, terse=True)
+    wide = config.widened(256)
+    decoder = wide.decoder()
+    assert (decoder.width, decoder.mlp_width, decoder.head_dim, decoder.num_heads) == (256, 768, 64, 4)
+    assert replace(wide, width=128, mlp_width=384) == config == config.widened(128)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--width", "100"), ("--width", "16"), ("--layers", "1")])
+def test_the_training_command_refuses_sizes_that_no_organism_has(option, value, tmp_path):
+    command = [sys.executable, str(ROOT / "scripts" / "train_organism.py"), "--out", str(tmp_path / "out")]
+    done = subprocess.run([*command, option, value], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and f"{option} {value}: the organism needs" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_the_training_command_writes_a_whole_folder(tmp_path):
     out = tmp_path / "organism"
