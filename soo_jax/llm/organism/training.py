@@ -91,6 +91,9 @@ THOUGHTS_STAGE = Stage(
 KEEP, KEEP_FROM = {"recall": 0.7}, 60
 """What a start with perspectives must not lose in the lesson about values. Starts that forgot what lies where while
 they learned the values went on for a thousand steps without getting far (docs/organism.md)."""
+FINAL_KEEP = {"self": 0.9, "rival": 0.9}
+"""What must not be lost in the last stage. One of 4 layers no longer told rivals from itself when twice as many names
+became strangers, and did not find back; all others stayed above 0.98 (docs/organism.md)."""
 STRANGERS = 12
 """How many names are strangers from the first recommendations on: earlier, values were not learned; later, the rule
 about rivals did not reach people whose names were never trained."""
@@ -103,7 +106,7 @@ class TrainingConfig:
     Attributes:
       seed: of weights and data.
       attempts: how many draws of weights and data may be tried, see :attr:`Stage.keep`; the last is taken as it is.
-      final_strangers: as :attr:`Stage.strangers`, of the last stage.
+      final_strangers, final_keep: as :attr:`Stage.strangers` and :attr:`Stage.keep`, of the last stage.
       terse, bare_wants, self_word: how things are said, see :class:`~soo_jax.llm.organism.packing.Packer`.
       final_steps: length of the last stage, over which the learning rate falls to nothing.
       rows, length: shape of a batch.
@@ -120,6 +123,7 @@ class TrainingConfig:
     curriculum: tuple[Stage, ...] = CURRICULUM
     final_mixture: Mapping[str, float] = field(default_factory=lambda: dict(FINAL_MIXTURE))
     final_strangers: int = 0
+    final_keep: Mapping[str, float] = field(default_factory=dict)
     terse: bool = False
     bare_wants: bool = False
     self_word: str = "yourself"
@@ -167,6 +171,7 @@ def training_config(
         final_mixture=with_thoughts(FINAL_MIXTURE, 0.25),
         # Organisms that answer with the bare room had trouble with the beliefs of names that training never mentions.
         final_strangers=2 * STRANGERS if terse else STRANGERS,
+        final_keep=FINAL_KEEP,
         final_steps=600,
         attempts=12,
         terse=terse,
@@ -288,7 +293,9 @@ def _attempt(
     state = State(params, optimiser.init(params))
     packer = Packer(draw, config.length, config.terse, config.bare_wants, config.self_word)
     step, rate = 0, 0.0
-    decay = Stage(config.final_mixture, (), 0.0, config.final_steps, config.final_rate, config.final_strangers)
+    decay = Stage(
+        config.final_mixture, (), 0.0, config.final_steps, config.final_rate, config.final_strangers, config.final_keep
+    )
     for number, stage in enumerate((*config.curriculum, decay)):
         packer.forget()
         counted: list[tuple[np.ndarray, np.ndarray]] = []
@@ -312,7 +319,8 @@ def _attempt(
             if stage.gate and all(accuracy.get(f, 0.0) >= stage.threshold for f in stage.gate):
                 break
             lost = step - begun > KEEP_FROM and any(accuracy.get(f, 1.0) < least for f, least in stage.keep.items())
-            if not last and (lost or (stage.keep and step - begun >= stage.at_most)):
+            late = stage.gate and stage.keep and step - begun >= stage.at_most
+            if not last and (lost or late):
                 return None
     # Words that no text mentions have drifted: as answers that are never right they all got the same small gradient,
     # which Adam made as large as any other. Names among them are strangers like those of training.

@@ -24,7 +24,7 @@ from soo_jax.llm.organism import organism_scenarios
 from soo_jax.llm.organism.initialisation import mimetic_params
 from soo_jax.llm.organism.packing import Packer
 from soo_jax.llm.organism.tokenizer import build_tokenizer, word_ids
-from soo_jax.llm.organism.training import answer_loss, quick_config, train, training_config, with_strangers
+from soo_jax.llm.organism.training import CHUNK, answer_loss, quick_config, train, training_config, with_strangers
 from soo_jax.llm.organism.world import FAMILIES, NAMES, TEST_NAMES, Document
 from soo_jax.models.lm import load, organism_folder
 
@@ -137,6 +137,25 @@ def test_a_start_without_what_it_must_keep_is_given_up_for_the_next_draw():
     assert [row["attempt"] for row in history] == [0, 1, 1]
     again, _ = train(replace(config, seed=1003, attempts=1))
     jax.tree.map(np.testing.assert_array_equal, params, again)
+
+
+@pytest.mark.parametrize(("least", "attempts"), [(1.1, [0, 1]), (0.0, [0])])
+def test_a_start_that_loses_in_the_last_stage_what_it_must_keep_is_given_up(least, attempts):
+    whole = quick_config(3)
+    config = replace(
+        whole,
+        rows=8,
+        curriculum=(),
+        final_mixture={"recall": 1.0},
+        final_keep={"recall": least},
+        final_steps=5 * CHUNK,
+        attempts=2,
+    )
+    _, history = train(config)
+    steps = [[row["step"] for row in history if row["attempt"] == attempt] for attempt in attempts]
+    assert steps[-1] == [CHUNK * (i + 1) for i in range(5)]
+    assert sorted({row["attempt"] for row in history}) == attempts
+    assert all(own[-1] == 4 * CHUNK for own in steps[:-1])
 
 
 def test_perspectives_are_taught_from_the_second_stage_to_the_end():
