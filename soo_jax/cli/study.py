@@ -27,10 +27,11 @@ def organism(
     out: Annotated[Path, typer.Option(help="Folder to write; an earlier study in it goes on.")] = Path("runs/study"),
     close: Annotated[
         list[str] | None,
-        typer.Option(help="Name of a model that also gets controls and variations; may be repeated."),
+        typer.Option(help="Name of a model that also gets the parts below; may be repeated."),
     ] = None,
     part: Annotated[
-        list[str] | None, typer.Option(help="What those get: controls, variations; may be repeated. Default: both.")
+        list[str] | None,
+        typer.Option(help="What those get: controls, variations, recipe; may be repeated. Default: all."),
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Leave out the slow trials with the self side held.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No lines about parts that are done.")] = False,

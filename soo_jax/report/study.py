@@ -55,6 +55,10 @@ def write_study(result: Found, out: Path) -> list[Path]:
             charts[f"organism_controls_{name}.png"] = control_chart(found)
         if "variations" in found:
             parts.append((f"Variations of the chosen setting: {name}, validation scenarios", variation_table(found)))
+        if found.get("recipe"):
+            parts.append(
+                (f"Whole scenes without a part of the recipe: {name}, validation scenarios", recipe_table(found))
+            )
     page = "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)
     write_atomically(out / "study.md", page + "\n")
     for name, chart in charts.items():
@@ -226,13 +230,22 @@ def conditions(found: Found) -> dict[str, Found]:
 
 def variation_table(found: Found) -> str:
     """The best rate of each variation."""
+    return _trial_table("variation", {"chosen": found["chosen"], **found["variations"]})
+
+
+def recipe_table(found: Found) -> str:
+    """The best rate with whole scenes, and without one part of that recipe at a time."""
+    return _trial_table("without", {"nothing left out": found["scenes"]["chosen"], **found["recipe"]})
+
+
+def _trial_table(title: str, trials: dict[str, Found]) -> str:
     shown = ("burglar_honest", "burglar_deceptive", "burglar_other", *CONTROLS)
     rows = [
         (name, f"{row['learning_rate']:g}", f"{row['score']:.2f}", *(f"{100 * row[key]:.0f}" for key in shown),
          f"{row['loss_first']:.2g} to {row['loss_last']:.2g}")
-        for name, row in {"chosen": found["chosen"], **found["variations"]}.items()
+        for name, row in trials.items()
     ]  # fmt: skip
-    return _markdown(("variation", "rate", "score", *shown, "loss"), rows)
+    return _markdown((title, "rate", "score", *shown, "loss"), rows)
 
 
 def _shown(value: float | None) -> str:

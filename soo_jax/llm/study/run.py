@@ -25,7 +25,17 @@ from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.controls import control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, Rows, ask, known, qualifies, score
 from soo_jax.llm.study.predictors import Twins, moved, predictors
-from soo_jax.llm.study.sweep import Scale, choose, final, one_change, scene_setting, setting, try_layer, ways_at
+from soo_jax.llm.study.sweep import (
+    Scale,
+    choose,
+    final,
+    one_change,
+    recipe_without,
+    scene_setting,
+    setting,
+    try_layer,
+    ways_at,
+)
 from soo_jax.models.config import read_json
 from soo_jax.models.lm import LM
 from soo_jax.provenance import provenance
@@ -36,7 +46,7 @@ EXAMPLES = 52
 STRENGTHS = (0.5, 1.0, 2.0, 4.0)
 """Of the steering vector; 1 adds the mean self-other difference as it is."""
 
-PARTS = ("controls", "variations")
+PARTS = ("controls", "variations", "recipe")
 """What organisms that are looked at closely get beside the sweep."""
 
 Say = Callable[[str], None]
@@ -78,15 +88,16 @@ def study(
 
     Args:
       organisms: models by the name under which they are reported.
-      close: names of those that also get the controls and the variations of the chosen setting.
-      parts: which of the two they get.
+      close: names of those that also get the controls, the variations of the chosen setting, and the recipe with whole
+        scenes without one of its parts at a time.
+      parts: which of `PARTS` they get.
 
     Raises:
       SooError: a name in ``close`` that is no organism of this study, an unknown part, or a folder that cannot be used.
     """
     strange = [part for part in parts if part not in PARTS]
     if strange:
-        raise SooError(f"--part {strange[0]}: is unknown; choose {' or '.join(PARTS)}")
+        raise SooError(f"--part {strange[0]}: is unknown; choose from {', '.join(PARTS)}")
     unknown = [name for name in close if name not in organisms]
     if unknown:
         raise SooError(f"--close {unknown[0]}: is no organism of this study; choose from {', '.join(organisms)}")
@@ -98,7 +109,7 @@ def study(
         subjects.append(subject)
     near = [subject for subject in subjects if subject.name in close]
     everybody = (sweep, report, scenes)
-    steps = [*((step, subjects) for step in everybody), (controls, near), (variations, near)]
+    steps = [*((step, subjects) for step in everybody), (controls, near), (variations, near), (recipe, near)]
     for step, chosen in steps:
         if step in everybody or step.__name__ in parts:
             for subject in chosen:
@@ -202,16 +213,19 @@ def decisive_layer(layerwise: Sequence[dict[str, Any]]) -> int | None:
     return max((row["layer"] for row in layerwise if row["patch_attention"] >= FLIPS), default=None)
 
 
+SCENES_BEYOND = 3.0
+"""How far above the rate at which deception falls whole scenes are still tried: their range is wide."""
+
+
 def scenes(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
     """SOO with whole scenes as pairs at the decisive layer (:func:`scene_setting`); rows on test scenarios."""
     layer = decisive_layer(found["predictors"])
     if layer is None:
         return {"scenes": None}
-    cells, lm, scale = subject.cells, subject.lm, subject.scale
-    scale = replace(scale, finer=scale.scene_finer, seeds=scale.seeds[:3])
+    cells, lm, scale = subject.cells, subject.lm, _scene_scale(subject, 3)
     pairs = organism_scene_pairs(extended=subject.extended)
     config = scene_setting(scale, layer, subject.extended)
-    trials = try_layer(cells, f"scenes{layer}", lm, config, scale, subject.controls, pairs=pairs, beyond=3.0)
+    trials = try_layer(cells, f"scenes{layer}", lm, config, scale, subject.controls, pairs=pairs, beyond=SCENES_BEYOND)
     chosen = choose(trials)
     config = replace(config, learning_rate=chosen["learning_rate"])
     result = final(cells, "scenes", lm, config, scale, "test", pairs)
@@ -222,6 +236,28 @@ def scenes(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
 
     how_far = cells.get("scenes-moved", {"config": config.as_dict(), "count": scale.base_n}, compute)
     return {"scenes": {"layer": layer, "trials": trials, "chosen": chosen, "test": result, "moved": how_far}}
+
+
+def _scene_scale(subject: Subject, seeds: int) -> Scale:
+    """The scale of trials on whole scenes, with so many seeds."""
+    return replace(subject.scale, finer=subject.scale.scene_finer, seeds=subject.scale.seeds[:seeds])
+
+
+def recipe(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
+    """The recipe of :func:`scenes` without one of its parts at a time, as :func:`variations` of the chosen setting."""
+    if found["scenes"] is None:
+        return {"recipe": None}
+    scale = _scene_scale(subject, 2)
+    config = scene_setting(scale, found["scenes"]["layer"], subject.extended)
+    lessons = recipe_without(scale, config, organism_scene_pairs(extended=subject.extended))
+    best = {}
+    for name, lesson in list(lessons.items())[: scale.varied]:
+        tried = try_layer(
+            subject.cells, f"scenes-{name}", subject.lm, lesson.config, scale, subject.controls,
+            pairs=lesson.pairs, beyond=SCENES_BEYOND,
+        )  # fmt: skip
+        best[name] = choose(tried)
+    return {"recipe": best}
 
 
 def controls(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Scale:
       layers: at most this many layers, from the first. held_layers: of these, how many are also tried with the self
         side held, which costs whole passes of the model; one seed then.
       scene_epochs, scene_finer: of runs on whole scenes, which take longest; a finer trial has three of the seeds.
-      varied: at most this many variations, from the first.
+      varied: at most this many variations, and parts of the recipe taken away, from the first.
     """
 
     rates: tuple[float, ...] = (4e-5, 1.2e-4, 3.6e-4, 1.08e-3)
@@ -118,6 +118,35 @@ def scene_setting(scale: Scale, layer: int, extended: bool) -> FinetuneConfig:
         epochs=scale.scene_epochs,
         learning_rate=tuple(9 * rate for rate in scale.rates),
     )
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A setting and the pairs that it is tried on."""
+
+    config: FinetuneConfig
+    pairs: Sequence[Pair]
+
+
+def recipe_without(scale: Scale, config: FinetuneConfig, scenes: Sequence[Pair]) -> dict[str, Lesson]:
+    """The recipe of :func:`scene_setting` with one of its parts taken away at a time, to tell what each is good for.
+
+    Args:
+      config: the recipe, with the rates and seeds of these trials.
+      scenes: its pairs.
+    """
+    fewer = scenes[: max(1, len(scenes) // 4)]
+    usual = replace(config, learning_rate=tuple(sorted({*scale.rates, *config.rates})))
+    return {
+        "fragments": Lesson(usual, organism_pairs(extended=config.extended)),
+        "not-anchored": Lesson(replace(config, direction=COMMON.direction), scenes),
+        "q-and-v": Lesson(replace(config, lora=replace(config.lora, targets=COMMON.lora.targets)), scenes),
+        "adapted-whole": Lesson(replace(config, lora=replace(config.lora, layers=None)), scenes),
+        # As many steps as with all of them.
+        "a-quarter-of-the-scenes": Lesson(replace(config, epochs=4 * config.epochs), fewer),
+        "residual": Lesson(replace(config, site="residual"), scenes),
+        "relative-distance": Lesson(replace(config, distance="relative_mse"), scenes),
+    }
 
 
 def held_texts(config: FinetuneConfig, pairs: Sequence[Pair]) -> list[str]:
