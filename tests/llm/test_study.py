@@ -14,14 +14,24 @@ from soo_jax.adapters import init_lora, stack
 from soo_jax.errors import SooError
 from soo_jax.llm.config import build_objective, preset
 from soo_jax.llm.finetune import finetune
-from soo_jax.llm.organism import organism_pairs
+from soo_jax.llm.organism import organism_pairs, organism_scene_pairs
 from soo_jax.llm.records import Pair
 from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.controls import HONEST_ANSWERS, control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, known, qualifies, score
 from soo_jax.llm.study.predictors import Twins, carried, decodability, moved, patch
 from soo_jax.llm.study.run import decisive_layer, says_something_first, study
-from soo_jax.llm.study.sweep import QUICK, Scale, bracket, choose, one_change, setting, ways_at
+from soo_jax.llm.study.sweep import (
+    QUICK,
+    Scale,
+    bracket,
+    choose,
+    one_change,
+    recipe_without,
+    scene_setting,
+    setting,
+    ways_at,
+)
 from soo_jax.models.decoder import forward
 from soo_jax.models.lm import load
 from soo_jax.models.probes import logits
@@ -184,6 +194,9 @@ def test_rank_correlation_is_that_of_ranks_with_ties():
 def test_a_name_that_is_no_organism_of_the_study_is_refused(lm, tmp_path):
     with pytest.raises(SooError, match="choose from organism"):
         study({"organism": lm}, tmp_path / "out", QUICK, ("organsim",))
+    with pytest.raises(SooError, match="choose from controls, variations, recipe"):
+        study({"organism": lm}, tmp_path / "out", QUICK, ("organism",), ("control",))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
@@ -194,7 +207,7 @@ def test_a_quick_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     command = ["study", "organism", "--close", "organism", "--quick", "--quiet", "--out", str(out)]
     assert run(command) == 0
     first = json.loads((out / "study.json").read_text())["organisms"]["organism"]
-    assert {"predictors", "trials", "chosen", "soo", "scenes", "controls", "variations"} <= set(first)
+    assert {"predictors", "trials", "chosen", "soo", "scenes", "controls", "variations", "recipe"} <= set(first)
     assert first["scenes"]["layer"] == decisive_layer(first["predictors"])
     (out / "cells" / "organism" / "steering.json").unlink()
     before = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*.json")}
@@ -212,6 +225,30 @@ def test_a_layer_is_adapted_with_those_below_it_or_alone_or_with_the_self_side_h
     assert (whole.retain, alone.retain, held.retain) == (0.0, 0.0, 1.0)
     assert len(alone.seeds) == 5 and len(held.seeds) == 1
     assert one_change(alone)["adapted-whole"] == whole and one_change(whole)["adapted-alone"] == alone
+
+
+def test_the_recipe_is_taken_apart_one_part_at_a_time():
+    scale = Scale()
+    whole = scene_setting(scale, 1, False)
+    scenes = organism_scene_pairs()
+    lessons = recipe_without(scale, whole, scenes)
+    changes = {
+        name: {key for key, value in lesson.config.as_dict().items() if value != whole.as_dict()[key]}
+        for name, lesson in lessons.items()
+    }
+    assert changes == {
+        "fragments": {"learning_rate"},
+        "not-anchored": {"direction"},
+        "q-and-v": {"lora"},
+        "adapted-whole": {"lora"},
+        "a-quarter-of-the-scenes": {"epochs"},
+        "residual": {"site"},
+        "relative-distance": {"distance"},
+    }
+    assert lessons["fragments"].pairs == organism_pairs() and set(whole.rates) < set(lessons["fragments"].config.rates)
+    few = lessons["a-quarter-of-the-scenes"]
+    assert few.config.epochs * len(few.pairs) == whole.epochs * len(scenes)
+    assert all(lessons[name].pairs == scenes for name in changes.keys() - {"fragments", "a-quarter-of-the-scenes"})
 
 
 def test_the_table_of_distances_goes_from_the_base_to_the_mean_of_the_seeds():
