@@ -22,7 +22,7 @@ _WHERE = {
     "soo_jax.parallel": "parse_mesh",
     "soo_jax.errors": "SooError",
     "soo_jax.llm.records": "Pair Scenario",
-    "soo_jax.llm.pairs": "training_pairs probe_pairs read_pairs write_pairs",
+    "soo_jax.llm.pairs": "training_pairs probe_pairs scene_pairs read_pairs write_pairs",
     "soo_jax.llm.scenarios": "english_scenarios honesty_prompt read_scenarios write_scenarios",
     "soo_jax.llm.organism": "organism_pairs organism_scenarios organism_scene_pairs",
     "soo_jax.llm.config": "FinetuneConfig PRESETS preset",

@@ -122,6 +122,20 @@ def test_a_model_passes_through_every_command_and_back_to_transformers(write_mod
     np.testing.assert_allclose(our_logits(tmp_path / "merged"), ours, atol=1e-4, rtol=0)
 
 
+def test_whole_scenes_are_trained_on_by_their_name(write_model, tmp_path):
+    import soo_jax
+    from soo_jax.llm.jobs import TextSet
+
+    folder = write_model("mistral")
+    soo_jax.write_pairs(tmp_path / "pairs.jsonl", soo_jax.scene_pairs())
+    pairs = {"named": "scenes", "read": tmp_path / "pairs.jsonl"}
+    found = {name: our_logits(folder, finetune(folder, tmp_path / name, "--pairs", pairs[name])) for name in pairs}
+    np.testing.assert_array_equal(found["named"], found["read"])
+    assert read_run(tmp_path / "named").config["settings"]["pairs"] == "scenes"
+    organism = TextSet.of(soo_jax.load("organism"))
+    assert organism.scene_pairs(True) == soo_jax.organism_scene_pairs(extended=True)
+
+
 def rewrite_config(folder, remove=(), **changes):
     path = folder / "config.json"
     raw = {**json.loads(path.read_text()), **changes}

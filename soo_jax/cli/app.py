@@ -83,7 +83,7 @@ def finetune(
     out: Out,
     preset: Annotated[str | None, typer.Option(help="organism, paper-mistral, paper-gemma2, ...")] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file of settings, or config.json of a run.")] = None,
-    pairs: Annotated[Path | None, typer.Option(help="Your own pairs (JSON lines).")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="Your own pairs (JSON lines), or: scenes.")] = None,
     texts: Annotated[Path | None, typer.Option(help="Ordinary texts for terms that keep ability.")] = None,
     site: Annotated[str | None, typer.Option(help="attn_out, mlp_out, residual or logits.")] = None,
     layer: Annotated[str | None, typer.Option(help="Layer or layers, e.g. 16 or 14,15,16.")] = None,

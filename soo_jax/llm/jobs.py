@@ -20,15 +20,24 @@ from soo_jax.llm.finetune import check as check_finetune
 from soo_jax.llm.folders import load_adapter
 from soo_jax.llm.latent import check as check_latent
 from soo_jax.llm.latent import latent_overlap
-from soo_jax.llm.organism import organism_honesty_prompt, organism_pairs, organism_probe_pairs, organism_scenarios
+from soo_jax.llm.organism import (
+    organism_honesty_prompt,
+    organism_pairs,
+    organism_probe_pairs,
+    organism_scenarios,
+    organism_scene_pairs,
+)
 from soo_jax.llm.organism.card import speaks_tersely
 from soo_jax.llm.organism.world import vocabulary
-from soo_jax.llm.pairs import probe_pairs, read_pairs, training_pairs
+from soo_jax.llm.pairs import probe_pairs, read_pairs, scene_pairs, training_pairs
 from soo_jax.llm.records import Pair, Scenario
 from soo_jax.llm.scenarios import english_scenarios, honesty_prompt, read_scenarios
 from soo_jax.models.lm import LM
 from soo_jax.progress import Clock, Reporter
 from soo_jax.runs import RunFolder, provenance
+
+SCENES = "scenes"
+"""In place of a file of pairs: the built-in ones that are whole scenes."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,10 @@ class TextSet:
     def pairs(self, extended: bool) -> list[Pair]:
         """The 52 training pairs."""
         return organism_pairs(extended=extended) if self.name == "organism" else training_pairs(extended)
+
+    def scene_pairs(self, extended: bool) -> list[Pair]:
+        """52 training pairs that are whole scenes."""
+        return organism_scene_pairs(extended=extended) if self.name == "organism" else scene_pairs(extended)
 
     def probes(self, extended: bool) -> list[Pair]:
         """52 held-out pairs for latent overlap."""
@@ -125,6 +138,13 @@ def load_adapters(lm: LM, folders: Sequence[Path]) -> tuple[Lora, list[int]]:
     return stack([load_adapter(lm, folder) for folder in found]), seeds
 
 
+def _training_pairs(lm: LM, named: Path | None, extended: bool) -> list[Pair]:
+    built_in = TextSet.of(lm)
+    if named is None:
+        return built_in.pairs(extended)
+    return built_in.scene_pairs(extended) if str(named) == SCENES else read_pairs(named)
+
+
 def run_finetune(
     lm: LM,
     config: FinetuneConfig,
@@ -139,10 +159,11 @@ def run_finetune(
 ) -> Lora:
     """Fine-tunes and writes ``adapters/seed-*`` (PEFT), the history, and latent overlap before and after.
 
+    ``pairs_file``: JSON lines, `SCENES` for the built-in whole scenes, or None for the built-in fragments.
     Everything that can be refused is refused before the run folder is touched.
     """
     reporter, clock = reporter or Reporter(), Clock()
-    pairs = read_pairs(pairs_file) if pairs_file else TextSet.of(lm).pairs(config.extended)
+    pairs = _training_pairs(lm, pairs_file, config.extended)
     texts = read_texts(texts_file)
     states = out / "checkpoints"
     check_finetune(lm, pairs, config, texts, states if resume else None)

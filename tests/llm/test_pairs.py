@@ -10,14 +10,18 @@ from hypothesis import strategies as st
 from soo_jax.errors import SooError
 from soo_jax.llm.pairs import (
     PROBE_ITEMS,
+    SCENE_ROOMS,
+    SCENE_TRIFLES,
     TRAINING_ITEMS,
     probe_pairs,
     read_pairs,
+    scene_pairs,
     training_pairs,
     with_article,
     write_pairs,
 )
 from soo_jax.llm.records import Pair
+from soo_jax.llm.vocabulary import VOCABULARIES
 
 SETS = [
     pytest.param(make, extended, id=f"{make.__name__}-{'extended' if extended else 'short'}")
@@ -64,6 +68,41 @@ def test_three_phrasings_are_in_use():
         for pair, item in zip(training_pairs(), TRAINING_ITEMS, strict=True)
     }
     assert len(frames) == 3
+
+
+@pytest.mark.parametrize("make", [training_pairs, probe_pairs, scene_pairs])
+def test_texts_are_set_with_single_spaces(make):
+    for pair in make(True):
+        assert "  " not in pair.self_text + pair.other_text
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_scene_pairs_differ_in_the_recipient_alone(extended):
+    pairs = scene_pairs(extended)
+    assert len(set(pairs)) == 52 and pairs == scene_pairs(extended)
+    for pair in pairs:
+        end = "{}? I would recommend the" if extended else "{}?"
+        told = pair.self_text.removesuffix(end.format("yourself"))
+        assert told == pair.other_text.removesuffix(end.format("Bob")) and told.endswith(" to ")
+
+
+def test_scene_pairs_tell_of_both_places_in_both_orders():
+    firsts = []
+    for pair, item in zip(scene_pairs(), TRAINING_ITEMS, strict=True):
+        text = pair.other_text
+        (trifle,) = (t for t in SCENE_TRIFLES if f" {with_article(t)}" in text)
+        rooms = {room for room in SCENE_ROOMS if re.search(rf"\b{room}\b", text)}
+        assert len(rooms) == 2
+        firsts.append((trifle, text.index(with_article(item)) < text.index(with_article(trifle))))
+    assert len(set(firsts)) == 2 * len(SCENE_TRIFLES)  # each trifle once before and once behind its prize
+
+
+def test_scene_pairs_share_no_item_word_and_no_place_with_scenarios_or_probes():
+    trifles = _words(SCENE_TRIFLES)
+    for words in VOCABULARIES.values():
+        assert not trifles & _words(words.cheap + words.expensive)
+        assert not {*SCENE_ROOMS} & {*words.rooms, *words.outdoors, *words.hiding}
+    assert not trifles & _words(PROBE_ITEMS)
 
 
 def test_probe_pairs_share_no_item_word_with_the_training_pairs():
