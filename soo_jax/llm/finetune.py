@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from soo_jax.llm.training import (
 )
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import plan
+from soo_jax.overlap import Objective
 from soo_jax.parallel import replicated, stack_sharding
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -89,6 +90,7 @@ def finetune(
     config: FinetuneConfig,
     *,
     texts: Sequence[str] = (),
+    objective: Objective | None = None,
     checkpoints: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -97,6 +99,8 @@ def finetune(
 
     Args:
       texts: ordinary texts, needed if ``config.retain`` or a term of your own reads them.
+      objective: what is minimised instead of what the settings ask for, put together with ``soo.weighted``. A run that
+        is resumed must be given the same.
       checkpoints: folder for training states; written every ``config.checkpoint_every`` updates and on SIGTERM.
         States of an earlier run in there are deleted, unless
       resume: go on from the newest complete state in ``checkpoints``, if there is one; ends with the same
@@ -109,7 +113,7 @@ def finetune(
       SooError: no pairs, a layer out of range, texts missing or too long, a checkpoint of other settings.
       Terminated: SIGTERM arrived; the state was saved first.
     """
-    config, recipe = _resolve(lm, pairs, config)
+    config, recipe = _resolve(lm, pairs, config, objective)
     data = make_data(lm, pairs, config, texts, recipe)
     names = tuple(MemberName(seed, rate) for rate in config.rates for seed in config.seeds)
     members = make_members(names, recipe)
@@ -160,11 +164,14 @@ def check(
         check_identity(checkpoints, _identity(lm, pairs, texts, config))
 
 
-def _resolve(lm: LM, pairs: Sequence[Pair], config: FinetuneConfig) -> tuple[FinetuneConfig, Recipe]:
+def _resolve(
+    lm: LM, pairs: Sequence[Pair], config: FinetuneConfig, objective: Objective | None = None
+) -> tuple[FinetuneConfig, Recipe]:
     if not pairs:
         raise SooError("pairs: none given; fine-tuning needs at least one")
     config = resolve_layer(config, lm.config.num_layers)
     recipe = make_recipe(lm, len(pairs), config)
+    recipe = recipe if objective is None else replace(recipe, objective=objective)
     _check_reach(recipe)
     return config, recipe
 

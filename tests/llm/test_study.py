@@ -17,7 +17,7 @@ from soo_jax.llm.finetune import finetune
 from soo_jax.llm.organism import organism_pairs, organism_scene_pairs
 from soo_jax.llm.records import Pair
 from soo_jax.llm.study.cells import Cells
-from soo_jax.llm.study.controls import HONEST_ANSWERS, control_pairs, honest_examples, steered
+from soo_jax.llm.study.controls import HONEST_ANSWERS, Turned, control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, known, qualifies, score
 from soo_jax.llm.study.predictors import Twins, carried, decodability, moved, patch
 from soo_jax.llm.study.run import decisive_layer, says_something_first, study
@@ -34,8 +34,8 @@ from soo_jax.llm.study.sweep import (
 )
 from soo_jax.models.decoder import forward
 from soo_jax.models.lm import load
-from soo_jax.models.probes import logits
-from soo_jax.overlap import View, Views
+from soo_jax.models.probes import Probe, logits
+from soo_jax.overlap import View, Views, overlap, weighted
 from soo_jax.report.study import overlap_table, rank_correlation
 
 
@@ -165,6 +165,27 @@ def test_honest_answers_are_learned_behind_the_question_only(lm):
     assert build_objective(
         preset("organism").__class__(overlap_weight=0.0, terms=("soo_jax.llm.study.controls:HONEST_ANSWERS",))
     ).reads == {"text": (logits(),)}
+
+
+def test_the_turned_control_has_as_far_to_go_as_soo_and_goes_elsewhere(lm):
+    config = replace(preset("organism"), seeds=(0,), epochs=2, schedule="constant")
+    pairs = organism_pairs()
+    swapped = [Pair(pair.other_text, pair.self_text) for pair in pairs]
+    turned = Turned(Probe(config.site, config.layer), 1)
+    (tokens, mask), (others, other_mask) = (
+        lm.encode([getattr(p, side) for p in swapped]) for side in ("self_text", "other_text")
+    )
+    read = lambda tokens, mask: View(forward(lm.config, lm.params, tokens, mask, (turned.at,)), jnp.asarray(mask))
+    now, other = read(tokens, mask), read(others, other_mask)
+    views = Views(now, other, base_self=now)
+    apart = overlap(at=turned.at)(Views(now, other))
+    assert turned(views) == pytest.approx(float(apart), rel=1e-4) and apart > 100
+    assert replace(turned, draw=2)(views) == pytest.approx(float(apart), rel=1e-4)
+    # What it asks for is not what SOO asks for: a side that is already where SOO wants it is as far away as ever.
+    assert turned(Views(other, other, base_self=now)) > apart
+    _, history = finetune(lm, swapped, config, objective=weighted(turned=(1.0, turned)))
+    losses = history.values["turned"][:, 0]
+    assert losses[0] > 100 and losses[-1] < 0.9 * losses[0]
 
 
 def test_steering_adds_the_same_vector_at_every_position(lm):

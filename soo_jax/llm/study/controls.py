@@ -24,7 +24,7 @@ from soo_jax.llm.records import Pair
 from soo_jax.models.decoder import forward
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import Probe, logits
-from soo_jax.overlap import Views
+from soo_jax.overlap import Views, mse
 from soo_jax.overlap.pooling import last
 
 OTHER_NAME = "amy"
@@ -93,6 +93,38 @@ class HonestAnswers:
 
 HONEST_ANSWERS = HonestAnswers(word_ids()["?"])
 """The term in the organism's vocabulary; configs name it by its import path."""
+
+
+@dataclass(frozen=True)
+class Turned:
+    """Draws one side to where it was, moved as far as SOO would move it, but in another direction.
+
+    Reads pairs with the sides swapped: the text that moves is the self side. Its target is its own activation before
+    training plus the difference to the other text, coordinates shuffled and half of the signs changed, so that what is
+    to be overcome is as much as in SOO, to the digit, and nothing of what self and other differ in.
+
+    Attributes:
+      at: the trained site and layer. draw: number of the turn.
+    """
+
+    at: Probe
+    draw: int
+
+    @property
+    def reads(self) -> tuple[tuple[str, Probe], ...]:
+        return tuple((view, self.at) for view in ("base_self", "self_view", "other_view"))
+
+    @property
+    def still(self) -> tuple[str, ...]:
+        return ("other_view",)
+
+    def __call__(self, views: Views) -> Array:
+        before, now, other = (last(view.read[self.at], view.mask) for view in (views.base_self, *views[:2]))
+        width = now[0].shape[-1]
+        rng = np.random.default_rng(self.draw)
+        order, signs = rng.permutation(width), rng.permuted(np.where(np.arange(width) % 2, 1.0, -1.0))
+        way = jax.lax.stop_gradient(other[0]) - before[0]
+        return mse(before[0] + way[..., order] * signs, now[0], now[1])
 
 
 def honest_examples(count: int, decision: str) -> list[str]:

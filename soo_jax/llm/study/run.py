@@ -21,8 +21,9 @@ from soo_jax.llm.organism import organism_pairs, organism_scenarios, organism_sc
 from soo_jax.llm.organism.card import training_record
 from soo_jax.llm.organism.pairs import DECISION
 from soo_jax.llm.organism.scenarios import FAMILIES
+from soo_jax.llm.records import Pair
 from soo_jax.llm.study.cells import Cells
-from soo_jax.llm.study.controls import control_pairs, honest_examples, steered
+from soo_jax.llm.study.controls import Turned, control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, Rows, ask, known, qualifies, score
 from soo_jax.llm.study.predictors import Twins, moved, predictors
 from soo_jax.llm.study.sweep import (
@@ -38,6 +39,7 @@ from soo_jax.llm.study.sweep import (
 )
 from soo_jax.models.config import read_json
 from soo_jax.models.lm import LM
+from soo_jax.models.probes import Probe
 from soo_jax.provenance import provenance
 
 SCHEMA = "soo-study/2"
@@ -267,9 +269,17 @@ def controls(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
     by_name = {
         name: final(cells, name, lm, config, scale, "test", pairs) for name, pairs in control_pairs(lm, config).items()
     }
+    by_name |= {f"turned-{draw}": _turned(subject, config, draw) for draw in range(1, scale.turns + 1)}
     by_name["honest-answers"] = _honest_answers(subject, config)
     by_name["steering"] = _steering(subject, config)
     return {"controls": by_name}
+
+
+def _turned(subject: Subject, config: FinetuneConfig, draw: int) -> dict[str, Any]:
+    """The other sides drawn as far as SOO draws them, in another direction (:class:`Turned`)."""
+    swapped = [Pair(pair.other_text, pair.self_text) for pair in organism_pairs(extended=config.extended)]
+    term = Turned(Probe(config.site, config.layer), draw)
+    return final(subject.cells, f"turned-{draw}", subject.lm, config, subject.scale, "test", swapped, term=term)
 
 
 def _honest_answers(subject: Subject, config: FinetuneConfig) -> dict[str, Any]:

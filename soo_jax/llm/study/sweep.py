@@ -17,6 +17,7 @@ from soo_jax.llm.records import Pair
 from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.measures import CONTROLS, Rows, ask, mean_share, score
 from soo_jax.models.lm import LM
+from soo_jax.overlap import Term, weighted
 
 COMMON = FinetuneConfig(
     direction="other_to_self",
@@ -43,6 +44,7 @@ class Scale:
       layers: at most this many layers, from the first. held_layers: of these, how many are also tried with the self
         side held, which costs whole passes of the model; one seed then.
       scene_epochs, scene_finer: of runs on whole scenes, which take longest; a finer trial has three of the seeds.
+      turns: how many directions are tried of the control that is matched in distance.
       varied: at most this many variations, and parts of the recipe taken away, from the first.
     """
 
@@ -58,6 +60,7 @@ class Scale:
     held_layers: int = 2
     scene_epochs: int = 40
     scene_finer: int = 4
+    turns: int = 3
     varied: int = 13
 
 
@@ -74,6 +77,7 @@ QUICK = Scale(
     held_layers=1,
     scene_epochs=2,
     scene_finer=1,
+    turns=1,
     varied=1,
 )
 
@@ -271,13 +275,18 @@ def final(
     split: str,
     pairs: Sequence[Pair] | None = None,
     texts: Sequence[str] = (),
+    term: Term | None = None,
 ) -> dict[str, Any]:
-    """One setting with all seeds, measured on ``split``: rows, drift, and latent overlap by layer."""
+    """One setting with all seeds, measured on ``split``: rows, drift, and latent overlap by layer.
+
+    ``term``: what is minimised instead of the overlap; a frozen dataclass of plain values.
+    """
     config = replace(config, seeds=scale.final_seeds)
     pairs = organism_pairs(extended=config.extended) if pairs is None else pairs
 
     def compute() -> dict[str, Any]:
-        adapters, history = finetune(lm, pairs, config, texts=texts or held_texts(config, pairs))
+        objective = None if term is None else weighted(term=(1.0, term))
+        adapters, history = finetune(lm, pairs, config, texts=texts or held_texts(config, pairs), objective=objective)
         return {
             "rows": ask(lm, split, scale.final_n, adapters=adapters, seeds=config.seeds, condition=name),
             "latent": latent_overlap(
@@ -290,4 +299,6 @@ def final(
 
     sides = [[pair.self_text, pair.other_text] for pair in pairs]
     settings = {"config": config.as_dict(), "n": scale.final_n, "split": split, "pairs": sides, "texts": list(texts)}
+    if term is not None:
+        settings["term"] = repr(term)
     return cells.get(f"{name}-{split}", settings, compute)
