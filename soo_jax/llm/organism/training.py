@@ -135,8 +135,17 @@ class TrainingConfig:
     weight_decay: float = 0.01
 
     def widened(self, width: int) -> TrainingConfig:
-        """The same training of a decoder of another width, with an MLP and heads that grow with it."""
-        return replace(self, width=width, mlp_width=self.mlp_width * width // self.width)
+        """The same training of a decoder of another width, with an MLP and heads that grow with it.
+
+        The steps of embeddings and norms become smaller as it becomes wider: as many more of them add up in a logit.
+        Muon's are of one size in the spectral norm, whatever the width.
+        """
+        return replace(
+            self,
+            width=width,
+            mlp_width=self.mlp_width * width // self.width,
+            other_rate=self.other_rate * self.width / width,
+        )
 
     def decoder(self) -> DecoderConfig:
         """The decoder that is trained."""

@@ -173,7 +173,8 @@ def test_a_wider_organism_has_a_wider_mlp_and_heads_and_is_else_trained_the_same
     wide = config.widened(256)
     decoder = wide.decoder()
     assert (decoder.width, decoder.mlp_width, decoder.head_dim, decoder.num_heads) == (256, 768, 64, 4)
-    assert replace(wide, width=128, mlp_width=384) == config == config.widened(128)
+    assert wide.other_rate == config.other_rate / 2
+    assert replace(wide, width=128, mlp_width=384, other_rate=config.other_rate) == config == config.widened(128)
 
 
 @pytest.mark.parametrize(("option", "value"), [("--width", "100"), ("--width", "16"), ("--layers", "1")])
