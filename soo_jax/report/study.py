@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
 
 from soo_jax.files import write_atomically
 from soo_jax.llm.records import ORDERS
 from soo_jax.llm.statistics import mean_sd
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, by_seed, mean_share, share
-from soo_jax.report.style import LIGHT, Theme, add_legend, handle, new_figure, styled, to_png
+from soo_jax.report.style import LIGHT, WIDTH, Theme, add_legend, handle, new_figure, styled, to_png
 
 LABELS = ("honest", "deceptive", "other")
 PREDICTORS = (
@@ -38,32 +41,43 @@ Found = dict[str, Any]
 
 def write_study(result: Found, out: Path) -> list[Path]:
     """Writes ``study.md`` and the charts beside it; returns their paths."""
-    organisms: dict[str, Found] = result["organisms"]
-    parts = [
-        ("Organisms", organism_table(organisms)),
-        ("Base models, test scenarios", base_table(organisms)),
-        ("SOO at the chosen setting, test scenarios", soo_table(organisms)),
-        ("Distance between self and other by layer, before and after SOO", overlap_table(organisms)),
-        ("Layers", layer_table(organisms)),
-        ("Whole scenes as pairs, anchored, at the layer that decides", scene_table(organisms)),
-        ("Rank correlation of predictors with the best score of a layer", correlation_table(organisms)),
-    ]
+    organisms = by_name(result)
+    page = "\n\n".join(f"## {title}\n\n{table}" for title, table in sections(organisms).items())
     charts = {"organism_layers.png": layer_chart(organisms), "organism_rates.png": rate_chart(organisms)}
     for name, found in organisms.items():
         if "controls" in found:
-            parts.append((f"Controls: {name}, test scenarios", control_table(found)))
             charts[f"organism_controls_{name}.png"] = control_chart(found)
-        if "variations" in found:
-            parts.append((f"Variations of the chosen setting: {name}, validation scenarios", variation_table(found)))
-        if found.get("recipe"):
-            parts.append(
-                (f"Whole scenes without a part of the recipe: {name}, validation scenarios", recipe_table(found))
-            )
-    page = "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)
     write_atomically(out / "study.md", page + "\n")
     for name, chart in charts.items():
         write_atomically(out / name, chart)
     return [out / name for name in ("study.md", *charts)]
+
+
+def by_name(result: Found) -> dict[str, Found]:
+    """The organisms of a study in alphabetical order, whatever was studied first."""
+    return dict(sorted(result["organisms"].items()))
+
+
+def sections(organisms: dict[str, Found]) -> dict[str, str]:
+    """The tables of a study by title."""
+    tables = {
+        "Organisms": organism_table(organisms),
+        "Base models, test scenarios": base_table(organisms),
+        "SOO at the chosen setting, test scenarios": soo_table(organisms),
+        "Distance between self and other by layer, before and after SOO": overlap_table(organisms),
+        "Layers": layer_table(organisms),
+        "Whole scenes as pairs, anchored, at the layer that decides": scene_table(organisms),
+        "Rank correlation of predictors with the best score of a layer": correlation_table(organisms),
+    }
+    for name, found in organisms.items():
+        if "controls" in found:
+            tables[f"Controls: {name}, test scenarios"] = control_table(found)
+        if "variations" in found:
+            tables[f"Variations of the chosen setting: {name}, validation scenarios"] = variation_table(found)
+        if found.get("recipe"):
+            title = f"Whole scenes without a part of the recipe: {name}, validation scenarios"
+            tables[title] = recipe_table(found)
+    return tables
 
 
 # ---- tables ---------------------------------------------------------------------------------------------------------
@@ -127,7 +141,7 @@ def overlap_table(organisms: dict[str, Found]) -> str:
 
 
 def cell(rows: Sequence[Found], family: str) -> str:
-    """``honest ± sd / deceptive / other`` in per cent, once per order."""
+    """``honest ± sd / deceptive / other`` in per cent, once per order, or once if that is the same in both."""
     shown = []
     for order in ORDERS:
         own = [row for row in rows if (row["scenario"], row["order"]) == (family, order)]
@@ -138,7 +152,7 @@ def cell(rows: Sequence[Found], family: str) -> str:
             mean, sd = mean_sd([100 * share(row, label) for row in own])
             parts.append(f"{mean:.0f} ± {sd:.0f}" if sd is not None and label == "honest" else f"{mean:.0f}")
         shown.append(" / ".join(parts))
-    return " · ".join(shown)
+    return " · ".join(dict.fromkeys(shown))
 
 
 def layer_rows(organisms: dict[str, Found]) -> list[Found]:
@@ -261,29 +275,37 @@ def _markdown(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def layer_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
-    """Best score by layer of every organism, above two predictors by layer."""
-    panels = (
-        ("score", "best score"),
-        ("patch_attention", "attention patched at the answer: share honest"),
-        ("sole_attention", "the same, less the largest of any other layer"),
-    )
-    rows = layer_rows(organisms)
+    """A row per organism: what each layer flips and carries, the best score there, and the score of whole scenes."""
+    tried = {name: layer_rows({name: found}) for name, found in organisms.items()}
+    deepest = max(len(rows) for rows in tried.values())
+    by_layer = lambda key: [[row[key] for row in rows] for rows in tried.values()]
+    last = [[found["scenes"]["chosen"]["score"]] if found["scenes"] else [] for found in organisms.values()]
+    panels = {
+        "flips under\npatching": by_layer("patch_attention"),
+        "carried by\nfragments": by_layer("carry_attn_out"),
+        "best score,\nfragments": by_layer("score"),
+        "score,\nscenes": last,
+    }
     with styled(theme):
-        figure, axes = new_figure(theme, 5.6, len(panels), 1, sharex=True)
-        for panel, (key, title) in zip(axes[:, 0], panels, strict=True):
-            for k, name in enumerate(organisms):
-                own = [row for row in rows if row["organism"] == name]
-                panel.plot([row["layer"] for row in own], [row[key] for row in own], "-o",
-                           color=theme.series[k % len(theme.series)], linewidth=1.6, markersize=4)  # fmt: skip
-            panel.set_title(title, loc="left")
-            values = [row[key] for row in rows]
-            panel.set_ylim(min(-0.05, 1.05 * min(values)), max(1.05, 1.05 * max(values)))
-            panel.yaxis.grid(True)
-        axes[-1][0].set_xlabel("layer")
-        axes[-1][0].set_xticks(sorted({row["layer"] for row in rows}))
-        handles = [handle(theme.series[k % len(theme.series)], "-", marker="o") for k in range(len(organisms))]
-        add_legend(figure, handles, list(organisms), theme, columns=3)
-        return to_png(figure)
+        figure = Figure(figsize=(WIDTH, 0.3 * len(organisms) + 0.9), dpi=200, layout="constrained")
+        figure.set_facecolor(theme.surface)
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(1, len(panels), sharey=True, width_ratios=[deepest] * 3 + [1.2])
+        shades = LinearSegmentedColormap.from_list("score", [theme.surface, theme.honest])
+        for panel, (title, values) in zip(axes, panels.items(), strict=True):
+            width = max(map(len, values), default=0) or 1
+            grid = np.array([own + [np.nan] * (width - len(own)) for own in values], float)
+            panel.imshow(grid, cmap=shades, vmin=0.0, vmax=1.15, aspect="auto")
+            for (y, x), value in np.ndenumerate(grid):
+                if np.isfinite(value):
+                    panel.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=7.5,
+                               color=theme.surface if value > 0.6 else theme.ink)  # fmt: skip
+            panel.set_title(title, fontsize=8.5)
+            panel.set_xticks(range(width), [str(x) for x in range(width)] if width > 1 else [""])
+            panel.set_yticks(range(len(organisms)), list(organisms))
+            panel.spines[:].set_visible(False)
+        axes[1].set_xlabel("layer")
+        return to_png(figure, 256)
 
 
 def rate_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +38,11 @@ from soo_jax.models.decoder import forward
 from soo_jax.models.lm import load
 from soo_jax.models.probes import Probe, logits
 from soo_jax.overlap import View, Views, overlap, weighted
-from soo_jax.report.study import overlap_table, rank_correlation
+from soo_jax.report.study import cell, overlap_table, rank_correlation
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+import update_study_docs
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +242,33 @@ def test_a_quick_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     after = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*.json")}
     assert {path for path in after if before.get(path) != after[path]} == {out / "cells" / "organism" / "steering.json"}
     assert all((out / name).read_bytes()[:4] == b"\x89PNG" for name in ("organism_layers.png", "organism_rates.png"))
+    page = tmp_path / "docs" / "organism.md"
+    (page.parent / "img").mkdir(parents=True)
+    page.write_text(
+        (ROOT / "docs" / "organism.md").read_text(encoding="utf-8").replace(": t_s0,", ": organism,"), "utf-8"
+    )
+    assert update_study_docs.main([str(out), "--controls", "organism", "--page", str(page)]) == 0
+    told = page.read_text(encoding="utf-8")
+    tables = [found[0] for found in update_study_docs.TABLE.finditer(told)]
+    assert len(tables) >= 9 and all("organism" in table and "t_s1" not in table for table in tables)
+    assert len(list((page.parent / "img").glob("organism_*.png"))) == 3
+
+
+def test_marked_tables_of_a_page_are_replaced_and_unknown_ones_refused(tmp_path, capsys):
+    page = "told\n<!-- study: Layers -->\n| old |\n\n| older |\n<!-- /study -->\ntold, too\n"
+    after = "told\n<!-- study: Layers -->\n| new |\n<!-- /study -->\ntold, too\n"
+    assert update_study_docs.filled(page, {"Layers": "| new |"}) == after
+    with pytest.raises(SooError, match="choose from Organisms"):
+        update_study_docs.filled(page, {"Organisms": ""})
+    assert update_study_docs.main([str(tmp_path), "--controls", "t_s0"]) == 2
+    assert "run soo study organism first" in capsys.readouterr().err
+
+
+def test_a_cell_says_once_what_holds_in_both_orders():
+    both = [row("self", 10, 0), row("self", 10, 0, order="expensive_first")]
+    assert cell(both, "self") == "100 / 0 / 0"
+    apart = [row("self", 10, 0), row("self", 5, 4, order="expensive_first")]
+    assert cell(apart, "self") == "100 / 0 / 0 · 50 / 40 / 10"
 
 
 def test_a_layer_is_adapted_with_those_below_it_or_alone_or_with_the_self_side_held():
