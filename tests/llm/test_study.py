@@ -40,9 +40,10 @@ from soo_jax.models.probes import Probe, logits
 from soo_jax.overlap import View, Views, overlap, weighted
 from soo_jax.report.study import cell, overlap_table, rank_correlation
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import update_study_docs
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
