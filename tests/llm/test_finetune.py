@@ -65,6 +65,17 @@ def test_a_stack_over_seeds_and_rates_equals_separate_runs(mistral):
     assert np.abs(np.asarray(together.a["q_proj"][0] - together.a["q_proj"][1])).max() > 1e-3
 
 
+def test_an_objective_that_is_given_takes_the_place_of_that_of_the_settings(mistral):
+    wanted = replace(FAST, distance="cosine", direction="other_to_self", layer=2)
+    expected, _ = soo.finetune(mistral, PAIRS, wanted)
+    given, history = soo.finetune(mistral, PAIRS, FAST, objective=build_objective(wanted))
+    close(given, expected, 0.0)
+    assert set(history.values) >= {"overlap", "loss"}
+    low = soo.weighted(low=(1.0, soo.overlap(at=soo.attn_out(0))))
+    with pytest.raises(SooError, match="adapter layer 1 lies above all that the loss reads"):
+        soo.finetune(mistral, PAIRS, replace(FAST, lora=soo.LoraConfig(rank=2, layers=(1,))), objective=low)
+
+
 def test_loss_weights_can_differ_between_members(mistral):
     recipe = make_recipe(mistral, len(PAIRS), FAST)
     data = make_data(mistral, PAIRS, FAST, (), recipe)
