@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from soo_jax.adapters import Lora, merge, unstack
+from soo_jax.adapters import Lora, merge, stack_size, unstack
 from soo_jax.llm.latent import latent_overlap
 from soo_jax.llm.organism import organism_pairs, organism_probe_pairs
 from soo_jax.llm.organism.pairs import DECISION
@@ -32,6 +32,10 @@ from soo_jax.models.probes import SITES, Probe, attn_out, plan, residual
 
 PLACES = ("recipient", "question", "answer", "attention")
 """What is patched: see :func:`patch`."""
+
+
+NO_GAP = 1e-3
+"""Mean square below which scenes show no difference between self and other."""
 
 
 def predictors(lm: LM, count: int = 100, decision: str = DECISION) -> list[dict[str, Any]]:
@@ -126,14 +130,14 @@ def carried(lm: LM, pairs: Sequence[Pair], twins: Twins) -> list[float]:
 
     The mean difference of the attention output at the last token of the pairs, projected on that of the scenes, as a
     share of it: 1 where the pairs show the same difference; near 0 where they show another, so that to bring their two
-    sides together says nothing about the scenes. 0 where the scenes show next to none (mean square below 0.001).
+    sides together says nothing about the scenes. 0 where the scenes show next to none (`NO_GAP`).
     """
     texts = [[getattr(pair, side) for pair in pairs] for side in ("self_text", "other_text")]
     mean = lambda tokens, mask: _read_last(lm, "attn_out", tokens, mask).mean(axis=1)
     shown = np.subtract(*(mean(*lm.encode(own)) for own in texts))
     scenes = np.subtract(*(mean(twins.tokens[side], twins.mask) for side in ("self", "other")))
     common, whole = (shown * scenes).mean(axis=1), (scenes**2).mean(axis=1)
-    return [float(c / w) if w > 1e-3 else 0.0 for c, w in zip(common, whole, strict=True)]
+    return [float(c / w) if w > NO_GAP else 0.0 for c, w in zip(common, whole, strict=True)]
 
 
 def moved(lm: LM, adapters: Lora, twins: Twins, layer: int) -> dict[str, list[float]]:
@@ -141,11 +145,13 @@ def moved(lm: LM, adapters: Lora, twins: Twins, layer: int) -> dict[str, list[fl
 
     Projections of the change of the mean attention output at the last token on the base's difference between the sides,
     as shares of it: ``other`` 1 and ``self`` 0 is what SOO is for; ``other`` 0 and ``self`` -1 would be a model that
-    treats itself as it treats others. The loss tells them not apart.
+    treats itself as it treats others. The loss tells them not apart. 0 where the sides are the same from the start.
     """
     read = lambda model, side: _read_last(model, "attn_out", twins.tokens[side], twins.mask)[layer].mean(axis=0)
     base = {side: read(lm, side) for side in ("self", "other")}
     way = base["self"] - base["other"]
+    if np.mean(way**2) < NO_GAP:
+        return {side: [0.0] * stack_size(adapters) for side in base}
     after = [replace(lm, params=merge(lm.params, one)) for one in unstack(adapters)]
     return {side: [float((read(model, side) - base[side]) @ way / (way @ way)) for model in after] for side in base}
 
