@@ -29,10 +29,12 @@ PREDICTORS = (
     "patch_question",
     "patch_recipient",
     "carry_attn_out",
+    "constant_attn_out",
 )
 """Columns of the table of predictors, and what the score is correlated with. ``sole_attention`` is ``patch_attention``
 less the largest of any other layer: 1 where the recipient reaches the answer through this layer alone.
-``carry_attn_out``: how much of the scenes' difference between self and other the training pairs show."""
+``carry_attn_out``: how much of the scenes' difference between self and other the training pairs show.
+``constant_attn_out``: how much of that difference is the same in all scenes."""
 
 WAY_TITLES = {"whole": "adapted up to it", "alone": "adapted alone", "held": "self side held"}
 
@@ -275,13 +277,14 @@ def _markdown(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def layer_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
-    """A row per organism: what each layer flips and carries, the best score there, and the score of whole scenes."""
+    """A row per organism: what each layer flips, of what kind its difference is, and scores by fragments and by scenes."""
     tried = {name: layer_rows({name: found}) for name, found in organisms.items()}
     deepest = max(len(rows) for rows in tried.values())
     by_layer = lambda key: [[row[key] for row in rows] for rows in tried.values()]
     last = [[found["scenes"]["chosen"]["score"]] if found["scenes"] else [] for found in organisms.values()]
     panels = {
         "flips under\npatching": by_layer("patch_attention"),
+        "same in all\nscenes": by_layer("constant_attn_out"),
         "carried by\nfragments": by_layer("carry_attn_out"),
         "best score,\nfragments": by_layer("score"),
         "score,\nscenes": last,
@@ -290,7 +293,7 @@ def layer_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
         figure = Figure(figsize=(WIDTH, 0.3 * len(organisms) + 0.9), dpi=200, layout="constrained")
         figure.set_facecolor(theme.surface)
         FigureCanvasAgg(figure)
-        axes = figure.subplots(1, len(panels), sharey=True, width_ratios=[deepest] * 3 + [1.2])
+        axes = figure.subplots(1, len(panels), sharey=True, width_ratios=[deepest] * 4 + [1.5])
         shades = LinearSegmentedColormap.from_list("score", [theme.surface, theme.honest])
         for panel, (title, values) in zip(axes, panels.items(), strict=True):
             width = max(map(len, values), default=0) or 1
@@ -298,7 +301,7 @@ def layer_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
             panel.imshow(grid, cmap=shades, vmin=0.0, vmax=1.15, aspect="auto")
             for (y, x), value in np.ndenumerate(grid):
                 if np.isfinite(value):
-                    panel.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=7.5,
+                    panel.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=6.5,
                                color=theme.surface if value > 0.6 else theme.ink)  # fmt: skip
             panel.set_title(title, fontsize=8.5)
             panel.set_xticks(range(width), [str(x) for x in range(width)] if width > 1 else [""])

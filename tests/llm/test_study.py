@@ -21,7 +21,7 @@ from soo_jax.llm.records import Pair
 from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.controls import HONEST_ANSWERS, Turned, control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, known, qualifies, score
-from soo_jax.llm.study.predictors import Twins, carried, decodability, moved, patch
+from soo_jax.llm.study.predictors import Twins, carried, constant, decodability, moved, patch
 from soo_jax.llm.study.run import decisive_layer, says_something_first, study
 from soo_jax.llm.study.sweep import (
     QUICK,
@@ -130,6 +130,14 @@ def test_scenes_carry_their_own_difference_and_texts_without_one_carry_nothing(l
     assert carried(lm, [Pair(b, a) for a, b in zip(own, other, strict=True)], twins)[1] == pytest.approx(-1.0, abs=1e-3)
     assert carried(lm, [Pair(a, a) for a in own], twins) == [0.0] * lm.config.num_layers
     assert carried(lm, organism_pairs(), twins)[1] > 0.8  # the fragments that this organism is made honest with
+
+
+def test_a_difference_is_constant_where_the_layer_says_for_whom_and_not_where_it_says_which_room(lm):
+    twins = Twins(lm, "validation", 16, "")
+    same = constant(lm, twins)
+    assert same[0] == 0.0, "there both sides read the question mark"
+    assert same[1] > 0.95 and max(same[2:]) < 0.3
+    assert all(0.0 <= value <= 1.0 for value in same)
 
 
 def test_an_adapter_that_changes_nothing_moves_neither_side_and_soo_moves_the_other(lm):

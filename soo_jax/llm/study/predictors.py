@@ -34,6 +34,8 @@ PLACES = ("recipient", "question", "answer", "attention")
 """What is patched: see :func:`patch`."""
 
 
+MEASURES = ("gap", "relative_gap", "decodable", "carry", "constant", *PLACES)
+"""What :func:`predictors` tells of each layer."""
 NO_GAP = 1e-3
 """Mean square below which scenes show no difference between self and other."""
 
@@ -50,7 +52,7 @@ def predictors(lm: LM, count: int = 100, decision: str = DECISION) -> list[dict[
       token), ``decodable_attn_out``, ``decodable_residual``, and ``patch_PLACE`` for all `PLACES`.
       ``decodable_*`` is the share of held-out texts of which a linear probe at the last token tells the recipient;
       ``carry_attn_out`` is how much of the scenes' self/other difference the training pairs bring with them
-        (:func:`carried`).
+        (:func:`carried`); ``constant_attn_out`` how much of it is the same in all scenes (:func:`constant`).
       ``patch_*`` is the share of rival scenes in which the right room becomes likelier than the wrong one when
       activations are taken from the text with "yourself" (:func:`patch`).
     """
@@ -61,6 +63,7 @@ def predictors(lm: LM, count: int = 100, decision: str = DECISION) -> list[dict[
     decodable = {site: decodability(lm, site, fit, held) for site in ("attn_out", "residual")}
     patched = {place: patch(lm, held, place) for place in PLACES}
     carry = carried(lm, organism_pairs(extended=bool(decision)), held)
+    same = constant(lm, held)
     rows = []
     for layer in range(lm.config.num_layers):
         row: dict[str, Any] = {"layer": layer}
@@ -68,7 +71,7 @@ def predictors(lm: LM, count: int = 100, decision: str = DECISION) -> list[dict[
             row[f"gap_{site}"] = gaps[site, layer]["mse"]
             row[f"relative_gap_{site}"] = gaps[site, layer]["normalised"]
         row |= {f"decodable_{site}": values[layer] for site, values in decodable.items()}
-        row["carry_attn_out"] = carry[layer]
+        row["carry_attn_out"], row["constant_attn_out"] = carry[layer], same[layer]
         rows.append(row | {f"patch_{place}": values[layer] for place, values in patched.items()})
     return rows
 
@@ -137,6 +140,18 @@ def carried(lm: LM, pairs: Sequence[Pair], twins: Twins) -> list[float]:
     shown = np.subtract(*(mean(*lm.encode(own)) for own in texts))
     scenes = np.subtract(*(mean(twins.tokens[side], twins.mask) for side in ("self", "other")))
     common, whole = (shown * scenes).mean(axis=1), (scenes**2).mean(axis=1)
+    return [float(c / w) if w > NO_GAP else 0.0 for c, w in zip(common, whole, strict=True)]
+
+
+def constant(lm: LM, twins: Twins) -> list[float]:
+    """By layer: how much of the difference between self and other is the same in all scenes.
+
+    Mean square of the mean difference of the attention output at the last token over the mean square of the
+    differences: 1 where the layer says for whom the answer is, whatever the scene; near 0 where it says something else
+    in every scene, as a layer does that has already fetched the room. 0 where scenes show no difference (`NO_GAP`).
+    """
+    apart = np.subtract(*(_read_last(lm, "attn_out", twins.tokens[side], twins.mask) for side in ("self", "other")))
+    common, whole = (apart.mean(axis=1) ** 2).mean(axis=-1), (apart**2).mean(axis=(1, 2))
     return [float(c / w) if w > NO_GAP else 0.0 for c, w in zip(common, whole, strict=True)]
 
 

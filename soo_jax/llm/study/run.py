@@ -25,7 +25,7 @@ from soo_jax.llm.records import Pair
 from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.controls import Turned, control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, Rows, ask, known, qualifies, score
-from soo_jax.llm.study.predictors import Twins, moved, predictors
+from soo_jax.llm.study.predictors import MEASURES, Twins, moved, predictors
 from soo_jax.llm.study.sweep import (
     Scale,
     choose,
@@ -156,8 +156,9 @@ def meet(name: str, lm: LM, cells: Cells, scale: Scale) -> tuple[Subject, dict[s
     base = answers("validation")
     subject = Subject(name, lm, cells, scale, says_something_first(lm, scale.base_n), known(base))
     asked = {"count": scale.base_n, "decision": subject.decision}
+    told = {"measures": MEASURES}  # a cell of fewer measures is computed anew
     pairs = [[pair.self_text, pair.other_text] for pair in organism_pairs(extended=subject.extended)]
-    layerwise = cells.get("predictors", asked | {"pairs": pairs}, lambda: {"layers": predictors(lm, **asked)})
+    layerwise = cells.get("predictors", asked | told | {"pairs": pairs}, lambda: {"layers": predictors(lm, **asked)})
     return subject, {
         "layers": lm.config.num_layers,
         "width": lm.config.width,
