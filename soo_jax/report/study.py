@@ -277,7 +277,7 @@ def _markdown(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def layer_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
-    """A row per organism: what each layer flips, of what kind its difference is, and scores by fragments and by scenes."""
+    """A row per organism: what each layer flips, of what kind its difference is, scores by fragments and by scenes."""
     tried = {name: layer_rows({name: found}) for name, found in organisms.items()}
     deepest = max(len(rows) for rows in tried.values())
     by_layer = lambda key: [[row[key] for row in rows] for rows in tried.values()]
