@@ -69,6 +69,7 @@ def sections(organisms: dict[str, Found]) -> dict[str, str]:
         "Distance between self and other by layer, before and after SOO": overlap_table(organisms),
         "Layers": layer_table(organisms),
         "Whole scenes as pairs, anchored, at the layer that decides": scene_table(organisms),
+        "Fragments at the layer that decides, compared elsewhere or otherwise": elsewhere_table(organisms),
         "Rank correlation of predictors with the best score of a layer": correlation_table(organisms),
     }
     for name, found in organisms.items():
@@ -206,6 +207,18 @@ def scene_table(organisms: dict[str, Found]) -> str:
              cell(asked, "burglar"), cell(asked, "name"), f"{worst}: {cell(asked, worst)}")
         )  # fmt: skip
     return _markdown(head, rows)
+
+
+def elsewhere_table(organisms: dict[str, Found]) -> str:
+    """The best score of every organism with one change of site, direction, distance, tokens or adapter."""
+    tried = {name: found["elsewhere"]["best"] if found["elsewhere"] else {} for name, found in organisms.items()}
+    changes = list(dict.fromkeys(change for best in tried.values() for change in best))
+    rows = [
+        (name, found["elsewhere"]["layer"] if found["elsewhere"] else "none decides",
+         *(_shown(tried[name].get(change, {}).get("score")) for change in changes))
+        for name, found in organisms.items()
+    ]  # fmt: skip
+    return _markdown(("organism", "layer", *changes), rows)
 
 
 def correlation_table(organisms: dict[str, Found]) -> str:

@@ -22,7 +22,7 @@ from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.controls import HONEST_ANSWERS, Turned, control_pairs, honest_examples, steered
 from soo_jax.llm.study.measures import CONTROLS, RIVALS, known, qualifies, score
 from soo_jax.llm.study.predictors import Twins, carried, constant, decodability, moved, patch
-from soo_jax.llm.study.run import decisive_layer, says_something_first, study
+from soo_jax.llm.study.run import GRID, decisive_layer, says_something_first, study
 from soo_jax.llm.study.sweep import (
     QUICK,
     Scale,
@@ -38,7 +38,7 @@ from soo_jax.models.decoder import forward
 from soo_jax.models.lm import load
 from soo_jax.models.probes import Probe, logits
 from soo_jax.overlap import View, Views, overlap, weighted
-from soo_jax.report.study import cell, overlap_table, rank_correlation
+from soo_jax.report.study import cell, elsewhere_table, overlap_table, rank_correlation
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import update_study_docs
@@ -244,7 +244,9 @@ def test_a_quick_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     command = ["study", "organism", "--close", "organism", "--quick", "--quiet", "--out", str(out)]
     assert run(command) == 0
     first = json.loads((out / "study.json").read_text())["organisms"]["organism"]
-    assert {"predictors", "trials", "chosen", "soo", "scenes", "controls", "variations", "recipe"} <= set(first)
+    assert {"predictors", "trials", "chosen", "soo", "scenes", "elsewhere", "controls", "variations", "recipe"} <= set(
+        first
+    )
     assert first["scenes"]["layer"] == decisive_layer(first["predictors"])
     (out / "cells" / "organism" / "steering.json").unlink()
     before = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*.json")}
@@ -313,6 +315,17 @@ def test_the_recipe_is_taken_apart_one_part_at_a_time():
     few = lessons["a-quarter-of-the-scenes"]
     assert few.config.epochs * len(few.pairs) == whole.epochs * len(scenes)
     assert all(lessons[name].pairs == scenes for name in changes.keys() - {"fragments", "a-quarter-of-the-scenes"})
+
+
+def test_the_table_of_changes_has_a_gap_where_no_layer_decides():
+    tried = {"layer": 1, "best": {"unchanged": {"score": 0.5}, "residual": {"score": 0.25}}}
+    lines = elsewhere_table({"one": {"elsewhere": tried}, "none": {"elsewhere": None}}).splitlines()
+    assert lines[0] == "| organism | layer | unchanged | residual |"
+    assert lines[2:] == ["| one | 1 | 0.50 | 0.25 |", "| none | none decides |  |  |"]
+
+
+def test_every_change_of_the_grid_is_one_that_there_is():
+    assert set(GRID) <= set(one_change(setting(Scale(), 1, False, "alone")))
 
 
 def test_the_table_of_distances_goes_from_the_base_to_the_mean_of_the_seeds():

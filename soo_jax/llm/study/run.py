@@ -35,6 +35,7 @@ from soo_jax.llm.study.sweep import (
     scene_setting,
     setting,
     try_layer,
+    try_rates,
     ways_at,
 )
 from soo_jax.models.config import read_json
@@ -50,6 +51,19 @@ STRENGTHS = (0.5, 1.0, 2.0, 4.0)
 
 PARTS = ("controls", "variations", "recipe")
 """What organisms that are looked at closely get beside the sweep."""
+
+GRID = (
+    "residual",
+    "mlp-out",
+    "both-directions",
+    "self-to-other",
+    "anchored",
+    "relative-distance",
+    "cosine",
+    "all-tokens",
+    "all-projections",
+)
+"""Changes of site, direction, distance, tokens and adapter that every organism is tried with."""
 
 Say = Callable[[str], None]
 
@@ -110,7 +124,7 @@ def study(
         subject, found[name] = meet(name, lm, Cells(out / "cells" / name, weights_digest(lm), say), scale)
         subjects.append(subject)
     near = [subject for subject in subjects if subject.name in close]
-    everybody = (sweep, report, scenes)
+    everybody = (sweep, report, scenes, elsewhere)
     steps = [*((step, subjects) for step in everybody), (controls, near), (variations, near), (recipe, near)]
     for step, chosen in steps:
         if step in everybody or step.__name__ in parts:
@@ -214,6 +228,23 @@ FLIPS = 0.9
 def decisive_layer(layerwise: Sequence[dict[str, Any]]) -> int | None:
     """The last layer whose attention output at the deciding position, taken over alone, flips the answers."""
     return max((row["layer"] for row in layerwise if row["patch_attention"] >= FLIPS), default=None)
+
+
+def elsewhere(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
+    """Fragments at the decisive layer alone, compared elsewhere or otherwise: one change at a time (`GRID`), one seed,
+    at the first rates; the best rate of each."""
+    layer = decisive_layer(found["predictors"])
+    if layer is None:
+        return {"elsewhere": None}
+    cells, lm, scale = subject.cells, subject.lm, subject.scale
+    config = setting(scale, layer, subject.extended, "alone" if layer else "whole")
+    config = replace(config, seeds=scale.seeds[:1])
+    changes = {"unchanged": config, **{name: one_change(config)[name] for name in GRID}}
+    best = {
+        name: choose(try_rates(cells, f"elsewhere-{name}", lm, changed, scale, subject.controls))
+        for name, changed in list(changes.items())[: 1 + scale.varied]
+    }
+    return {"elsewhere": {"layer": layer, "best": best}}
 
 
 SCENES_BEYOND = 3.0
