@@ -283,6 +283,13 @@ def test_a_cell_says_once_what_holds_in_both_orders():
     assert cell(apart, "self") == "100 / 0 / 0 · 50 / 40 / 10"
 
 
+def test_a_study_of_an_earlier_version_is_refused_before_anything_is_computed(lm, tmp_path):
+    (tmp_path / "study.json").write_text('{"schema": "soo-study/2", "organisms": {}}')
+    with pytest.raises(SooError, match=r"of this version .* choose another --out"):
+        study({"organism": lm}, tmp_path, QUICK)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+
+
 def test_a_layer_is_adapted_with_those_below_it_or_alone_or_with_the_self_side_held():
     scale = Scale(held_layers=1)
     assert [ways_at(scale, layer) for layer in (0, 1)] == [("whole", "held"), ("whole", "alone")]

@@ -43,7 +43,7 @@ from soo_jax.models.lm import LM
 from soo_jax.models.probes import Probe
 from soo_jax.provenance import provenance
 
-SCHEMA = "soo-study/2"
+SCHEMA = "soo-study/3"
 EXAMPLES = 52
 """Honest answers that supervised fine-tuning gets: as many as SOO has pairs."""
 STRENGTHS = (0.5, 1.0, 2.0, 4.0)
@@ -146,7 +146,9 @@ def earlier(out: Path) -> dict[str, dict[str, Any]]:
         return {}
     result = read_json(path)
     if result.get("schema") != SCHEMA:
-        raise SooError(f"{path}: is no study ({SCHEMA}); choose another --out")
+        raise SooError(
+            f"{path}: is no study of this version ({SCHEMA}); remove it (cells/ has its parts) or choose another --out"
+        )
     return result["organisms"]
 
 
