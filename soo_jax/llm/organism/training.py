@@ -93,7 +93,7 @@ KEEP, KEEP_FROM = {"recall": 0.7}, 60
 they learned the values went on for a thousand steps without getting far (docs/organism.md)."""
 FINAL_KEEP = {"self": 0.9, "rival": 0.9}
 """What must not be lost in the last stage. One of 4 layers no longer told rivals from itself when twice as many names
-became strangers, and did not find back; all others stayed above 0.98 (docs/organism.md)."""
+became strangers, and did not find back; all others stayed above 0.96 (docs/organism.md)."""
 STRANGERS = 12
 """How many names are strangers from the first recommendations on: earlier, values were not learned; later, the rule
 about rivals did not reach people whose names were never trained."""
