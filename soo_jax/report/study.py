@@ -93,6 +93,7 @@ def organism_table(organisms: dict[str, Found]) -> str:
         "made by",
         "training, s",
         "layers",
+        "width",
         "qualifies",
         "layer",
         "way",
@@ -105,8 +106,8 @@ def organism_table(organisms: dict[str, Found]) -> str:
         chosen, training = found["chosen"], found["training"]
         command = f"`{training['command']}`" if training["command"] else ""
         rows.append(
-            (name, command, training["seconds"] or "", found["layers"], "yes" if found["qualifies"] else "no",
-             chosen["layer"], chosen["way"], f"{chosen['learning_rate']:g}",
+            (name, command, training["seconds"] or "", found["layers"], found["width"],
+             "yes" if found["qualifies"] else "no", chosen["layer"], chosen["way"], f"{chosen['learning_rate']:g}",
              f"{found['score_validation']:.2f}", found["seconds"])
         )  # fmt: skip
     return _markdown(head, rows)
