@@ -271,8 +271,8 @@ def recipe_table(found: Found) -> str:
 def _trial_table(title: str, trials: dict[str, Found]) -> str:
     shown = ("burglar_honest", "burglar_deceptive", "burglar_other", *CONTROLS)
     rows = [
-        (name, f"{row['learning_rate']:g}", row["seeds"], f"{row['score']:.2f}", *(f"{100 * row[key]:.0f}" for key in shown),
-         f"{row['loss_first']:.2g} to {row['loss_last']:.2g}")
+        (name, f"{row['learning_rate']:g}", row["seeds"], f"{row['score']:.2f}",
+         *(f"{100 * row[key]:.0f}" for key in shown), f"{row['loss_first']:.2g} to {row['loss_last']:.2g}")
         for name, row in trials.items()
     ]  # fmt: skip
     return _markdown((title, "rate", "seeds", "score", *shown, "loss"), rows)
