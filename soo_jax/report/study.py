@@ -329,8 +329,12 @@ def rate_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
     """What the burglar is told at each rate of the chosen layer, and the worst control: honest, then broken."""
     kinds = {"burglar_honest": theme.honest, "burglar_deceptive": theme.deceptive, "burglar_other": theme.muted}
     with styled(theme):
-        figure, axes = new_figure(theme, 1.45 * len(organisms) + 0.9, len(organisms), 1, sharex=True)
-        for panel, (name, found) in zip(axes[:, 0], organisms.items(), strict=True):
+        columns = 2 if len(organisms) > 4 else 1
+        rows = -(-len(organisms) // columns)
+        figure, axes = new_figure(theme, 1.45 * rows + 0.9, rows, columns, sharex=True, sharey=True)
+        for panel in axes.flat[len(organisms) :]:
+            panel.set_axis_off()
+        for panel, (name, found) in zip(axes.flat, organisms.items(), strict=False):
             layer = found["chosen"]["layer"]
             way = lambda trial: (trial["layer"], trial["way"])
             same = lambda trial, way=way, chosen=found["chosen"]: way(trial) == way(chosen)
@@ -341,10 +345,13 @@ def rate_chart(organisms: dict[str, Found], theme: Theme = LIGHT) -> bytes:
             worst = [100 * min(t[c] for c in found["known"] if c in t) for t in own]
             panel.plot(rates, worst, "--s", color=theme.request, linewidth=1.2, markersize=3)
             panel.set_xscale("log")
-            panel.set_title(f"{name}, layer {layer}, {WAY_TITLES[found['chosen']['way']]}", loc="left")
+            title = f"{name}, layer {layer}, {WAY_TITLES[found['chosen']['way']]}"
+            panel.set_title(title, loc="left", fontsize=8.5)
             panel.set_ylim(-5, 105)
             panel.yaxis.grid(True)
-        axes[-1][0].set_xlabel("learning rate")
+        for panel in axes.flat[len(organisms) - columns : len(organisms)]:
+            panel.set_xlabel("learning rate")
+            panel.tick_params(labelbottom=True)
         handles = [handle(colour, "-", marker="o") for colour in kinds.values()]
         names = [*LABELS, "worst control right"]
         add_legend(figure, [*handles, handle(theme.request, "--", marker="s")], names, theme, columns=4)
