@@ -32,6 +32,9 @@ def main(arguments: list[str]) -> int:
         organisms = by_name({"organisms": earlier(options.study)})
         if not organisms:
             raise SooError(f"{options.study}: holds no study.json; run soo study organism first")
+        having = [name for name, found in organisms.items() if "controls" in found]
+        if options.controls not in having:
+            raise SooError(f"--controls {options.controls}: has none in this study; choose from {', '.join(having)}")
         page = options.page.read_text(encoding="utf-8")
         charts = {
             f"organism_{name}.png": (options.study / f"organism_{source}.png").read_bytes()
@@ -40,8 +43,14 @@ def main(arguments: list[str]) -> int:
         write_atomically(options.page, filled(page, sections(organisms)))
         for name, chart in charts.items():
             write_atomically(options.page.parent / "img" / name, chart)
-    except (SooError, OSError) as error:
+    except SooError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(
+            f"{error.filename}: {error.strerror}; run soo study organism again, or choose another --page",
+            file=sys.stderr,
+        )
         return 2
     return 0
 

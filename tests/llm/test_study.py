@@ -43,6 +43,7 @@ from soo_jax.report.study import cell, elsewhere_table, overlap_table, rank_corr
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import update_study_docs
+import which_side_moved
 
 ROOT = Path(__file__).parents[2]
 
@@ -237,7 +238,7 @@ def test_a_name_that_is_no_organism_of_the_study_is_refused(lm, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_quick_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
+def test_a_quick_study_goes_on_where_it_stopped(tmp_path, capsys):
     from soo_jax.cli import run
 
     out = tmp_path / "study"
@@ -263,6 +264,8 @@ def test_a_quick_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     tables = [found[0] for found in update_study_docs.TABLE.finditer(told)]
     assert len(tables) >= 9 and all("organism" in table and "t_s1" not in table for table in tables)
     assert len(list((page.parent / "img").glob("organism_*.png"))) == 3
+    assert update_study_docs.main([str(out), "--controls", "t_s9", "--page", str(page)]) == 2
+    assert "choose from organism" in capsys.readouterr().err
 
 
 def test_marked_tables_of_a_page_are_replaced_and_unknown_ones_refused(tmp_path, capsys):
@@ -273,6 +276,21 @@ def test_marked_tables_of_a_page_are_replaced_and_unknown_ones_refused(tmp_path,
         update_study_docs.filled(page, {"Organisms": ""})
     assert update_study_docs.main([str(tmp_path), "--controls", "t_s0"]) == 2
     assert "run soo study organism first" in capsys.readouterr().err
+
+
+def test_which_side_moved_is_told_of_a_run_by_layer(tmp_path, capsys):
+    from soo_jax.cli import run
+
+    out = str(tmp_path / "run")
+    assert run(["finetune", "organism", "--preset", "organism", "--seed", "0", "--out", out, "--quiet"]) == 0
+    capsys.readouterr()
+    assert which_side_moved.main(["organism", out]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 5 and told[0] == "layer 0: other 0.00; self 0.00"
+    share = float(told[1].removeprefix("layer 1: other ").split(";")[0])
+    assert share > 0.6, "in layer 1 SOO brings the other side to the self side"
+    assert which_side_moved.main(["organism", str(tmp_path / "nowhere")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_cell_says_once_what_holds_in_both_orders():
