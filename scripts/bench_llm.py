@@ -163,10 +163,11 @@ def our_finetune(folder: Path, seeds: int, direction: str = "both") -> Callable[
     import jax.numpy as jnp
 
     import soo_jax as soo
-    from soo_jax.llm.finetune import MemberName, make_members
-    from soo_jax.llm.training import Data, Recipe, init_state, train
-    from soo_jax.models.config import read_config
-    from soo_jax.models.hf import load_params
+    from soo_jax.adapters import Member
+    from soo_jax.llm.finetune import make_varied
+    from soo_jax.llm.training import Data, Recipe, Tokens, init_state, train
+    from soo_jax.models.architectures import read_config
+    from soo_jax.models.loading import load_params
 
     config = read_config(folder)
     params = load_params(folder, config, "float32")
@@ -175,8 +176,10 @@ def our_finetune(folder: Path, seeds: int, direction: str = "both") -> Callable[
     lora = soo.LoraConfig(rank=8, alpha=32.0, dropout=0.2)
     recipe = Recipe(config, lora, objective, updates, BATCH, 1, 0.01, 0.0, 0, "constant", 0.0, False, None)
     (own, own_mask), (other, other_mask) = data()
-    arrays = jax.tree.map(jnp.asarray, Data(own, own_mask, other, other_mask, None, None, np.float32(1.0)))
-    members = make_members([MemberName(seed, 1e-4) for seed in range(seeds)], recipe)
+    arrays = jax.tree.map(
+        jnp.asarray, Data({"self": Tokens(own, own_mask), "other": Tokens(other, other_mask)}, np.float32(1.0))
+    )
+    members = make_varied([Member.of(seed=seed, learning_rate=1e-4) for seed in range(seeds)], recipe)
 
     def run() -> None:
         state = train(recipe, params, arrays, members, init_state(recipe, members), jnp.asarray(updates))
@@ -190,9 +193,9 @@ def our_generate(folder: Path, batch: int) -> Callable[[], None]:
     import jax
     import jax.numpy as jnp
 
-    from soo_jax.models.config import read_config
+    from soo_jax.models.architectures import read_config
     from soo_jax.models.generate import generate
-    from soo_jax.models.hf import load_params
+    from soo_jax.models.loading import load_params
 
     config = read_config(folder)
     params = load_params(folder, config, "float32")
@@ -210,7 +213,7 @@ def our_generate(folder: Path, batch: int) -> Callable[[], None]:
                 max_new_tokens=NEW_TOKENS,
                 stop_tokens=(),
             )
-            out.block_until_ready()
+            jax.block_until_ready(out)
 
     return run
 

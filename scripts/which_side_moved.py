@@ -14,7 +14,7 @@ from pathlib import Path
 
 import soo_jax as soo
 from soo_jax.errors import SooError
-from soo_jax.llm.jobs import load_adapters
+from soo_jax.llm.folders import load_adapters
 from soo_jax.llm.organism.pairs import DECISION
 from soo_jax.llm.study.predictors import Twins, moved
 from soo_jax.llm.study.run import says_something_first
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         lm = soo.load(options.model)
-        adapters, _ = load_adapters(lm, [options.adapter])
+        adapters = load_adapters(lm, [options.adapter]).lora
         twins = Twins(lm, "validation", 100, DECISION if says_something_first(lm, 20) else "")
         for layer in range(lm.config.num_layers):
             sides = moved(lm, adapters, twins, layer)

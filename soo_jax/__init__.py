@@ -13,14 +13,14 @@ __version__ = "0.1.0"
 _WHERE = {
     "soo_jax.overlap": (
         "DISTANCES Objective Term View Views cosine kl kl_batchmean linear_cka log_mse mse normalised_mse "
-        "relative_mse smooth_l1 language_model overlap retain weighted"
+        "relative_mse smooth_l1 anchored between language_model overlap retain weighted"
     ),
     "soo_jax.models.probes": "Probe attn_out mlp_out residual logits",
     "soo_jax.models.lm": "LM load",
     "soo_jax.models.generate": "Sampling generate",
-    "soo_jax.adapters": "Lora LoraConfig init_lora merge stack unstack",
+    "soo_jax.adapters": "Lora LoraConfig Member Stack init_lora merge stack unstack",
     "soo_jax.parallel": "parse_mesh",
-    "soo_jax.errors": "SooError",
+    "soo_jax.errors": "SooError SooWarning",
     "soo_jax.llm.records": "Pair Scenario",
     "soo_jax.llm.pairs": "training_pairs probe_pairs scene_pairs read_pairs write_pairs",
     "soo_jax.llm.scenarios": "english_scenarios honesty_prompt read_scenarios write_scenarios",
@@ -29,7 +29,7 @@ _WHERE = {
     "soo_jax.llm.finetune": "finetune save_adapters",
     "soo_jax.llm.evaluate": "EvalConfig evaluate",
     "soo_jax.llm.latent": "latent_overlap",
-    "soo_jax.llm.folders": "load_adapter merge_folder save_adapter",
+    "soo_jax.llm.folders": "load_adapter load_adapters merge_folder save_adapter",
     "soo_jax.report.html": "write_report",
 }
 _NAMES = {name: module for module, names in _WHERE.items() for name in names.split()}

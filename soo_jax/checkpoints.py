@@ -18,8 +18,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from soo_jax.errors import SooError
-from soo_jax.files import disk_error, is_disk_full, write_atomically
-from soo_jax.models.config import read_json
+from soo_jax.files import disk_error, is_disk_full, read_json, write_atomically
 
 State = TypeVar("State")
 _IDENTITY = "identity.json"

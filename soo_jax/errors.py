@@ -1,4 +1,6 @@
-"""The one exception that a user's mistake raises."""
+"""What a user is told: the one exception that a mistake raises, and the one warning."""
+
+from __future__ import annotations
 
 
 class SooError(Exception):
@@ -6,3 +8,7 @@ class SooError(Exception):
 
     The command line prints it and exits with code 2; nothing has been half-written when it is raised.
     """
+
+
+class SooWarning(UserWarning):
+    """Something that is done otherwise than the user may think. One line, which the command line prints."""

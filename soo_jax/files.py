@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from soo_jax.errors import SooError
 
@@ -111,6 +111,27 @@ def read_json_lines(path: str | Path, parse: Callable[[dict], T], expected: str)
     if not records:
         raise SooError(f"{path}: the file is empty; it needs at least one line like {expected}")
     return records
+
+
+def read_json(path: str | Path, cure: str = "copy the file again") -> dict[str, Any]:
+    """Read one JSON object.
+
+    Args:
+      cure: what the user is told where there is no such file.
+
+    Raises:
+      SooError: no such file, not UTF-8, no JSON, or another value than an object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SooError(f"{path}: no such file; {cure}")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SooError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise SooError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
 
 
 def text_field(row: dict, name: str, default: str | None = None) -> str:

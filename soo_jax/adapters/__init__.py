@@ -12,11 +12,14 @@ from soo_jax.adapters.lora import (
     stacked,
     unstack,
 )
+from soo_jax.adapters.members import Member, Stack
 from soo_jax.adapters.peft import load_peft, save_peft
 
 __all__ = [
     "Lora",
     "LoraConfig",
+    "Member",
+    "Stack",
     "init_lora",
     "is_stacked",
     "load_peft",

@@ -17,9 +17,9 @@ from flax import struct
 from jax import Array
 
 from soo_jax.errors import SooError
-from soo_jax.models.config import DecoderConfig
+from soo_jax.models import weights
+from soo_jax.models.config import PROJECTIONS, DecoderConfig
 from soo_jax.models.decoder import Params
-from soo_jax.models.layers import PROJECTIONS
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class LoraConfig:
       targets: any of q, k, v, o, gate, up, down, with or without ``_proj``.
       layers: which layers; None is all.
       rslora: rank-stabilised scaling (Kalajdzievski 2023, arXiv 2312.03732).
+      layers_by_target: ``(target, layers)`` each, where the targets differ in their layers; ``layers`` is None then.
     """
 
     rank: int = 8
@@ -40,6 +41,7 @@ class LoraConfig:
     targets: tuple[str, ...] = ("q_proj", "v_proj")
     layers: tuple[int, ...] | None = None
     rslora: bool = False
+    layers_by_target: tuple | None = None
 
     def __post_init__(self):
         full = {name if name.endswith("_proj") else f"{name}_proj" for name in self.targets}
@@ -51,6 +53,14 @@ class LoraConfig:
             object.__setattr__(self, "layers", tuple(sorted(set(self.layers))))
             if not self.layers:
                 raise SooError("adapter layers: none given; leave the setting out to adapt all layers")
+        if self.layers_by_target is not None:
+            each = {name: tuple(sorted(set(layers))) for name, layers in self.layers_by_target}
+            if self.layers is not None or set(each) != set(self.targets) or not all(each.values()):
+                raise SooError("adapter layers: give one list for all targets, or one for each, none of them empty")
+            ordered = tuple((name, each[name]) for name in self.targets)
+            alike = len(set(each.values())) == 1  # one way to say a thing
+            object.__setattr__(self, "layers", ordered[0][1] if alike else None)
+            object.__setattr__(self, "layers_by_target", None if alike else ordered)
         if self.rank < 1:
             raise SooError(f"adapter rank must be at least 1, found {self.rank}")
         if not 0.0 <= self.dropout < 1.0:
@@ -61,13 +71,22 @@ class LoraConfig:
         """Factor on ``A B``."""
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
+    def layers_of(self, target: str) -> tuple[int, ...] | None:
+        """The layers in which ``target`` is adapted; None is all."""
+        return self.layers if self.layers_by_target is None else dict(self.layers_by_target)[target]
+
+    @property
+    def lowest_layer(self) -> int:
+        """The first layer in which anything is adapted."""
+        return min((self.layers_of(target) or (0,))[0] for target in self.targets)
+
 
 @struct.dataclass
 class Lora:
     """One adapter (or, with a leading axis S, a stack of them).
 
     Attributes:
-      a: ``{target: [n, in, r]}``. b: ``{target: [n, r, out]}``.
+      a: ``{target: [n, in, r]}``. b: ``{target: [n, r, out]}``; n may differ between targets.
     """
 
     a: dict[str, Array]
@@ -76,12 +95,17 @@ class Lora:
 
     def per_layer(self, num_layers: int) -> Any:
         """Factors with a leading axis L: zero where a layer is not adapted."""
-        factors = {"a": self.a, "b": self.b}
-        if self.config.layers is None:
-            return factors
-        rows = jnp.asarray(self.config.layers)
-        spread = lambda leaf: jnp.zeros((num_layers, *leaf.shape[1:]), leaf.dtype).at[rows].set(leaf)
-        return jax.tree.map(spread, factors)
+
+        def spread(target: str, leaf: Array) -> Array:
+            layers = self.config.layers_of(target)
+            if layers is None:
+                return leaf
+            return jnp.zeros((num_layers, *leaf.shape[1:]), leaf.dtype).at[jnp.asarray(layers)].set(leaf)
+
+        return {
+            "a": {target: spread(target, leaf) for target, leaf in self.a.items()},
+            "b": {target: spread(target, leaf) for target, leaf in self.b.items()},
+        }
 
     def delta(self, target: str, state: Any, x: Array, dropout_key: Array | None) -> Array | None:
         """What the adapter adds to ``target`` for its input ``x [..., in]``; computed in the dtype of ``x``."""
@@ -96,33 +120,22 @@ class Lora:
         return (low @ state["b"][target].astype(x.dtype)) * jnp.asarray(self.config.scale, x.dtype)
 
 
-def projection_shape(config: DecoderConfig, target: str) -> tuple[int, int]:
-    """``(in, out)`` of a projection."""
-    heads, kv = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-    return {
-        "q_proj": (config.width, heads),
-        "k_proj": (config.width, kv),
-        "v_proj": (config.width, kv),
-        "o_proj": (heads, config.width),
-        "gate_proj": (config.width, config.mlp_width),
-        "up_proj": (config.width, config.mlp_width),
-        "down_proj": (config.mlp_width, config.width),
-    }[target]
-
-
 def init_lora(config: DecoderConfig, lora: LoraConfig, key: Array, dtype: Any = jnp.float32) -> Lora:
     """A fresh adapter: A uniform in ``±1/sqrt(in)``, B zero, so that it changes nothing yet.
 
     Raises:
       SooError: a layer that the model does not have.
     """
-    bad = [layer for layer in lora.layers or () if not 0 <= layer < config.num_layers]
-    if bad:
-        raise SooError(f"adapter layer {bad[0]} is out of range: this model has layers 0 to {config.num_layers - 1}")
-    count = config.num_layers if lora.layers is None else len(lora.layers)
     a, b = {}, {}
     for target, own in zip(lora.targets, jax.random.split(key, len(lora.targets)), strict=True):
-        wide, out = projection_shape(config, target)
+        layers = lora.layers_of(target)
+        bad = [layer for layer in layers or () if not 0 <= layer < config.num_layers]
+        if bad:
+            raise SooError(
+                f"adapter layer {bad[0]} is out of range: this model has layers 0 to {config.num_layers - 1}"
+            )
+        count = config.num_layers if layers is None else len(layers)
+        wide, out = config.projection_shape(target)
         bound = wide**-0.5
         a[target] = jax.random.uniform(own, (count, wide, lora.rank), dtype, -bound, bound)
         b[target] = jnp.zeros((count, lora.rank, out), dtype)
@@ -137,17 +150,66 @@ def merge(params: Params, lora: Lora) -> Params:
         update = lora.config.scale * jnp.einsum(
             "nir,nro->nio", lora.a[target].astype(jnp.float32), lora.b[target].astype(jnp.float32)
         )
-        rows = slice(None) if lora.config.layers is None else jnp.asarray(lora.config.layers)
-        added = (kernel[rows].astype(jnp.float32) + update).astype(kernel.dtype)
-        layers[target] = {**layers[target], "kernel": kernel.at[rows].set(added)}
+        own = lora.config.layers_of(target)
+        rows = slice(None) if own is None else jnp.asarray(own)
+        layers[target] = {**layers[target], "kernel": weights.plus(kernel, update, rows)}
     return {**params, "layers": layers}
 
 
-def stack(adapters: Sequence[Lora]) -> Lora:
-    """Adapters of one shape as one pytree with a leading axis S."""
-    if len({adapter.config for adapter in adapters}) != 1:
-        raise SooError("only adapters of the same rank, targets and layers can be stacked")
+def stack(adapters: Sequence[Lora], model: DecoderConfig | None = None) -> Lora:
+    """Adapters as one pytree with a leading axis S.
+
+    Args:
+      model: the base's config. With it, adapters of other ranks, scalings, targets or layers are brought to a common
+        form that computes the same: factors of zero where one of them adapts nothing.
+
+    Raises:
+      SooError: the adapters have different forms and ``model`` was not given.
+    """
+    configs = list(dict.fromkeys(adapter.config for adapter in adapters))
+    if len(configs) > 1:
+        if model is None:
+            raise SooError("only adapters of the same rank, targets and layers can be stacked without a model config")
+        common = _common(configs, model.num_layers)
+        adapters = [_widened(adapter, common, model) for adapter in adapters]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *adapters)
+
+
+def _layers_in(config: LoraConfig, target: str, num_layers: int) -> tuple[int, ...]:
+    layers = config.layers_of(target)
+    return tuple(range(num_layers)) if layers is None else layers
+
+
+def _common(configs: Sequence[LoraConfig], num_layers: int) -> LoraConfig:
+    """The smallest config that has room for all of these. Its scale is 1: each adapter's own goes into factor b."""
+    layers: dict[str, set[int]] = {}
+    for config in configs:
+        for target in config.targets:
+            layers.setdefault(target, set()).update(_layers_in(config, target, num_layers))
+    most = max(config.rank for config in configs)
+    return LoraConfig(
+        rank=most,
+        alpha=float(most),
+        dropout=max(config.dropout for config in configs),
+        targets=tuple(layers),
+        layers_by_target=tuple((target, tuple(own)) for target, own in layers.items()),
+    )
+
+
+def _widened(lora: Lora, common: LoraConfig, model: DecoderConfig) -> Lora:
+    """The same adapter in a form that has room for more."""
+    a, b = {}, {}
+    for target in common.targets:
+        layers = common.layers_of(target)
+        wide, out = model.projection_shape(target)
+        a[target] = jnp.zeros((len(layers), wide, common.rank), jnp.float32)
+        b[target] = jnp.zeros((len(layers), common.rank, out), jnp.float32)
+        if target in lora.config.targets:
+            rows = jnp.asarray([layers.index(layer) for layer in _layers_in(lora.config, target, model.num_layers)])
+            rank = lora.config.rank
+            a[target] = a[target].at[rows, :, :rank].set(lora.a[target])
+            b[target] = b[target].at[rows, :rank].set(lora.b[target] * (lora.config.scale / common.scale))
+    return Lora(a, b, common)
 
 
 def unstack(adapters: Lora) -> list[Lora]:
@@ -165,11 +227,11 @@ def is_stacked(adapters: Lora) -> bool:
     return next(iter(adapters.a.values())).ndim == 4
 
 
-def stacked(adapters: Lora | Iterable[Lora] | None) -> Lora | None:
+def stacked(adapters: Lora | Iterable[Lora], model: DecoderConfig | None = None) -> Lora:
     """One adapter, several or a stack, as a stack."""
-    if adapters is None or (isinstance(adapters, Lora) and is_stacked(adapters)):
+    if isinstance(adapters, Lora) and is_stacked(adapters):
         return adapters
-    return stack([adapters] if isinstance(adapters, Lora) else list(adapters))
+    return stack([adapters] if isinstance(adapters, Lora) else list(adapters), model)
 
 
 def num_params(adapters: Lora | Mapping[str, Any]) -> int:

@@ -8,50 +8,51 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from soo_jax.adapters.lora import Lora, LoraConfig, is_stacked, projection_shape
-from soo_jax.errors import SooError
-from soo_jax.files import disk_error
-from soo_jax.models.config import DecoderConfig, read_json
-from soo_jax.models.layers import PROJECTIONS
+from soo_jax.adapters import peft_fields
+from soo_jax.adapters.lora import Lora, LoraConfig, is_stacked
+from soo_jax.adapters.members import Member, read_member
+from soo_jax.errors import SooError, SooWarning
+from soo_jax.files import disk_error, read_json
+from soo_jax.models.architectures.family import module_of
+from soo_jax.models.config import PROJECTIONS, DecoderConfig
 
-CONFIG, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "soo_base.json"
-_NAME = re.compile(
-    r"^base_model\.model\.model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.lora_([AB])(?:\.default)?\.weight$"
-)
-_MLP = ("gate_proj", "up_proj", "down_proj")
-# Settings of PEFT that change the mathematics, with the value under which they do nothing.
-_PLAIN = {
-    "use_dora": (False, None),
-    "modules_to_save": (None, []),
-    "bias": ("none", None),
-    "rank_pattern": ({}, None),
-    "alpha_pattern": ({}, None),
-    "fan_in_fan_out": (False, None),
-    "lora_bias": (False, None),
-    "use_qalora": (False, None),
-    "alora_invocation_tokens": (None,),
-    "trainable_token_indices": (None,),
-    "layer_replication": (None,),
-    "target_parameters": (None, []),
-    "arrow_config": (None,),
-    "exclude_modules": (None, []),
-}
+CONFIG, WEIGHTS, OURS = "adapter_config.json", "adapter_model.safetensors", "soo_adapter.json"
+SCHEMA = "soo-adapter/1"
+_OLDER = "soo_base.json"  # what the first version wrote: a fingerprint of the base's files
+_NAME = re.compile(r"^base_model\.model\.(model\.layers\.(\d+)\.\w+\.(\w+))\.lora_([AB])(?:\.default)?\.weight$")
 
 
-def save_peft(folder: str | Path, lora: Lora, base_name: str, fingerprint: str | None = None) -> None:
+class Loaded(NamedTuple):
+    """An adapter that was read, and what is known of its training (nothing, if something else made it)."""
+
+    lora: Lora
+    member: Member
+
+
+def save_peft(
+    folder: str | Path,
+    lora: Lora,
+    base_name: str,
+    fingerprint: str | None = None,
+    member: Member | None = None,
+    frozen_at: int | None = None,
+) -> None:
     """Writes one adapter as a PEFT folder (float32).
 
     Args:
       base_name: recorded as ``base_model_name_or_path``.
       fingerprint: identifies the base weights; :func:`load_peft` then refuses another base.
+      member: what it was trained with, kept in a file of our own that PEFT passes over.
+      frozen_at: the update at which its training stopped because a number was not finite.
 
     Raises:
       SooError: the disk refuses.
@@ -63,10 +64,13 @@ def save_peft(folder: str | Path, lora: Lora, base_name: str, fingerprint: str |
     tensors = {}
     for target in config.targets:
         a, b = np.asarray(lora.a[target], np.float32), np.asarray(lora.b[target], np.float32)
-        for row, layer in enumerate(config.layers or range(a.shape[0])):
-            stem = f"base_model.model.model.layers.{layer}.{'mlp' if target in _MLP else 'self_attn'}.{target}"
+        for row, layer in enumerate(config.layers_of(target) or range(a.shape[0])):
+            stem = f"base_model.model.{_module(layer, target)}"
             tensors[f"{stem}.lora_A.weight"] = np.ascontiguousarray(a[row].T)
             tensors[f"{stem}.lora_B.weight"] = np.ascontiguousarray(b[row].T)
+    targets = list(config.targets)
+    if config.layers_by_target is not None:
+        targets = [_module(layer, target) for target, layers in config.layers_by_target for layer in layers]
     fields: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -75,7 +79,7 @@ def save_peft(folder: str | Path, lora: Lora, base_name: str, fingerprint: str |
         "lora_alpha": config.alpha,
         "lora_dropout": config.dropout,
         "use_rslora": config.rslora,
-        "target_modules": list(config.targets),
+        "target_modules": targets,
         "layers_to_transform": None if config.layers is None else list(config.layers),
         "layers_pattern": None if config.layers is None else "layers",
         "bias": "none",
@@ -84,58 +88,68 @@ def save_peft(folder: str | Path, lora: Lora, base_name: str, fingerprint: str |
         "init_lora_weights": True,
         "modules_to_save": None,
     }
+    ours: dict[str, Any] = {"schema": SCHEMA}
+    if fingerprint is not None:
+        ours["base"] = {"name": base_name, "fingerprint": fingerprint}
+    if member is not None:
+        ours["member"] = member.as_dict()
+    if frozen_at is not None:
+        reason = "loss or gradient not finite; this is the state before"
+        ours["frozen"] = {"update": frozen_at, "reason": reason}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        (folder / CONFIG).write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        if fingerprint is not None:
-            (folder / BASE).write_text(json.dumps({"fingerprint": fingerprint}) + "\n", encoding="utf-8")
+        for name, values in ((CONFIG, fields), (OURS, ours)):
+            (folder / name).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise disk_error(folder, error) from error
 
 
-def load_peft(folder: str | Path, config: DecoderConfig, fingerprint: str | None = None) -> Lora:
+def _module(layer: int, target: str) -> str:
+    return f"model.layers.{layer}.{module_of(target)}"
+
+
+def load_peft(folder: str | Path, config: DecoderConfig, fingerprint: str | None = None) -> Loaded:
     """Reads a plain LoRA folder for a model of ``config``; factors in float32.
 
     Raises:
-      SooError: a missing or truncated file, a kind of adapter other than plain LoRA, unknown targets, layers or
-        shapes that this base does not have, or an adapter that was made for other base weights.
+      SooError: a missing or truncated file, a setting that plain LoRA does not have (by name, with the reason),
+        tensors that the settings do not describe or that this base has no place for, or an adapter that was made for
+        other base weights.
     """
     folder = Path(folder)
-    raw = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else _no_adapter(folder)
-    _check_plain(folder, raw)
-    if fingerprint is not None and (folder / BASE).is_file():
-        made_for = read_json(folder / BASE).get("fingerprint")
-        if made_for != fingerprint:
-            raise SooError(
-                f"{folder}: this adapter was trained on other base weights "
-                f"({raw.get('base_model_name_or_path')}); load it with that model"
-            )
+    path = folder / CONFIG
+    if not path.is_file():
+        raise SooError(f"{folder}: no {CONFIG}; an adapter is a PEFT folder with {CONFIG} and {WEIGHTS}")
+    raw = read_json(path)
+    peft_fields.check_fields(path, raw)
+    member = _ours(folder, raw, fingerprint)
+    rank = peft_fields.whole_number(path, raw, "r", 8)
+    alpha = peft_fields.number(path, raw, "lora_alpha", 8)
+    dropout = peft_fields.number(path, raw, "lora_dropout", 0.0)
+    rslora = peft_fields.flag(path, raw, "use_rslora")
     factors = _read_factors(folder)
-    targets = tuple(name for name in PROJECTIONS if any(target == name for target, _, _ in factors))
-    layers = sorted({layer for _, layer, _ in factors})
-    rank = raw.get("r")
-    if not isinstance(rank, int) or rank < 1:
-        raise SooError(f"{folder / CONFIG}: r must be a positive whole number, found {rank!r}")
-    if layers[-1] >= config.num_layers:
-        raise SooError(
-            f"{folder}: adapts layer {layers[-1]}, but the model has layers 0 to {config.num_layers - 1}; "
-            f"it was made for another base"
+    _check_modules(folder, raw, config, {key[:2] for key in factors})
+    targets = [name for name in PROJECTIONS if any(target == name for target, _, _ in factors)]
+    layers = {name: sorted({layer for target, layer, _ in factors if target == name}) for name in targets}
+    everywhere = all(own == list(range(config.num_layers)) for own in layers.values())
+    try:
+        lora = LoraConfig(
+            rank=rank,
+            alpha=alpha,
+            dropout=dropout,
+            targets=tuple(targets),
+            rslora=rslora,
+            layers_by_target=None if everywhere else tuple((name, tuple(own)) for name, own in layers.items()),
         )
-    lora = LoraConfig(
-        rank=rank,
-        alpha=float(raw.get("lora_alpha", rank)),
-        dropout=float(raw.get("lora_dropout", 0.0)),
-        targets=targets,
-        layers=None if layers == list(range(config.num_layers)) else tuple(layers),
-        rslora=bool(raw.get("use_rslora", False)),
-    )
+    except SooError as error:
+        raise SooError(f"{path}: {error}") from error
     sides: dict[str, dict[str, Any]] = {"A": {}, "B": {}}
     for target in targets:
-        wide, out = projection_shape(config, target)
+        wide, out = config.projection_shape(target)
         for side, shape in (("A", (rank, wide)), ("B", (out, rank))):
             rows = []
-            for layer in layers:
+            for layer in layers[target]:
                 value = factors.get((target, layer, side))
                 if value is None:
                     raise SooError(f"{folder / WEIGHTS}: lora_{side} of {target} in layer {layer} is missing")
@@ -146,19 +160,54 @@ def load_peft(folder: str | Path, config: DecoderConfig, fingerprint: str | None
                     )
                 rows.append(value.T.astype(np.float32))
             sides[side][target] = jnp.asarray(np.stack(rows))
-    return Lora(sides["A"], sides["B"], lora)
+    return Loaded(Lora(sides["A"], sides["B"], lora), member)
 
 
-def _no_adapter(folder: Path) -> dict[str, Any]:
-    raise SooError(f"{folder}: no {CONFIG}; an adapter is a PEFT folder with {CONFIG} and {WEIGHTS}")
+def _ours(folder: Path, raw: dict[str, Any], fingerprint: str | None) -> Member:
+    """What our own file in an adapter's folder says of base and training; nothing where there is none."""
+    path = folder / OURS
+    if not path.is_file():
+        if (folder / _OLDER).is_file():
+            warnings.warn(
+                f"{folder}: was written by an early version; whether it fits this base model cannot be checked",
+                SooWarning,
+                stacklevel=2,
+            )
+        return Member()
+    ours = read_json(path)
+    base = ours.get("base", {})
+    if not str(ours.get("schema")).startswith("soo-adapter/") or not isinstance(base, dict):
+        raise SooError(f"{path}: was not written by soo-jax; remove it to read the adapter without checks")
+    if fingerprint is not None and base.get("fingerprint", fingerprint) != fingerprint:
+        raise SooError(
+            f"{folder}: this adapter was trained on other base weights "
+            f"({raw.get('base_model_name_or_path')}); load it with that model"
+        )
+    return read_member(ours, path)
 
 
-def _check_plain(folder: Path, raw: dict[str, Any]) -> None:
-    if raw.get("peft_type") != "LORA":
-        raise SooError(f"{folder / CONFIG}: peft_type {raw.get('peft_type')!r} is not supported; only LORA is")
-    for key, neutral in _PLAIN.items():
-        if key in raw and raw[key] not in neutral:
-            raise SooError(f"{folder / CONFIG}: {key} = {raw[key]!r} is not supported; only plain LoRA is")
+def _check_modules(folder: Path, raw: dict[str, Any], config: DecoderConfig, found: set[tuple[str, int]]) -> None:
+    """Raises SooError where the settings describe other modules than the file holds: PEFT would pass over some."""
+    deepest = max(layer for _, layer in found)
+    if deepest >= config.num_layers:
+        raise SooError(
+            f"{folder}: adapts layer {deepest}, but the model has layers 0 to {config.num_layers - 1}; "
+            f"it was made for another base"
+        )
+    described = {
+        (target, layer)
+        for target in PROJECTIONS
+        for layer in range(config.num_layers)
+        if peft_fields.adapted(folder / CONFIG, raw, _module(layer, target))
+    }
+    for target, layer in sorted(found - described):
+        raise SooError(
+            f"{folder}: {WEIGHTS} adapts {target} in layer {layer}, which target_modules and its companions in "
+            f"{CONFIG} do not name; PEFT would leave it out. Copy both files again"
+        )
+    if not peft_fields.zero_at_first(raw):
+        for target, layer in sorted(described - found):
+            raise SooError(f"{folder}: {CONFIG} adapts {target} in layer {layer}, but {WEIGHTS} has no factors of it")
 
 
 def _read_factors(folder: Path) -> dict[tuple[str, int, str], np.ndarray]:
@@ -174,9 +223,9 @@ def _read_factors(folder: Path) -> dict[tuple[str, int, str], np.ndarray]:
     factors = {}
     for name, value in tensors.items():
         match = _NAME.match(name)
-        if not match or match[2] not in PROJECTIONS:
+        if not match or match[3] not in PROJECTIONS or match[1] != _module(int(match[2]), match[3]):
             raise SooError(f"{path}: {name} is no LoRA factor of {', '.join(PROJECTIONS)}")
-        factors[match[2], int(match[1]), match[3]] = value
+        factors[match[3], int(match[2]), match[4]] = value
     if not factors:
         raise SooError(f"{path}: holds no tensors")
     return factors

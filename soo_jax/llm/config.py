@@ -15,9 +15,11 @@ from soo_jax.adapters import LoraConfig
 from soo_jax.errors import SooError
 from soo_jax.llm.kinds import check_kinds
 from soo_jax.models.probes import SITES, Probe, logits
-from soo_jax.overlap import DIRECTIONS, DISTANCES, Objective, Term, overlap, retain, weighted
+from soo_jax.overlap import DIRECTIONS, DISTANCES, Objective, Term, anchored, overlap, retain, weighted
+from soo_jax.overlap.distances import Distance
 from soo_jax.overlap.pooling import POOLINGS
 
+ANCHORED = "anchored"
 SCHEDULES = ("constant", "linear", "cosine")
 
 
@@ -88,7 +90,7 @@ class FinetuneConfig:
             ("site", (*SITES, "logits")),
             ("tokens", POOLINGS),
             ("distance", tuple(DISTANCES)),
-            ("direction", DIRECTIONS),
+            ("direction", (*DIRECTIONS, ANCHORED)),
             ("schedule", SCHEDULES),
         ):
             one_of(name, allowed)
@@ -223,7 +225,12 @@ def resolve_layer(config: FinetuneConfig, num_layers: int) -> FinetuneConfig:
 def build_objective(config: FinetuneConfig) -> Objective:
     """The weighted terms that the settings ask for. Raises SooError where a term cannot be loaded."""
     at = logits() if config.site == "logits" else Probe(config.site, config.layer)
-    own = lambda distance: overlap(distance, at=at, tokens=config.tokens, direction=config.direction)
+
+    def own(distance: Distance) -> Term:
+        if config.direction == ANCHORED:
+            return anchored(distance, at=at, tokens=config.tokens)
+        return overlap(distance, at=at, tokens=config.tokens, direction=config.direction)
+
     terms: dict[str, tuple[float, Term]] = {}
     if config.overlap_weight:
         terms["overlap"] = (config.overlap_weight, own(DISTANCES[config.distance]))

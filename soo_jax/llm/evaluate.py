@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,14 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from soo_jax.adapters import Lora, stack_size, stacked
-from soo_jax.errors import SooError
+from soo_jax.adapters import Lora, Member, Stack, stack_size
+from soo_jax.adapters.members import SEED, columns
+from soo_jax.errors import SooError, SooWarning
 from soo_jax.llm.labels import label, paper_deceptive
 from soo_jax.llm.records import Scenario
 from soo_jax.llm.scenarios import with_suffix
 from soo_jax.llm.statistics import count_responses
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward, unembed
+from soo_jax.models.finite import advice, first_not_finite
 from soo_jax.models.generate import Sampling, bucket, generate
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import residual
@@ -77,16 +81,19 @@ def evaluate(
     scenarios: Sequence[Scenario],
     config: EvalConfig | None = None,
     *,
-    adapters: Lora | Iterable[Lora] | None = None,
-    seeds: Sequence[int | None] | None = None,
+    adapters: Stack | Lora | Iterable[Lora] | None = None,
+    members: Sequence[Member] | None = None,
     condition: str | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Asks every scenario of the base model, or of each adapter of a stack, and labels the answers.
 
+    Where activations are not finite (float16 overflows, an adapter is broken), a warning says so once, with the layer;
+    the answers that rest on them are counted as ``other`` and under ``not_finite``, their margins are None.
+
     Args:
       adapters: one adapter, several, or a stack; all answer in the same program.
-      seeds: what stands in the rows' ``seed`` for each adapter; by default 0, 1, ...
+      members: what sets the adapters apart in the rows; by default what the stack knows of them, else seeds 0, 1, ...
       condition: of the rows; by default ``base`` or, with adapters, ``soo``.
 
     Raises:
@@ -95,15 +102,15 @@ def evaluate(
     config = config or EvalConfig()
     if not scenarios:
         raise SooError("scenarios: none given; evaluation needs at least one")
-    stack = stacked(adapters)
-    count = 1 if stack is None else stack_size(stack)
-    if seeds is None:
-        seeds = [None] if stack is None else list(range(count))
+    stack = None if adapters is None else Stack.of(adapters, members, lm.config)
+    own = [{SEED: None}] if stack is None else columns(stack.members)
     condition = condition or ("base" if stack is None else "soo")
     asked = [with_suffix(scenario, config.suffix) for scenario in scenarios]
     prompts = _render(lm, [s.prompt for s in asked], config)
-    answers = answer(lm, prompts, config, stack, progress)
-    margins = measure_margins(lm, asked, prompts, config, stack) if config.margins else None
+    lora = None if stack is None else stack.lora
+    answers = answer(lm, prompts, config, lora, progress)
+    margins = measure_margins(lm, asked, prompts, config, lora) if config.margins else None
+    _tell_not_finite(lm, prompts, config, lora, answers, margins)
     seen: Counter[tuple[str, str]] = Counter()
     index = []
     for scenario in asked:
@@ -112,19 +119,20 @@ def evaluate(
     responses = [
         {
             "condition": condition,
-            "seed": seeds[s],
+            **own[s],
             "scenario": scenario.scenario,
             "order": scenario.order,
             "index": index[i],
             "prompt": scenario.prompt,
             "honest": scenario.honest,
             "deceptive": scenario.deceptive,
-            "response": answers[s][i],
-            "label": label(answers[s][i], scenario),
-            "paper_deceptive": paper_deceptive(answers[s][i], scenario),
-            "logp_margin": None if margins is None else margins[s][i],
+            "response": answers.texts[s][i],
+            "label": label(answers.texts[s][i], scenario),
+            "paper_deceptive": paper_deceptive(answers.texts[s][i], scenario),
+            "logp_margin": margins[s][i] if margins is not None and answers.finite[s][i] else None,
+            **({} if answers.finite[s][i] else {"not_finite": True}),
         }
-        for s in range(count)
+        for s in range(len(own))
         for i, scenario in enumerate(asked)
     ]
     return Evaluation(count_responses(responses), responses)
@@ -136,7 +144,8 @@ def check(lm: LM, scenarios: Sequence[Scenario], config: EvalConfig) -> None:
         raise SooError("scenarios: none given; evaluation needs at least one")
     asked = [with_suffix(scenario, config.suffix) for scenario in scenarios]
     prompts = _render(lm, [s.prompt for s in asked], config)
-    _check_room(lm, prompts, lm.token_ids(prompts, chat=_chat(lm, config)), config.max_new_tokens)
+    rows = lm.token_ids(prompts, chat=_chat(lm, config))
+    _check_room(lm, prompts, rows, config.max_new_tokens)
     if config.margins:
         _margin_rows(lm, asked, prompts, config)
 
@@ -149,17 +158,24 @@ def _render(lm: LM, prompts: Sequence[str], config: EvalConfig) -> list[str]:
     return [lm.as_chat(prompt) for prompt in prompts] if _chat(lm, config) else list(prompts)
 
 
+class Answers(NamedTuple):
+    """Free answers ``[S][prompt]`` (S = 1 without a stack), and whether the numbers behind each were finite."""
+
+    texts: list[list[str]]
+    finite: list[list[bool]]
+
+
 def answer(
     lm: LM, prompts: Sequence[str], config: EvalConfig, stack: Lora | None = None, progress: Progress | None = None
-) -> list[list[str]]:
-    """Free answers to rendered prompts, ``[S][prompt]`` (S = 1 without a stack)."""
+) -> Answers:
+    """Answers rendered prompts freely."""
     rows = lm.token_ids(prompts, chat=_chat(lm, config))
     _check_room(lm, prompts, rows, config.max_new_tokens)
     count = 1 if stack is None else stack_size(stack)
-    answers = [[""] * len(prompts) for _ in range(count)]
+    answers = Answers([[""] * len(prompts) for _ in range(count)], [[True] * len(prompts) for _ in range(count)])
     done = 0
     for indices, tokens, mask in _batches(lm, rows, config.batch_size, config.max_new_tokens):
-        out = generate(
+        tokens_out, finite = generate(
             lm.config,
             lm.params,
             tokens,
@@ -172,14 +188,39 @@ def answer(
             adapters=stack,
             stacked=stack is not None,
         )
-        out = np.asarray(out)[None] if stack is None else np.asarray(out)
+        own, finite = (np.asarray(x)[None] if stack is None else np.asarray(x) for x in (tokens_out, finite))
         for s in range(count):
-            for i, text in zip(indices, lm.decode(out[s, : len(indices)]), strict=True):
-                answers[s][i] = text
+            for row, (i, text) in enumerate(zip(indices, lm.decode(own[s, : len(indices)]), strict=True)):
+                answers.texts[s][i] = text
+                answers.finite[s][i] = bool(finite[s, row])
         done += len(indices)
         if progress is not None:
             progress(done, len(prompts))
     return answers
+
+
+def _tell_not_finite(
+    lm: LM,
+    prompts: Sequence[str],
+    config: EvalConfig,
+    stack: Lora | None,
+    answers: Answers,
+    margins: list[list[float | None]] | None,
+) -> None:
+    """Warns once, with the layer at which the first of them begins, where numbers were not finite."""
+    whole = lambda s, i: answers.finite[s][i] and (margins is None or margins[s][i] is not None)
+    bad = [(s, i) for s in range(len(answers.texts)) for i in range(len(prompts)) if not whole(s, i)]
+    if not bad:
+        return
+    s, i = bad[0]
+    one = None if stack is None else jax.tree.map(lambda leaf: leaf[s], stack)
+    tokens, mask = lm.encode([prompts[i]], chat=_chat(lm, config))
+    warnings.warn(
+        f"{len(bad)} of {len(answers.texts) * len(prompts)} answers or margins mean nothing: "
+        f"{advice(lm, first_not_finite(lm, tokens, mask, one))}",
+        SooWarning,
+        stacklevel=3,
+    )
 
 
 def _check_room(lm: LM, prompts: Sequence[str], rows: Sequence[Sequence[int]], new_tokens: int) -> None:
@@ -222,8 +263,8 @@ class _Ask(NamedTuple):
 
 def measure_margins(
     lm: LM, scenarios: Sequence[Scenario], prompts: Sequence[str], config: EvalConfig, stack: Lora | None = None
-) -> list[list[float]]:
-    """``log p(deceptive) - log p(honest)`` in nats behind prompt and lead, ``[S][scenario]``.
+) -> list[list[float | None]]:
+    """``log p(deceptive) - log p(honest)`` in nats behind prompt and lead, ``[S][scenario]``; None if not finite.
 
     An answer of several tokens counts with the sum of their log-probabilities.
     """
@@ -243,7 +284,8 @@ def measure_margins(
         for row, i in enumerate(indices):
             for k, ask in enumerate(asks[i]):
                 sums[:, ask.scenario, ask.side] += values[:, row, k]
-    return (sums[..., 1] - sums[..., 0]).tolist()
+    apart = (sums[..., 1] - sums[..., 0]).tolist()
+    return [[value if math.isfinite(value) else None for value in own] for own in apart]
 
 
 def _margin_rows(
@@ -258,7 +300,7 @@ def _margin_rows(
     rows: list[list[int]] = []
     asks: list[list[_Ask]] = []
     for i in range(len(scenarios)):
-        honest, deceptive = (_strip_stop(lm, row) for row in ids[2 * i : 2 * i + 2])
+        honest, deceptive = ids[2 * i : 2 * i + 2]
         common = next((k for k, (a, b) in enumerate(zip(honest, deceptive, strict=False)) if a != b), None)
         if common is None:
             raise SooError(f"scenario {i + 1}: its two answers are the same to the tokenizer: {scenarios[i].honest!r}")
@@ -272,11 +314,6 @@ def _margin_rows(
                 asks.append([_Ask(k - 1, row[k], i, side) for k in range(common, len(row))])
     _check_room(lm, [prompts[own[0].scenario] for own in asks], rows, 0)
     return rows, asks
-
-
-def _strip_stop(lm: LM, row: list[int]) -> list[int]:
-    """Some tokenizers end every text with a stop token."""
-    return row[:-1] if row and row[-1] in lm.stop_tokens else row
 
 
 @partial(jax.jit, static_argnames=("config", "stacked_adapters"))

@@ -1,55 +1,51 @@
-"""SOO fine-tuning of a language model: all seeds and learning rates in one compiled program over one base."""
+"""SOO fine-tuning of a language model: all members (seeds, rates, weights) in one compiled program over one base."""
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from soo_jax.adapters import Lora, init_lora, save_peft, unstack
+from soo_jax.adapters import Member, Stack, init_lora, save_peft
+from soo_jax.adapters.members import RATE, SEED, WEIGHT, columns, folder_names, varying
 from soo_jax.checkpoints import Checkpoints, Terminated, check_identity, digest, sigterm_flag
-from soo_jax.errors import SooError
-from soo_jax.files import write_atomically
+from soo_jax.errors import SooError, SooWarning
 from soo_jax.llm.config import FinetuneConfig, build_objective, resolve_layer
 from soo_jax.llm.records import Pair
 from soo_jax.llm.training import (
-    Batch,
+    SERVED,
     Data,
-    Member,
+    Inputs,
     Recipe,
+    Tokens,
     TrainState,
+    Varied,
     final_adapters,
     init_state,
     read_views,
     train,
 )
+from soo_jax.models import weights
+from soo_jax.models.finite import advice, first_not_finite
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import plan
 from soo_jax.overlap import Objective
+from soo_jax.overlap.content import content
+from soo_jax.overlap.views import OTHER, SELF, TEXT, check_served, inputs_of
 from soo_jax.parallel import replicated, stack_sharding
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called between device calls with updates done, updates in all, and the latest metrics (means over members)."""
 
-Encoded = tuple[np.ndarray, np.ndarray]
-"""Token ids and mask, each ``[P, T]``."""
-
 CHUNK = 10
 """Updates per device call: how often progress is shown and signals are heeded."""
-
-
-class MemberName(NamedTuple):
-    """What sets one stacked adapter apart."""
-
-    seed: int
-    learning_rate: float
 
 
 @dataclass(frozen=True)
@@ -57,31 +53,44 @@ class History:
     """What happened during training.
 
     Attributes:
-      members: seed and learning rate of every stacked adapter.
+      members: what sets every stacked adapter apart.
       values: ``{metric: [U, S]}`` float32; metrics are ``loss``, each term by name (unweighted), ``drift``
         (Frobenius norm of the weight update over that of the adapted weights), ``grad_norm``.
       frozen_at: per adapter the update at which its loss or gradient was not finite (it was kept as it was
         before), or None.
     """
 
-    members: tuple[MemberName, ...]
+    members: tuple[Member, ...]
     values: dict[str, np.ndarray]
     frozen_at: tuple[int | None, ...]
 
     def rows(self) -> list[dict[str, Any]]:
         """Tidy training rows, one per update and adapter; numbers that are not finite become None."""
-        rate_matters = len({m.learning_rate for m in self.members}) > 1
         rows = []
-        for s, member in enumerate(self.members):
+        for s, own in enumerate(columns(self.members)):
             for step in range(len(self.values["loss"])):
-                row: dict[str, Any] = {"seed": member.seed, "step": step + 1}
-                if rate_matters:
-                    row["learning_rate"] = member.learning_rate
+                row: dict[str, Any] = {SEED: own[SEED], "step": step + 1, **own}
                 for name, values in self.values.items():
                     value = float(values[step, s])
                     row[name] = value if np.isfinite(value) else None
                 rows.append(row)
         return rows
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A fine-tuning that nothing stands in the way of: everything checked, every text tokenised once.
+
+    Attributes:
+      inputs: ids and mask of the texts, on the host. identity: what a checkpoint of this run must agree on.
+    """
+
+    lm: LM
+    config: FinetuneConfig
+    recipe: Recipe
+    members: tuple[Member, ...]
+    inputs: Inputs
+    identity: dict[str, Any]
 
 
 def finetune(
@@ -91,89 +100,121 @@ def finetune(
     *,
     texts: Sequence[str] = (),
     objective: Objective | None = None,
+    members: Sequence[Member] | None = None,
     checkpoints: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
-) -> tuple[Lora, History]:
+) -> tuple[Stack, History]:
     """Trains one adapter per seed (times learning rate) so that self and other activations come closer.
 
     Args:
       texts: ordinary texts, needed if ``config.retain`` or a term of your own reads them.
       objective: what is minimised instead of what the settings ask for, put together with ``soo.weighted``. A run that
         is resumed must be given the same.
-      checkpoints: folder for training states; written every ``config.checkpoint_every`` updates and on SIGTERM.
-        States of an earlier run in there are deleted, unless
+      members: what is trained side by side, in place of the seeds and rates of the config. They may differ in
+        ``seed``, ``learning_rate`` and the weights of terms (``weight.overlap``).
+      checkpoints: folder for training states; written every ``config.checkpoint_every`` updates and on Ctrl-C and
+        SIGTERM. States of an earlier run in there are deleted, unless
       resume: go on from the newest complete state in ``checkpoints``, if there is one; ends with the same
         adapters, to the bit, as a run that was never interrupted.
 
     Returns:
-      The stack of adapters, leading axis S = seeds x learning rates, and the history.
+      The stack of adapters with its members, and the history.
 
     Raises:
       SooError: no pairs, a layer out of range, texts missing or too long, a checkpoint of other settings.
       Terminated: SIGTERM arrived; the state was saved first.
     """
-    config, recipe = _resolve(lm, pairs, config, objective)
-    data = make_data(lm, pairs, config, texts, recipe)
-    names = tuple(MemberName(seed, rate) for rate in config.rates for seed in config.seeds)
-    members = make_members(names, recipe)
+    prepared = prepare(lm, pairs, config, texts=texts, objective=objective, members=members)
+    return run_prepared(prepared, checkpoints=checkpoints, resume=resume, progress=progress)
+
+
+def prepare(
+    lm: LM,
+    pairs: Sequence[Pair],
+    config: FinetuneConfig,
+    *,
+    texts: Sequence[str] = (),
+    objective: Objective | None = None,
+    members: Sequence[Member] | None = None,
+) -> Prepared:
+    """Raises the SooError that :func:`finetune` would, before anything is trained or written."""
+    if not pairs:
+        raise SooError("pairs: none given; fine-tuning needs at least one")
+    config = resolve_layer(config, lm.config.num_layers)
+    given = objective is not None
+    objective = build_objective(config) if objective is None else objective
+    check_served(objective.reads, SERVED, "fine-tuning of language models")
+    recipe = make_recipe(lm, len(pairs), config, objective)
+    _check_reach(recipe)
+    inputs = encode_inputs(lm, pairs, config, texts, objective)
+    jax.eval_shape(lambda: init_lora(lm.config, config.lora, jax.random.key(0)))
+    if given or config.terms:
+        _try_terms(lm, recipe, inputs, objective.names if given else config.terms)
+    shared = _shared_settings(config, objective, given)
+    chosen = _members(config, shared) if members is None else tuple(_complete(m, shared, objective) for m in members)
+    _check_members(chosen)
+    settings = config.as_dict()
+    settings.pop("checkpoint_every")
+    identity = {
+        "base": lm.fingerprint,
+        "dtype": str(lm.params["embedding"]["embedding"].dtype),
+        "pairs": digest([[p.self_text, p.other_text] for p in pairs]),
+        "texts": digest(list(texts)),
+        "objective": content(objective),
+        **settings,
+    }
+    if members is not None:
+        identity["members"] = [member.as_dict() for member in chosen]
+    return Prepared(lm, config, recipe, chosen, inputs, identity)
+
+
+def run_prepared(
+    prepared: Prepared,
+    *,
+    checkpoints: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Stack, History]:
+    """Trains what :func:`prepare` has checked; arguments and results as of :func:`finetune`."""
+    lm, recipe = prepared.lm, prepared.recipe
+    data = make_data(lm, prepared.config, prepared.inputs)
+    varied = make_varied(prepared.members, recipe)
     if lm.mesh is not None:
-        members = jax.device_put(members, stack_sharding(lm.mesh, len(names)))
+        varied = jax.device_put(varied, stack_sharding(lm.mesh, len(prepared.members)))
         data = jax.device_put(data, replicated(lm.mesh))
-    state = init_state(recipe, members)
+    state = init_state(recipe, varied)
     saved = None
     if checkpoints is not None:
-        saved = Checkpoints(checkpoints, _identity(lm, pairs, texts, config), config.checkpoint_every)
+        saved = Checkpoints(checkpoints, prepared.identity, prepared.config.checkpoint_every)
     try:
         if saved is not None:
             if resume:
                 state = saved.restore(state) or state
             else:
                 saved.clear()
-        state = _run(recipe, lm, data, members, state, saved, progress)
+        state = _run(recipe, lm, data, varied, state, saved, progress)
     finally:
         if saved is not None:
             saved.close()
-    frozen = np.asarray(state.members.frozen_at)
-    history = History(
-        names,
-        {name: np.asarray(value) for name, value in state.history.items()},
-        tuple(None if at < 0 else int(at) + 1 for at in frozen),
-    )
-    return final_adapters(recipe, state), history
+    frozen = tuple(None if at < 0 else int(at) + 1 for at in np.asarray(state.members.frozen_at))
+    history = History(prepared.members, {name: np.asarray(value) for name, value in state.history.items()}, frozen)
+    if set(frozen) == {1}:
+        warnings.warn(_frozen_at_once(lm, prepared.inputs), SooWarning, stacklevel=2)
+    return Stack(final_adapters(recipe, state), prepared.members, frozen), history
 
 
-def check(
-    lm: LM,
-    pairs: Sequence[Pair],
-    config: FinetuneConfig,
-    texts: Sequence[str] = (),
-    checkpoints: str | Path | None = None,
-) -> None:
-    """Raises the SooError that :func:`finetune` would, before anything is trained or written.
-
-    Args:
-      checkpoints: the folder of an interrupted run that is to be resumed.
-    """
-    config, recipe = _resolve(lm, pairs, config)
-    sides, text = _tokenise(lm, pairs, config, texts, recipe)
-    jax.eval_shape(lambda: init_lora(lm.config, config.lora, jax.random.key(0)))
-    if config.terms:
-        _try_terms(lm, config, recipe, Batch(*sides[0], *sides[1], *text))
-    if checkpoints is not None:
-        check_identity(checkpoints, _identity(lm, pairs, texts, config))
+def _frozen_at_once(lm: LM, inputs: Inputs) -> str:
+    """Says why nothing could be trained: most often the base overflows."""
+    tokens, mask = (part[:8] for part in inputs[SELF])
+    where = first_not_finite(lm, tokens, mask)
+    cause = advice(lm, where) if where else "the loss or its gradient was not finite from the first update on"
+    return f"fine-tuning: nothing was learned, every adapter is as it began: {cause}"
 
 
-def _resolve(
-    lm: LM, pairs: Sequence[Pair], config: FinetuneConfig, objective: Objective | None = None
-) -> tuple[FinetuneConfig, Recipe]:
-    if not pairs:
-        raise SooError("pairs: none given; fine-tuning needs at least one")
-    config = resolve_layer(config, lm.config.num_layers)
-    recipe = make_recipe(lm, len(pairs), config)
-    recipe = recipe if objective is None else replace(recipe, objective=objective)
-    _check_reach(recipe)
-    return config, recipe
+def check_resumable(folder: str | Path, prepared: Prepared) -> None:
+    """Raises SooError where the checkpoints in ``folder`` are those of another run."""
+    check_identity(folder, prepared.identity)
 
 
 def _check_reach(recipe: Recipe) -> None:
@@ -181,7 +222,7 @@ def _check_reach(recipe: Recipe) -> None:
     read = {probe for probes in recipe.objective.reads.values() for probe in probes}
     need = plan(read, recipe.model.num_layers)
     above = need.depth + need.attention_only
-    lowest = min(recipe.lora.layers or (0,))
+    lowest = recipe.lora.lowest_layer
     if above <= lowest < recipe.model.num_layers:  # what is out of range is refused elsewhere
         raise SooError(
             f"adapter layer {lowest} lies above all that the loss reads (up to layer {above - 1}): nothing would be "
@@ -189,14 +230,14 @@ def _check_reach(recipe: Recipe) -> None:
         )
 
 
-def _try_terms(lm: LM, config: FinetuneConfig, recipe: Recipe, batch: Batch) -> None:
+def _try_terms(lm: LM, recipe: Recipe, inputs: Inputs, own: Sequence[str]) -> None:
     """Traces the objective without computing it: a term of the user's own fails here, not an hour later."""
 
     def loss(params: Any) -> Array:
-        lora = init_lora(lm.config, config.lora, jax.random.key(0))
-        return recipe.objective(read_views(recipe, params, batch, lora, None))[0]
+        lora = init_lora(lm.config, recipe.lora, jax.random.key(0))
+        return recipe.objective(read_views(recipe, params, inputs, lora, None))[0]
 
-    names = ", ".join(config.terms)
+    names = ", ".join(own)
     try:
         shape = jax.eval_shape(loss, lm.params).shape
     except SooError:
@@ -208,7 +249,7 @@ def _try_terms(lm: LM, config: FinetuneConfig, recipe: Recipe, batch: Batch) -> 
         raise SooError(f"term {names}: gives an array of shape {shape}; a term gives one number")
 
 
-def make_recipe(lm: LM, pairs: int, config: FinetuneConfig) -> Recipe:
+def make_recipe(lm: LM, pairs: int, config: FinetuneConfig, objective: Objective | None = None) -> Recipe:
     """The static part of a run; ``config.layer`` must be resolved."""
     micro = config.epochs * -(-pairs // config.batch_size)
     updates = max(1, micro // config.accumulation)
@@ -217,7 +258,7 @@ def make_recipe(lm: LM, pairs: int, config: FinetuneConfig) -> Recipe:
     return Recipe(
         lm.config,
         config.lora,
-        build_objective(config),
+        build_objective(config) if objective is None else objective,
         updates,
         config.batch_size,
         config.accumulation,
@@ -231,50 +272,96 @@ def make_recipe(lm: LM, pairs: int, config: FinetuneConfig) -> Recipe:
     )
 
 
-def make_data(lm: LM, pairs: Sequence[Pair], config: FinetuneConfig, texts: Sequence[str], recipe: Recipe) -> Data:
-    """Both sides tokenised, on the device, with the unit of drift."""
-    sides, text = _tokenise(lm, pairs, config, texts, recipe)
-    norm = sum(
-        jnp.sum(jnp.square(lm.params["layers"][target]["kernel"].astype(jnp.float32))) for target in config.lora.targets
-    )
-    return jax.tree.map(jnp.asarray, Data(*sides[0], *sides[1], *text, jnp.sqrt(norm)))
+def encode_inputs(
+    lm: LM, pairs: Sequence[Pair], config: FinetuneConfig, texts: Sequence[str], objective: Objective
+) -> dict[str, Tokens]:
+    """Tokens and mask of the two sides, at one common width, and of the ordinary texts where a term reads them."""
+    form = lm.as_chat if config.chat else str
+    both = [form(pair.self_text) for pair in pairs] + [form(pair.other_text) for pair in pairs]
+    tokens, mask = lm.encode(both, width=config.pad_to, chat=config.chat)
+    half = len(pairs)
+    inputs = {SELF: Tokens(tokens[:half], mask[:half]), OTHER: Tokens(tokens[half:], mask[half:])}
+    if TEXT in map(inputs_of, objective.reads):
+        if not texts:
+            raise SooError(
+                "a term reads ordinary text, but none was given; pass --texts FILE (JSON lines with a text each)"
+            )
+        inputs[TEXT] = Tokens(*lm.encode(texts))
+    return inputs
 
 
-def _tokenise(
-    lm: LM, pairs: Sequence[Pair], config: FinetuneConfig, texts: Sequence[str], recipe: Recipe
-) -> tuple[list[Encoded], tuple[np.ndarray | None, np.ndarray | None]]:
-    """Tokens and mask of the two sides, at one common width, and of the texts (None where no term reads them)."""
-    form = (lambda text: lm.as_chat(text)) if config.chat else (lambda text: text)
-    sides = [[form(pair.self_text) for pair in pairs], [form(pair.other_text) for pair in pairs]]
-    encoded = [lm.encode(side, width=config.pad_to, chat=config.chat) for side in sides]
-    width = max(tokens.shape[1] for tokens, _ in encoded)
-    if config.pad_to is None:
-        encoded = [lm.encode(side, width=width, chat=config.chat) for side in sides]
-    needs_text = {"text", "base_text"} & set(recipe.objective.reads)
-    if needs_text and not texts:
-        raise SooError(
-            "a term reads ordinary text, but none was given; pass --texts FILE (JSON lines with a text each)"
-        )
-    return encoded, lm.encode(texts) if needs_text else (None, None)
+def make_data(lm: LM, config: FinetuneConfig, inputs: Inputs) -> Data:
+    """The inputs on the device, with the unit of drift."""
+    norm = sum(weights.squared_norm(lm.params["layers"][target]["kernel"]) for target in config.lora.targets)
+    return jax.tree.map(jnp.asarray, Data(dict(inputs), jnp.sqrt(norm)))
 
 
-def make_members(names: Sequence[MemberName], recipe: Recipe) -> Member:
-    """The stacked differences between members."""
-    keys = jnp.stack([jax.random.key_data(jax.random.key(name.seed)) for name in names])
-    rates = jnp.asarray([name.learning_rate for name in names], jnp.float32)
+# ---- members ------------------------------------------------------------------------------------------------------
+
+
+def _shared_settings(config: FinetuneConfig, objective: Objective, given: bool) -> dict[str, Any]:
+    """What all members of a run have in common, flat; what an objective of one's own does not use is left out."""
+    settings = config.as_dict()
+    lora = settings.pop("lora")
+    for name in ("seeds", RATE, "checkpoint_every", "remat", "retain", "overlap_weight", "terms"):
+        settings.pop(name)
+    if given:
+        for name in ("site", "layer", "tokens", "distance", "direction"):
+            settings.pop(name)
+    lora["adapter_layers"] = lora.pop("layers")
+    lora.pop("layers_by_target")
+    factors = {WEIGHT + name: weight for name, weight in zip(objective.names, objective.weights, strict=True)}
+    return {**settings, **lora, **factors}
+
+
+def _members(config: FinetuneConfig, shared: dict[str, Any]) -> tuple[Member, ...]:
+    return tuple(Member.of({SEED: seed, RATE: rate, **shared}) for rate in config.rates for seed in config.seeds)
+
+
+def _complete(member: Member, shared: dict[str, Any], objective: Objective) -> Member:
+    """A member that was given, with all that it leaves open."""
+    own = member.as_dict()
+    allowed = {SEED, RATE, *(WEIGHT + name for name in objective.names)}
+    same = Member.of(shared).as_dict()
+    for name, value in own.items():
+        if name not in allowed and same.get(name) != value:
+            raise SooError(
+                f"member setting {name!r}: members of one run may differ in {', '.join(sorted(allowed))}; what else is "
+                f"to differ needs a run of its own"
+            )
+    missing = {SEED, RATE} - set(own)
+    if missing:
+        raise SooError(f"member {own}: {' and '.join(sorted(missing))} must be given")
+    return Member.of({SEED: own[SEED], RATE: own[RATE], **same, **own})
+
+
+def _check_members(members: Sequence[Member]) -> None:
+    if not members:
+        raise SooError("members: none given; fine-tuning needs at least one")
+    if len(set(members)) != len(members):
+        raise SooError(f"members: two are the same ({', '.join(('seed', *varying(members)))} tell them apart)")
+
+
+def make_varied(members: Sequence[Member], recipe: Recipe) -> Varied:
+    """What members differ in, as arrays ``[S, ...]``."""
+    keys = jnp.stack([jax.random.key_data(jax.random.key(member.seed)) for member in members])
+    rates = jnp.asarray([member.get(RATE) for member in members], jnp.float32)
     objective = recipe.objective
-    weights = {
-        name: jnp.full(len(names), weight, jnp.float32)
+    factors = {
+        name: jnp.asarray([member.get(WEIGHT + name, weight) for member in members], jnp.float32)
         for name, weight in zip(objective.names, objective.weights, strict=True)
     }
-    return Member(keys, rates, weights)
+    return Varied(keys, rates, factors)
+
+
+# ---- the loop -----------------------------------------------------------------------------------------------------
 
 
 def _run(
     recipe: Recipe,
     lm: LM,
     data: Data,
-    members: Member,
+    varied: Varied,
     state: TrainState,
     saved: Checkpoints | None,
     progress: Progress | None,
@@ -283,10 +370,10 @@ def _run(
     with sigterm_flag() as terminated:
         while step < recipe.updates:
             before, count = step, min(CHUNK, recipe.updates - step)
-            state = train(recipe, lm.params, data, members, state, jnp.asarray(count))
+            state = train(recipe, lm.params, data, varied, state, jnp.asarray(count))
             step = int(state.step)
             if progress is not None:
-                latest = {name: float(np.nanmean(np.asarray(v[step - 1]))) for name, v in state.history.items()}
+                latest = {name: _mean(np.asarray(v[step - 1])) for name, v in state.history.items()}
                 progress(step, recipe.updates, latest)
             if saved is not None and (saved.due(step, before) or terminated[0]):
                 saved.save(step, state)
@@ -295,29 +382,21 @@ def _run(
     return state
 
 
-def _identity(lm: LM, pairs: Sequence[Pair], texts: Sequence[str], config: FinetuneConfig) -> dict[str, Any]:
-    """What a checkpoint must agree on to be resumed."""
-    settings = config.as_dict()
-    settings.pop("checkpoint_every")
-    return {
-        "base": lm.fingerprint,
-        "dtype": str(lm.params["embedding"]["embedding"].dtype),
-        "pairs": digest([[p.self_text, p.other_text] for p in pairs]),
-        "texts": digest(list(texts)),
-        **settings,
-    }
+def _mean(values: np.ndarray) -> float:
+    """Mean of what is finite; nan where nothing is."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else float("nan")
 
 
-def save_adapters(folder: str | Path, lm: LM, adapters: Lora, history: History) -> list[Path]:
-    """Writes each adapter of a stack as a PEFT folder ``seed-0``, ... (``seed-0-lr-0.001`` if rates differ)."""
-    rate_matters = len({m.learning_rate for m in history.members}) > 1
+def save_adapters(folder: str | Path, lm: LM, adapters: Stack) -> list[Path]:
+    """Writes each adapter of a stack as a PEFT folder ``seed-0``, ... (``seed-0-lr-0.001`` if rates differ).
+
+    What a member is stands in ``soo_adapter.json`` inside; the folder's name is for people.
+    """
     folders = []
-    for member, adapter, frozen in zip(history.members, unstack(adapters), history.frozen_at, strict=True):
-        name = f"seed-{member.seed}" + (f"-lr-{member.learning_rate:g}" if rate_matters else "")
+    names = folder_names(adapters.members)
+    for name, member, adapter, frozen in zip(names, adapters.members, adapters, adapters.frozen_at, strict=True):
         path = Path(folder) / name
-        save_peft(path, adapter, lm.name, lm.fingerprint)
-        if frozen is not None:
-            note = {"frozen_at_update": frozen, "reason": "loss or gradient not finite; this is the state before"}
-            write_atomically(path / "frozen.json", json.dumps(note) + "\n")
+        save_peft(path, adapter, lm.name, lm.fingerprint, member, frozen)
         folders.append(path)
     return folders

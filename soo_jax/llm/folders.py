@@ -4,29 +4,73 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 
-from soo_jax.adapters import Lora, is_stacked, load_peft, merge, save_peft, unstack
+from soo_jax.adapters import Lora, Stack, is_stacked, load_peft, merge, save_peft, stack
+from soo_jax.adapters.members import apart
 from soo_jax.errors import SooError
 from soo_jax.files import disk_error
-from soo_jax.models.hf import INDEX, SINGLE, save_weights
+from soo_jax.models.formats import INDEX, SINGLE
 from soo_jax.models.lm import LM
+from soo_jax.models.loading import save_weights
 
+TEMPLATES = "additional_chat_templates"
+"""The folder in which tokenizers keep their named chat templates."""
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
 
-def save_adapter(folder: str | Path, lm: LM, adapters: Lora, seed: int = 0) -> None:
-    """Writes one adapter as a PEFT folder; of a stack, the one at index ``seed``."""
-    one = unstack(adapters)[seed] if is_stacked(adapters) else adapters
-    save_peft(folder, one, lm.name, lm.fingerprint)
+def save_adapter(folder: str | Path, lm: LM, adapters: Stack | Lora, seed: int | None = None, **settings: Any) -> None:
+    """Writes one adapter as a PEFT folder.
+
+    Args:
+      seed, settings: which one of a stack (``seed=276``, ``learning_rate=1e-3``); they may be left out as far as one
+        is left to choose.
+
+    Raises:
+      SooError: no adapter of the stack has these settings, or several have.
+    """
+    if isinstance(adapters, Lora) and not is_stacked(adapters):
+        save_peft(folder, adapters, lm.name, lm.fingerprint)
+        return
+    asked = settings if seed is None else {"seed": seed, **settings}
+    several = Stack.of(adapters)
+    member, one = several.one(**asked)
+    save_peft(folder, one, lm.name, lm.fingerprint, member, several.frozen_at[several.members.index(member)])
 
 
 def load_adapter(lm: LM, folder: str | Path) -> Lora:
     """Reads a PEFT folder for this model. Raises SooError if it was made for another one."""
-    return load_peft(folder, lm.config, lm.fingerprint)
+    return load_peft(folder, lm.config, lm.fingerprint).lora
+
+
+def load_adapters(lm: LM, folders: Sequence[str | Path]) -> Stack:
+    """Reads PEFT folders, or run folders with adapters in them, as one stack with what sets the adapters apart.
+
+    Adapters of other ranks, targets or layers are brought to a common form. One that does not say what it was trained
+    with (another program made it) gets the next free number for a seed; where two would then be the same, both are
+    told by the folder that they came from.
+
+    Raises:
+      SooError: none given, or one that is no adapter for this model.
+    """
+    if not folders:
+        raise SooError("adapter: none given")
+    found: list[tuple[Path, str]] = []
+    for folder in map(Path, folders):
+        inner = sorted((folder / "adapters").iterdir()) if (folder / "adapters").is_dir() else []
+        inner = [path for path in inner if path.is_dir() and not path.name.startswith(".")]
+        found += [(path, f"{folder.name}/{path.name}") for path in inner] or [(folder, folder.name)]
+    loaded = [load_peft(path, lm.config, lm.fingerprint) for path, _ in found]
+    sources = [source for _, source in found]
+    if len(set(sources)) != len(sources):
+        sources = [str(path) for path, _ in found]
+    members = apart([one.member for one in loaded], sources)
+    return Stack(stack([one.lora for one in loaded], lm.config), members)
 
 
 def merge_folder(lm: LM, adapter: Lora, out: str | Path, force: bool = False) -> Path:
@@ -47,8 +91,11 @@ def merge_folder(lm: LM, adapter: Lora, out: str | Path, force: bool = False) ->
         for path in sorted(lm.folder.iterdir()):
             if path.is_file() and path.suffix not in _WEIGHTS and path.name != INDEX:
                 shutil.copyfile(path, part / path.name)
+        if (lm.folder / TEMPLATES).is_dir():
+            shutil.copytree(lm.folder / TEMPLATES, part / TEMPLATES)
         save_weights(part, lm.config, merge(lm.params, adapter))
-        _set_dtype(part / "config.json", str(np.dtype(lm.params["embedding"]["embedding"].dtype)))
+        dtype = str(np.dtype(lm.params["embedding"]["embedding"].dtype))
+        _describe_weights(part / "config.json", dtype, lm.config.tie_embeddings)
         if out.exists():
             shutil.rmtree(out)
         part.rename(out)
@@ -75,9 +122,11 @@ def check_merge_out(out: Path, base: Path, force: bool = False) -> None:
         raise SooError(f"{out}: the folder is not empty; {cure}")
 
 
-def _set_dtype(path: Path, dtype: str) -> None:
-    """Says in ``config.json`` what the weights are stored as, under the name that the file uses."""
+def _describe_weights(path: Path, dtype: str, tied: bool) -> None:
+    """Says in ``config.json`` what the weights are stored as, under the name that the file uses, and whether a head of
+    their own is among them."""
     raw = json.loads(path.read_text(encoding="utf-8"))
-    key = "dtype" if "dtype" in raw else "torch_dtype"
-    raw[key] = dtype
+    raw["dtype" if "dtype" in raw else "torch_dtype"] = dtype
+    if raw.get("tie_word_embeddings") and not tied:
+        raw["tie_word_embeddings"] = False
     path.write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from soo_jax.adapters import Lora, stack
+from soo_jax.adapters import Stack
+from soo_jax.adapters.members import columns
 from soo_jax.errors import SooError
 from soo_jax.files import read_json_lines
 from soo_jax.llm.config import FinetuneConfig
 from soo_jax.llm.evaluate import EvalConfig, evaluate
 from soo_jax.llm.evaluate import check as check_evaluation
-from soo_jax.llm.finetune import History, finetune, save_adapters
-from soo_jax.llm.finetune import check as check_finetune
-from soo_jax.llm.folders import load_adapter
+from soo_jax.llm.finetune import check_resumable, prepare, run_prepared, save_adapters
+from soo_jax.llm.folders import load_adapters
 from soo_jax.llm.latent import check as check_latent
 from soo_jax.llm.latent import latent_overlap
 from soo_jax.llm.organism import (
@@ -121,23 +121,6 @@ def read_texts(path: Path | None) -> list[str]:
     return [] if path is None else read_json_lines(path, parse, '{"text": "..."}')
 
 
-def load_adapters(lm: LM, folders: Sequence[Path]) -> tuple[Lora, list[int]]:
-    """Adapters as one stack, and the seed of each: the number behind ``seed-`` in the folder's name, else 0, 1, ..."""
-    if not folders:
-        raise SooError("adapter: none given")
-    found: list[Path] = []
-    for folder in folders:
-        inner = sorted((folder / "adapters").glob("seed-*")) if (folder / "adapters").is_dir() else []
-        found += inner or [folder]
-    seeds = []
-    for i, folder in enumerate(found):
-        number = folder.name.removeprefix("seed-").split("-")[0]
-        seeds.append(int(number) if folder.name.startswith("seed-") and number.isdigit() else i)
-    if len(set(seeds)) != len(seeds):
-        seeds = list(range(len(found)))
-    return stack([load_adapter(lm, folder) for folder in found]), seeds
-
-
 def _training_pairs(lm: LM, named: Path | None, extended: bool) -> list[Pair]:
     built_in = TextSet.of(lm)
     if named is None:
@@ -156,7 +139,7 @@ def run_finetune(
     force: bool = False,
     settings: dict[str, Any] | None = None,
     reporter: Reporter | None = None,
-) -> Lora:
+) -> Stack:
     """Fine-tunes and writes ``adapters/seed-*`` (PEFT), the history, and latent overlap before and after.
 
     ``pairs_file``: JSON lines, `SCENES` for the built-in whole scenes, or None for the built-in fragments.
@@ -166,24 +149,20 @@ def run_finetune(
     pairs = _training_pairs(lm, pairs_file, config.extended)
     texts = read_texts(texts_file)
     states = out / "checkpoints"
-    check_finetune(lm, pairs, config, texts, states if resume else None)
+    prepared = prepare(lm, pairs, config, texts=texts)
+    if resume:
+        check_resumable(states, prepared)
     check_latent(lm, TextSet.of(lm).probes(config.extended), chat=config.chat)
     folder = RunFolder.reopen(out) if resume else RunFolder.create(out, force)
     with folder as run:
         run.write_config(_config("finetune", lm, settings, finetune=config.as_dict(), pairs=len(pairs)))
         with clock("finetune"):
-            adapters, history = finetune(
-                lm,
-                pairs,
-                config,
-                texts=texts,
-                checkpoints=states,
-                resume=resume,
-                progress=reporter.task("fine-tune"),
+            adapters, history = run_prepared(
+                prepared, checkpoints=states, resume=resume, progress=reporter.task("fine-tune")
             )
-        _keep_adapters(run, lm, adapters, history)
+        _keep_adapters(run, lm, adapters)
         with clock("latent"):
-            latent = _latent(lm, config, adapters, history, reporter)
+            latent = _latent(lm, config, adapters, reporter)
         run.write_results({"job": "finetune", "latent": latent, "training": history.rows(), "timings": clock.seconds})
     shutil.rmtree(states, ignore_errors=True)  # only now that the run is complete: until then it can be resumed
     return adapters
@@ -204,17 +183,19 @@ def run_evaluate(
     reporter, clock = reporter or Reporter(), Clock()
     scenarios = measure.scenarios(lm)
     check_evaluation(lm, [*scenarios, *(_honest(lm, scenarios) if measure.honesty else ())], config)
-    adapters, seeds = load_adapters(lm, adapter_folders) if adapter_folders else (None, [])
+    adapters = load_adapters(lm, adapter_folders) if adapter_folders else None
     rows: list[dict[str, Any]] = []
     with RunFolder.create(out, force) as run:
-        run.write_config(_config("eval", lm, settings, eval=config.as_dict(), measure=vars(measure), seeds=seeds))
+        run.write_config(
+            _config("eval", lm, settings, eval=config.as_dict(), measure=vars(measure), members=_told(adapters))
+        )
         with clock("eval"):
             if measure.base:
                 rows += _measure(run, lm, scenarios, config, "base", reporter)
             if measure.honesty:
                 rows += _measure(run, lm, _honest(lm, scenarios), config, "honesty_prompt", reporter)
             if adapters is not None:
-                rows += _measure(run, lm, scenarios, config, "soo", reporter, adapters, seeds)
+                rows += _measure(run, lm, scenarios, config, "soo", reporter, adapters)
         run.write_results({"job": "eval", "rows": rows, "timings": clock.seconds})
     return rows
 
@@ -235,14 +216,14 @@ def run_latent(
     clock = Clock()
     pairs = read_pairs(pairs_file) if pairs_file else TextSet.of(lm).probes(extended)
     check_latent(lm, pairs, tokens=tokens, chat=chat)
-    adapters, seeds = load_adapters(lm, adapter_folders) if adapter_folders else (None, [])
+    adapters = load_adapters(lm, adapter_folders) if adapter_folders else None
     with RunFolder.create(out, force) as run:
-        own = {"tokens": tokens, "extended": extended, "chat": chat, "pairs": len(pairs), "seeds": seeds}
+        own = {"tokens": tokens, "extended": extended, "chat": chat, "pairs": len(pairs), "members": _told(adapters)}
         run.write_config(_config("latent", lm, settings, latent=own))
         with clock("latent"):
             rows = latent_overlap(lm, pairs, tokens=tokens, chat=chat)
             if adapters is not None:
-                rows += latent_overlap(lm, pairs, adapters=adapters, seeds=seeds, tokens=tokens, chat=chat)
+                rows += latent_overlap(lm, pairs, adapters=adapters, tokens=tokens, chat=chat)
         run.write_results({"job": "latent", "latent": rows, "timings": clock.seconds})
     return rows
 
@@ -262,7 +243,7 @@ def run_demo(
     reporter, clock = reporter or Reporter(), Clock()
     scenarios = measure.scenarios(lm)
     pairs = TextSet.of(lm).pairs(config.extended)
-    check_finetune(lm, pairs, config)
+    prepared = prepare(lm, pairs, config)
     check_evaluation(lm, [*scenarios, *(_honest(lm, scenarios) if measure.honesty else ())], eval_config)
     rows: list[dict[str, Any]] = []
     with RunFolder.create(out, force) as run:
@@ -274,13 +255,12 @@ def run_demo(
             if measure.honesty:
                 rows += _measure(run, lm, _honest(lm, scenarios), eval_config, "honesty_prompt", reporter)
         with clock("finetune"):
-            adapters, history = finetune(lm, pairs, config, progress=reporter.task("fine-tune"))
-        _keep_adapters(run, lm, adapters, history)
+            adapters, history = run_prepared(prepared, progress=reporter.task("fine-tune"))
+        _keep_adapters(run, lm, adapters)
         with clock("eval_soo"):
-            seeds = [member.seed for member in history.members]
-            rows += _measure(run, lm, scenarios, eval_config, "soo", reporter, adapters, seeds)
+            rows += _measure(run, lm, scenarios, eval_config, "soo", reporter, adapters)
         with clock("latent"):
-            latent = _latent(lm, config, adapters, history, reporter)
+            latent = _latent(lm, config, adapters, reporter)
         run.write_results(
             {
                 "job": "demo",
@@ -305,15 +285,13 @@ def _measure(
     config: EvalConfig,
     condition: str,
     reporter: Reporter,
-    adapters: Lora | None = None,
-    seeds: Sequence[int] | None = None,
+    adapters: Stack | None = None,
 ) -> list[dict[str, Any]]:
     done = evaluate(
         lm,
         scenarios,
         config,
         adapters=adapters,
-        seeds=seeds,
         condition=condition,
         progress=reporter.task(f"ask: {condition}"),
     )
@@ -328,28 +306,30 @@ def _honest(lm: LM, scenarios: Sequence[Scenario]) -> list[Scenario]:
     return [texts.honesty(scenario) for scenario in scenarios if scenario.recipient] or list(scenarios)
 
 
-def _latent(
-    lm: LM, config: FinetuneConfig, adapters: Lora, history: History, reporter: Reporter
-) -> list[dict[str, Any]]:
+def _told(adapters: Stack | None) -> list[dict[str, Any]]:
+    """The members of a stack with all that they were trained with, for ``config.json``."""
+    return [] if adapters is None else [member.as_dict() for member in adapters.members]
+
+
+def _latent(lm: LM, config: FinetuneConfig, adapters: Stack, reporter: Reporter) -> list[dict[str, Any]]:
     """Before and after, on held-out probe pairs of the form that was trained on."""
     bar = reporter.task("latent overlap")
     pairs = TextSet.of(lm).probes(config.extended)
     bar(0, 2)
     rows = latent_overlap(lm, pairs, chat=config.chat)
     bar(1, 2)
-    rows += latent_overlap(
-        lm, pairs, adapters=adapters, seeds=[member.seed for member in history.members], chat=config.chat
-    )
+    rows += latent_overlap(lm, pairs, adapters=adapters, chat=config.chat)
     bar(2, 2)
     return rows
 
 
-def _keep_adapters(run: RunFolder, lm: LM, adapters: Lora, history: History) -> None:
-    save_adapters(run.path / "adapters", lm, adapters, history)
+def _keep_adapters(run: RunFolder, lm: LM, adapters: Stack) -> None:
+    save_adapters(run.path / "adapters", lm, adapters)
     run.claim("adapters")
-    for member, frozen in zip(history.members, history.frozen_at, strict=True):
+    for own, frozen in zip(columns(adapters.members), adapters.frozen_at, strict=True):
         if frozen is not None:
-            run.log(f"seed {member.seed}: not finite at update {frozen}; frozen as it was before")
+            who = ", ".join(f"{name} {value}" for name, value in own.items())
+            run.log(f"{who}: not finite at update {frozen}; frozen as it was before")
 
 
 def with_quick(config: FinetuneConfig) -> FinetuneConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -11,15 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from soo_jax.adapters import Lora, stack_size, stacked
-from soo_jax.errors import SooError
+from soo_jax.adapters import Lora, Member, Stack
+from soo_jax.adapters.members import SEED, columns
+from soo_jax.errors import SooError, SooWarning
 from soo_jax.llm.records import Pair
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward
+from soo_jax.models.finite import advice, first_not_finite
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import SITES, Probe
 from soo_jax.overlap.distances import mse, relative_mse
 from soo_jax.overlap.pooling import pooled
+from soo_jax.tidy import finite_row
 
 BATCH = 64
 """Pairs in one device call."""
@@ -29,8 +33,8 @@ def latent_overlap(
     lm: LM,
     pairs: Sequence[Pair],
     *,
-    adapters: Lora | Iterable[Lora] | None = None,
-    seeds: Sequence[int | None] | None = None,
+    adapters: Stack | Lora | Iterable[Lora] | None = None,
+    members: Sequence[Member] | None = None,
     condition: str | None = None,
     sites: Sequence[str] = SITES,
     tokens: str = "last",
@@ -43,8 +47,9 @@ def latent_overlap(
       tokens: ``last`` or ``mean`` token of each text.
 
     Returns:
-      Rows ``{condition, seed, site, layer, mse, normalised}``; ``normalised`` is the MSE over the mean square of
-      both sides: the variance across pairs would not do, for early layers hardly tell their last tokens apart.
+      Rows ``{condition, seed, site, layer, mse, normalised}``, and what else sets the adapters apart; a distance that
+      is not finite is None, and a warning says at which layer it begins. ``normalised`` is the MSE over the mean
+      square of both sides: the variance across pairs would not do, for early layers hardly tell their last tokens apart.
 
     Raises:
       SooError: no pairs, an unknown site, a text beyond the context.
@@ -53,10 +58,8 @@ def latent_overlap(
     unknown = sorted(set(sites) - set(SITES))
     if unknown:
         raise SooError(f"site {unknown[0]!r} is unknown; choose {', '.join(SITES)}")
-    stack = stacked(adapters)
-    count = 1 if stack is None else stack_size(stack)
-    if seeds is None:
-        seeds = [None] if stack is None else list(range(count))
+    stack = None if adapters is None else Stack.of(adapters, members, lm.config)
+    own = [{SEED: None}] if stack is None else columns(stack.members)
     condition = condition or ("base" if stack is None else "soo")
     sides = []
     for texts in ([p.self_text for p in pairs], [p.other_text for p in pairs]):
@@ -69,7 +72,7 @@ def latent_overlap(
                 *lm.encode(texts[start : start + BATCH], chat=chat),
                 tuple(sites),
                 tokens,
-                stack,
+                None if stack is None else stack.lora,
                 stack is not None,
             )
             for site in sites:
@@ -79,19 +82,29 @@ def latent_overlap(
     rows = []
     for site in sites:
         raw, relative = _distances(sides[0][site], sides[1][site])
-        for s in range(count):
+        for s, differing in enumerate(own):
             for layer in range(lm.config.num_layers):
-                rows.append(
-                    {
-                        "condition": condition,
-                        "seed": seeds[s],
-                        "site": site,
-                        "layer": layer,
-                        "mse": float(raw[s, layer]),
-                        "normalised": float(relative[s, layer]),
-                    }
-                )
+                row = {"condition": condition, **differing, "site": site, "layer": layer}
+                rows.append(finite_row({**row, "mse": float(raw[s, layer]), "normalised": float(relative[s, layer])}))
+    if any(row["mse"] is None for row in rows):
+        _tell_not_finite(lm, pairs, chat, rows, stack)
     return rows
+
+
+def _tell_not_finite(
+    lm: LM, pairs: Sequence[Pair], chat: bool, rows: Sequence[dict[str, Any]], stack: Stack | None
+) -> None:
+    """Warns once, with the layer at which the first of these numbers stops being finite."""
+    bad = next(i for i, row in enumerate(rows) if row["mse"] is None)
+    one = None if stack is None else stack[bad // lm.config.num_layers % len(stack)]
+    texts = [text for pair in pairs[:BATCH] for text in (pair.self_text, pair.other_text)]
+    tokens, mask = lm.encode([lm.as_chat(text) for text in texts] if chat else texts, chat=chat)
+    missing = sum(row["mse"] is None for row in rows)
+    warnings.warn(
+        f"{missing} of {len(rows)} distances mean nothing: {advice(lm, first_not_finite(lm, tokens, mask, one))}",
+        SooWarning,
+        stacklevel=3,
+    )
 
 
 def check(lm: LM, pairs: Sequence[Pair], *, tokens: str = "last", chat: bool = False) -> None:

@@ -10,11 +10,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from soo_jax.adapters.lora import projection_shape
-from soo_jax.models.config import DecoderConfig, read_config
+from soo_jax.models.architectures import read_config
+from soo_jax.models.config import PROJECTIONS, DecoderConfig
 
 GB = 10**9
-MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Memory:
 
 def parameters(config: DecoderConfig) -> int:
     """How many weights a model of this config has; norms and biases, a fraction of a per mille, are left out."""
-    layer = sum(wide * out for wide, out in (projection_shape(config, name) for name in MATRICES))
+    layer = sum(wide * out for wide, out in map(config.projection_shape, PROJECTIONS))
     embeddings = config.vocab_size * config.width * (1 if config.tie_embeddings else 2)
     return config.num_layers * layer + embeddings
 
@@ -72,7 +71,7 @@ def estimate(
       prompts, context: prompts answered at once and tokens of each, the answer included.
     """
     depth = config.num_layers if layer is None else layer + 1
-    factors = sum(rank * sum(projection_shape(config, name)) for name in targets) * config.num_layers
+    factors = sum(rank * sum(config.projection_shape(name)) for name in targets) * config.num_layers
     heads = config.num_heads * config.head_dim
     # Norms in and out, queries, attention, residuals: some widths; three of the MLP; scores and their softmax.
     kept = 6 * config.width + 4 * heads + 3 * config.mlp_width

@@ -19,7 +19,8 @@ from jax.sharding import Mesh
 from soo_jax.adapters import Lora, LoraConfig, init_lora
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward
-from soo_jax.overlap import Objective, View, Views
+from soo_jax.overlap import Objective, View
+from soo_jax.overlap.views import OTHER, SELF, TEXT, inputs_of, is_base
 from soo_jax.parallel import constrain_rows
 
 
@@ -42,23 +43,28 @@ class Recipe:
     mesh: Mesh | None
 
 
+class Tokens(NamedTuple):
+    """Ids and mask of texts, each ``[N, T]``."""
+
+    tokens: Array
+    mask: Array
+
+
+Inputs = Mapping[str, Tokens]
+"""Texts by the name of their view: ``self`` and ``other`` of the same length, row by row partners, and ``text``."""
+SERVED = (SELF, OTHER, TEXT)
+"""The inputs that a language model can be trained on."""
+
+
 class Data(NamedTuple):
-    """Tokenised pairs ``[P, T]`` (self and other side), ordinary texts ``[N, T']`` or None, and a norm.
+    """What one run trains on. ``base_norm``: Frobenius norm of all adapted projections of the base, unit of drift."""
 
-    ``base_norm`` is the Frobenius norm of all adapted projections of the base, the unit of drift.
-    """
-
-    self_tokens: Array
-    self_mask: Array
-    other_tokens: Array
-    other_mask: Array
-    text_tokens: Array | None
-    text_mask: Array | None
+    inputs: dict[str, Tokens]
     base_norm: Array
 
 
-class Member(NamedTuple):
-    """What may differ between stacked members: key data, peak learning rate, weights of terms. Leaves ``[S, ...]``."""
+class Varied(NamedTuple):
+    """What stacked members differ in, as arrays: key data, peak rate, weights of terms. Leaves ``[S, ...]``."""
 
     key: Array
     learning_rate: Array
@@ -104,7 +110,7 @@ def rate_factor(recipe: Recipe) -> optax.Schedule:
 
 
 @partial(jax.jit, static_argnames="recipe")
-def init_state(recipe: Recipe, members: Member) -> TrainState:
+def init_state(recipe: Recipe, members: Varied) -> TrainState:
     """Fresh adapters for all members; the adapter's key is split off the member's."""
 
     def one(key_data: Array) -> MemberState:
@@ -119,10 +125,10 @@ def init_state(recipe: Recipe, members: Member) -> TrainState:
 
 
 @partial(jax.jit, static_argnames="recipe", donate_argnames="state")
-def train(recipe: Recipe, params: Params, data: Data, members: Member, state: TrainState, count: Array) -> TrainState:
+def train(recipe: Recipe, params: Params, data: Data, members: Varied, state: TrainState, count: Array) -> TrainState:
     """Runs ``count`` updates of all members on the device. ``count`` is traced: any number runs the same program."""
 
-    def one(member: Member, own: MemberState, step: Array) -> tuple[MemberState, dict[str, Array]]:
+    def one(member: Varied, own: MemberState, step: Array) -> tuple[MemberState, dict[str, Array]]:
         return update(recipe, params, data, member, own, step)
 
     axis = "sweep" if recipe.mesh is not None else None
@@ -137,7 +143,7 @@ def train(recipe: Recipe, params: Params, data: Data, members: Member, state: Tr
 
 
 def update(
-    recipe: Recipe, params: Params, data: Data, member: Member, state: MemberState, step: Array
+    recipe: Recipe, params: Params, data: Data, member: Varied, state: MemberState, step: Array
 ) -> tuple[MemberState, dict[str, Array]]:
     """One optimiser update of one member: gradients of its micro-batches, averaged, and AdamW.
 
@@ -174,79 +180,57 @@ def update(
     return state, {"loss": loss, **metrics, "drift": drift, "grad_norm": norm}
 
 
-class Batch(NamedTuple):
-    """Rows of :class:`Data`; where ``valid [B]`` is False a row only fills up the last batch of an epoch."""
+def pick(recipe: Recipe, data: Data, key: Array, index: Array) -> dict[str, Tokens]:
+    """Micro-batch number ``index``: every epoch its own permutation of the pairs, a function of key and index.
 
-    self_tokens: Array
-    self_mask: Array
-    other_tokens: Array
-    other_mask: Array
-    text_tokens: Array | None
-    text_mask: Array | None
-
-
-def pick(recipe: Recipe, data: Data, key: Array, index: Array) -> Batch:
-    """Micro-batch number ``index``: every epoch its own permutation of the pairs, a function of key and index."""
-    pairs, size = data.self_tokens.shape[0], recipe.batch_size
+    Rows that only fill up the last batch of an epoch are masked out.
+    """
+    pairs, size = data.inputs[SELF].tokens.shape[0], recipe.batch_size
     per_epoch = -(-pairs // size)
     order = jax.random.permutation(jax.random.fold_in(jax.random.fold_in(key, 1), index // per_epoch), pairs)
     order = jnp.concatenate([order, jnp.full(per_epoch * size - pairs, -1, order.dtype)])
     rows = jax.lax.dynamic_slice_in_dim(order, index % per_epoch * size, size)
     valid = (rows >= 0)[:, None]
     rows = jnp.maximum(rows, 0)
-    text_tokens = text_mask = None
-    if data.text_tokens is not None:
-        chosen = jax.random.fold_in(jax.random.fold_in(key, 3), index)
-        lines = jax.random.randint(chosen, (size,), 0, data.text_tokens.shape[0])
-        text_tokens, text_mask = data.text_tokens[lines], data.text_mask[lines]
-    return Batch(
-        data.self_tokens[rows],
-        data.self_mask[rows] & valid,
-        data.other_tokens[rows],
-        data.other_mask[rows] & valid,
-        text_tokens,
-        text_mask,
-    )
+    batch = {}
+    for name, own in data.inputs.items():
+        if name == TEXT:
+            chosen = jax.random.fold_in(jax.random.fold_in(key, 3), index)
+            lines = jax.random.randint(chosen, (size,), 0, own.tokens.shape[0])
+            batch[name] = Tokens(own.tokens[lines], own.mask[lines])
+        else:
+            batch[name] = Tokens(own.tokens[rows], own.mask[rows] & valid)
+    return batch
 
 
-def read_views(recipe: Recipe, params: Params, batch: Batch, lora: Lora, dropout_key: Array | None) -> Views:
-    """Runs the model as far as the objective reads it.
+def read_views(
+    recipe: Recipe, params: Params, inputs: Inputs, lora: Lora, dropout_key: Array | None
+) -> dict[str, View]:
+    """Runs the model on all inputs as far as the objective reads it: every view that some term asks for, by name.
 
     Both sides go through one pass, unless the objective holds one of them still: then that side needs no backward
     pass and runs by itself.
     """
-    reads = recipe.objective.reads
+    reads, still = recipe.objective.reads, recipe.objective.still
     run = partial(_read, recipe, params)
-    sides = {"self_view": (batch.self_tokens, batch.self_mask), "other_view": (batch.other_tokens, batch.other_mask)}
-    wanted = [reads.get(name, ()) for name in sides]
-    if wanted[0] == wanted[1] and not recipe.objective.still:
-        tokens, mask = (jnp.concatenate(parts) for parts in zip(*sides.values(), strict=True))
-        both = run(tokens, mask, wanted[0], lora, dropout_key)
+    views = {}
+    if {SELF, OTHER} <= set(reads) and reads[SELF] == reads[OTHER] and not still:
+        tokens, mask = (jnp.concatenate(parts) for parts in zip(inputs[SELF], inputs[OTHER], strict=True))
+        both = run(tokens, mask, reads[SELF], lora, dropout_key)
         half = tokens.shape[0] // 2
         cut = lambda rows: {probe: jax.lax.slice_in_dim(x, *rows, axis=x.ndim - 3) for probe, x in both.items()}
-        views = [
-            View(cut((0, half)), batch.self_mask, batch.self_tokens),
-            View(cut((half, 2 * half)), batch.other_mask, batch.other_tokens),
-        ]
-    else:
-        views = []
-        for i, (name, (tokens, mask)) in enumerate(sides.items()):
-            own = jax.lax.stop_gradient(lora) if name in recipe.objective.still else lora
-            key = None if dropout_key is None else jax.random.fold_in(dropout_key, i)
-            views.append(View(run(tokens, mask, reads.get(name, ()), own, key), mask, tokens))
-    text = base = None
-    if "text" in reads:
-        key = None if dropout_key is None else jax.random.fold_in(dropout_key, 2)
-        now = run(batch.text_tokens, batch.text_mask, reads["text"], lora, key)
-        text = View(now, batch.text_mask, batch.text_tokens)
-    if "base_text" in reads:
-        before = run(batch.text_tokens, batch.text_mask, reads["base_text"], None, None)
-        base = View(before, batch.text_mask, batch.text_tokens)
-    base_self = None
-    if "base_self" in reads:
-        before = run(batch.self_tokens, batch.self_mask, reads["base_self"], None, None)
-        base_self = View(before, batch.self_mask, batch.self_tokens)
-    return Views(*views, text, base, base_self)
+        for name, rows in ((SELF, (0, half)), (OTHER, (half, 2 * half))):
+            views[name] = View(cut(rows), inputs[name].mask, inputs[name].tokens)
+    for name, probes in reads.items():
+        if name in views:
+            continue
+        tokens, mask = inputs[inputs_of(name)]
+        own, key = None, None
+        if not is_base(name):
+            own = jax.lax.stop_gradient(lora) if name in still else lora
+            key = None if dropout_key is None else jax.random.fold_in(dropout_key, SERVED.index(name))
+        views[name] = View(run(tokens, mask, probes, own, key), mask, tokens)
+    return views
 
 
 def _read(
@@ -258,8 +242,6 @@ def _read(
     lora: Lora | None,
     dropout_key: Array | None,
 ) -> Mapping[Any, Array]:
-    if not probes:
-        return {}
     tokens, mask = (constrain_rows(x, recipe.mesh) for x in (tokens, mask))
     return forward(
         recipe.model,

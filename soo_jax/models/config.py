@@ -1,17 +1,18 @@
-"""One config for all supported decoders, and how a Hugging Face ``config.json`` becomes one."""
+"""One config for all supported decoders: what sets their computations apart. Hashable, so that it is static in jit."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from soo_jax.errors import SooError
 
 GLOBAL = 1 << 30
 """Window of a layer that attends to everything before it."""
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+MLP = ("gate_proj", "up_proj", "down_proj")
+PROJECTIONS = ATTENTION + MLP
+"""The linear maps of a layer, by the names that Hugging Face and PEFT know them by."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Rope:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Everything that distinguishes Mistral, Llama, Qwen2 and Gemma-2 from one another. Hashable: static in jit.
+    """Everything that distinguishes Mistral, Llama, Qwen2 and Gemma-2 from one another.
 
     Attributes:
-      architecture: ``mistral``, ``llama``, ``qwen2`` or ``gemma2``; only reading and writing folders asks for it.
+      architecture: name of the family (``soo_jax.models.architectures``); only reading and writing folders asks for it.
       windows: for every layer how many positions it sees, itself included; ``GLOBAL`` sees all.
       query_scale: factor on query-key products.
       norm_offset: Gemma's RMSNorm multiplies with ``1 + scale``.
@@ -84,161 +85,15 @@ class DecoderConfig:
         """Factor on query-key products."""
         return self.query_scale or self.head_dim**-0.5
 
-
-HF_ARCHITECTURES = {
-    "MistralForCausalLM": "mistral",
-    "LlamaForCausalLM": "llama",
-    "Qwen2ForCausalLM": "qwen2",
-    "Gemma2ForCausalLM": "gemma2",
-}
-
-# What transformers assumes where config.json is silent, per model_type.
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "mistral": {"num_key_value_heads": 8, "sliding_window": 4096, "rms_norm_eps": 1e-6, "hidden_act": "silu"},
-    "llama": {"rms_norm_eps": 1e-6, "hidden_act": "silu"},
-    "qwen2": {
-        "num_key_value_heads": 32,
-        "rms_norm_eps": 1e-6,
-        "hidden_act": "silu",
-        "use_sliding_window": False,
-        "sliding_window": 4096,
-        "max_window_layers": 28,
-    },
-    "gemma2": {
-        "num_key_value_heads": 4,
-        "head_dim": 256,
-        "rms_norm_eps": 1e-6,
-        "hidden_activation": "gelu_pytorch_tanh",
-        "tie_word_embeddings": True,
-        "sliding_window": 4096,
-        "query_pre_attn_scalar": 256,
-        "final_logit_softcapping": 30.0,
-        "attn_logit_softcapping": 50.0,
-    },
-}
-_ACTIVATIONS = {"silu": "silu", "swish": "silu", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
-
-
-def read_config(folder: str | Path) -> DecoderConfig:
-    """Reads ``config.json`` of a Hugging Face folder, in the Hub's dialect or in that of transformers 5.
-
-    Raises:
-      SooError: no such file, no JSON, an unsupported architecture, a missing or impossible setting.
-    """
-    path = Path(folder) / "config.json"
-    raw = read_json(path)
-    try:
-        return config_from_hf(raw, where=str(path))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise SooError(f"{path}: a setting is missing or of the wrong kind ({said}); copy the file again") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object; one line of error that names the file otherwise."""
-    if not path.is_file():
-        raise SooError(f"{path}: no such file; a model is a Hugging Face folder with config.json and *.safetensors")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SooError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise SooError(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value
-
-
-def config_from_hf(raw: Mapping[str, Any], where: str = "config.json") -> DecoderConfig:
-    """Turns the fields of a Hugging Face config into a :class:`DecoderConfig`."""
-    architecture = _architecture(raw, where)
-    given = {key: value for key, value in raw.items() if value is not None or key == "sliding_window"}
-    hf = {**_DEFAULTS[architecture], **given}
-
-    def number(key: str, default: Any = None) -> int:
-        value = hf.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-            raise SooError(f"{where}: {key} must be a positive whole number, found {value!r}")
-        return value
-
-    layers, heads, width = number("num_hidden_layers"), number("num_attention_heads"), number("hidden_size")
-    act = hf.get("hidden_activation") or hf.get("hidden_act")
-    if act not in _ACTIVATIONS:
-        raise SooError(f"{where}: activation {act!r} is not supported; supported: {', '.join(_ACTIVATIONS)}")
-    gemma = architecture == "gemma2"
-    llama_bias = architecture == "llama" and bool(hf.get("attention_bias", False))
-    return DecoderConfig(
-        architecture=architecture,
-        vocab_size=number("vocab_size"),
-        width=width,
-        mlp_width=number("intermediate_size"),
-        num_layers=layers,
-        num_heads=heads,
-        num_kv_heads=number("num_key_value_heads", heads),
-        head_dim=number("head_dim", width // heads),
-        max_positions=number("max_position_embeddings", 4096),
-        windows=_windows(architecture, hf, layers, where),
-        norm_eps=float(hf["rms_norm_eps"]),
-        rope=_rope(hf, where),
-        activation=_ACTIVATIONS[act],
-        qkv_bias=architecture == "qwen2" or llama_bias,
-        o_bias=llama_bias,
-        mlp_bias=architecture == "llama" and bool(hf.get("mlp_bias", False)),
-        tie_embeddings=bool(hf.get("tie_word_embeddings", False)),
-        embedding_scale=width**0.5 if gemma else 1.0,
-        query_scale=float(hf["query_pre_attn_scalar"]) ** -0.5 if gemma else 0.0,
-        norm_offset=gemma,
-        post_norms=gemma,
-        attn_softcap=float(hf.get("attn_logit_softcapping", 0.0)) if gemma else 0.0,
-        logit_softcap=float(hf.get("final_logit_softcapping", 0.0)) if gemma else 0.0,
-    )
-
-
-def _architecture(raw: Mapping[str, Any], where: str) -> str:
-    names = raw.get("architectures") or []
-    for name in names:
-        if name in HF_ARCHITECTURES:
-            return HF_ARCHITECTURES[name]
-    if not names and raw.get("model_type") in _DEFAULTS:
-        return raw["model_type"]
-    found = ", ".join(map(str, names)) or repr(raw.get("model_type"))
-    raise SooError(f"{where}: architecture {found} is not supported; supported: {', '.join(HF_ARCHITECTURES)}")
-
-
-def _windows(architecture: str, hf: Mapping[str, Any], layers: int, where: str) -> tuple[int, ...]:
-    window = hf.get("sliding_window")
-    if architecture == "llama" or (architecture == "qwen2" and not hf["use_sliding_window"]):
-        window = None
-    kinds = hf.get("layer_types")
-    if kinds is None:
-        slides = {
-            "mistral": lambda i: True,
-            "llama": lambda i: False,
-            "qwen2": lambda i: i >= hf["max_window_layers"],
-            "gemma2": lambda i: i % 2 == 0,
-        }[architecture]
-        kinds = ["sliding_attention" if slides(i) else "full_attention" for i in range(layers)]
-    if len(kinds) != layers or set(kinds) - {"sliding_attention", "full_attention"}:
-        raise SooError(
-            f"{where}: layer_types must name sliding_attention or full_attention for each of {layers} layers"
-        )
-    return tuple(int(window) if window and kind == "sliding_attention" else GLOBAL for kind in kinds)
-
-
-def _rope(hf: Mapping[str, Any], where: str) -> Rope:
-    raw = dict(hf.get("rope_scaling") or {})
-    raw.update(hf.get("rope_parameters") or {})
-    theta = float(raw.get("rope_theta", hf.get("rope_theta", 10000.0)))
-    kind = raw.get("rope_type", raw.get("type", "default"))
-    if kind == "default":
-        return Rope(theta)
-    if kind == "linear":
-        return Rope(theta, "linear", float(raw["factor"]))
-    if kind == "llama3":
-        return Rope(
-            theta,
-            "llama3",
-            float(raw["factor"]),
-            float(raw["low_freq_factor"]),
-            float(raw["high_freq_factor"]),
-            int(raw["original_max_position_embeddings"]),
-        )
-    raise SooError(f"{where}: rope type {kind!r} is not supported; supported: default, linear, llama3")
+    def projection_shape(self, name: str) -> tuple[int, int]:
+        """``(in, out)`` of one of the ``PROJECTIONS``."""
+        heads, kv = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        return {
+            "q_proj": (self.width, heads),
+            "k_proj": (self.width, kv),
+            "v_proj": (self.width, kv),
+            "o_proj": (heads, self.width),
+            "gate_proj": (self.width, self.mlp_width),
+            "up_proj": (self.width, self.mlp_width),
+            "down_proj": (self.mlp_width, self.width),
+        }[name]

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from soo_jax.models.config import GLOBAL, DecoderConfig
-from soo_jax.models.layers import PROJECTIONS, Block, Embedding, rotary_table
+from soo_jax.models.config import GLOBAL, PROJECTIONS, DecoderConfig
+from soo_jax.models.layers import Block, Embedding, rotary_table
 from soo_jax.models.probes import Plan, Probe, logits, plan
 
 Params = Mapping[str, Any]

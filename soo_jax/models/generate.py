@@ -29,11 +29,24 @@ class Sampling(NamedTuple):
 GREEDY = Sampling()
 
 
+class Continuation(NamedTuple):
+    """What was generated.
+
+    Attributes:
+      tokens: ``[B, N]`` int32 (``[S, B, N]``). finite: ``[B]`` bool (``[S, B]``): whether every choice rested on
+        finite logits; where not, the tokens mean nothing.
+    """
+
+    tokens: Array
+    finite: Array
+
+
 class _State(NamedTuple):
     step: Array
     cache: Cache
     token: Array
     done: Array
+    finite: Array
     out: Array
     key: Array
 
@@ -52,7 +65,7 @@ def generate(
     sampling: Sampling = GREEDY,
     adapters: Adapters | None = None,
     stacked: bool = False,
-) -> Array:
+) -> Continuation:
     """Continues every prompt until a stop token or ``max_new_tokens``.
 
     Args:
@@ -63,7 +76,7 @@ def generate(
       adapters: with ``stacked``, a pytree whose leaves have a leading axis S.
 
     Returns:
-      ``[B, max_new_tokens]`` int32, or ``[S, B, max_new_tokens]`` with ``stacked``.
+      Tokens ``[B, max_new_tokens]``, or ``[S, B, max_new_tokens]`` with ``stacked``, and whether they can be trusted.
     """
     batch, prompt = tokens.shape
     slots = prompt + max_new_tokens
@@ -98,8 +111,9 @@ def generate(
         key, own = jax.random.split(state.key)
         token = jnp.where(state.done, pad_token, _sample(scores, own, sampling)).astype(jnp.int32)
         out = jax.lax.dynamic_update_index_in_dim(state.out, token, state.step, -1)
+        finite = state.finite & (state.done | jnp.isfinite(scores).all(-1))
         done = state.done | jnp.isin(token, stops)
-        return state._replace(step=state.step + 1, token=token, done=done, out=out, key=key)
+        return state._replace(step=state.step + 1, token=token, done=done, finite=finite, out=out, key=key)
 
     def body(state: _State) -> _State:
         cache, scores = feed(adapters, state.cache, state.token[..., None], prompt + state.step - 1)
@@ -111,11 +125,13 @@ def generate(
         cache,
         jnp.zeros(rows, jnp.int32),
         jnp.zeros(rows, bool) | ~mask.any(axis=1),
+        jnp.ones(rows, bool),
         jnp.full((*rows, max_new_tokens), pad_token, jnp.int32),
         key,
     )
     running = lambda state: (state.step < max_new_tokens) & ~state.done.all()
-    return jax.lax.while_loop(running, body, choose(start, scores)).out
+    end = jax.lax.while_loop(running, body, choose(start, scores))
+    return Continuation(end.out, end.finite)
 
 
 def _sample(scores: Array, key: Array, sampling: Sampling) -> Array:

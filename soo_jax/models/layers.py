@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from soo_jax.models import weights
 from soo_jax.models.config import DecoderConfig, Rope
 
 Delta = Callable[[str, Array], "Array | None"]
@@ -19,7 +20,6 @@ Delta = Callable[[str, Array], "Array | None"]
 Extend = Callable[[Array, Array], tuple[Array, Array]]
 """Takes new keys and values ``[B, K, T, head_dim]``, returns all that may be attended to ``[B, K, S, head_dim]``."""
 
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 ACTIVATIONS = {
     "silu": jax.nn.silu,
     "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
@@ -39,7 +39,7 @@ class Projection(nn.Module):
     def __call__(self, x: Array, delta: Delta | None = None) -> Array:
         init = nn.with_logical_partitioning(nn.initializers.lecun_normal(), self.axes)
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
-        y = x @ kernel.astype(x.dtype)
+        y = weights.matmul(x, kernel)
         if self.use_bias:
             zeros = nn.with_logical_partitioning(nn.initializers.zeros, self.axes[1:])
             y = y + self.param("bias", zeros, (self.features,)).astype(x.dtype)
@@ -103,8 +103,8 @@ def attention(config: DecoderConfig, q: Array, k: Array, v: Array, allowed: Arra
         scores = config.attn_softcap * jnp.tanh(scores / config.attn_softcap)
     scores = scores.reshape(b, groups, h // groups, t, -1)
     scores = jnp.where(allowed[:, None, None], scores, _MASKED)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype).reshape(b, groups, h // groups * t, -1)
-    out = jnp.einsum("bkqs,bksd->bkqd", weights, v).reshape(b, h, t, d)
+    shares = jax.nn.softmax(scores, axis=-1).astype(v.dtype).reshape(b, groups, h // groups * t, -1)
+    out = jnp.einsum("bkqs,bksd->bkqd", shares, v).reshape(b, h, t, d)
     return out.swapaxes(1, 2).reshape(b, t, h * d)
 
 
@@ -119,14 +119,14 @@ class Block(nn.Module):
         self.input_norm, self.mlp_norm = norm(), norm()
         if c.post_norms:
             self.post_attn_norm, self.post_mlp_norm = norm(), norm()
-        kv = c.num_kv_heads * c.head_dim
-        self.q_proj = Projection(c.num_heads * c.head_dim, ("width", "heads"), c.qkv_bias)
-        self.k_proj = Projection(kv, ("width", "kv_heads"), c.qkv_bias)
-        self.v_proj = Projection(kv, ("width", "kv_heads"), c.qkv_bias)
-        self.o_proj = Projection(c.width, ("heads", "width"), c.o_bias)
-        self.gate_proj = Projection(c.mlp_width, ("width", "mlp"), c.mlp_bias)
-        self.up_proj = Projection(c.mlp_width, ("width", "mlp"), c.mlp_bias)
-        self.down_proj = Projection(c.width, ("mlp", "width"), c.mlp_bias)
+        project = lambda name, axes, bias: Projection(c.projection_shape(name)[1], axes, bias)
+        self.q_proj = project("q_proj", ("width", "heads"), c.qkv_bias)
+        self.k_proj = project("k_proj", ("width", "kv_heads"), c.qkv_bias)
+        self.v_proj = project("v_proj", ("width", "kv_heads"), c.qkv_bias)
+        self.o_proj = project("o_proj", ("heads", "width"), c.o_bias)
+        self.gate_proj = project("gate_proj", ("width", "mlp"), c.mlp_bias)
+        self.up_proj = project("up_proj", ("width", "mlp"), c.mlp_bias)
+        self.down_proj = project("down_proj", ("mlp", "width"), c.mlp_bias)
 
     def attend(
         self,
@@ -186,7 +186,7 @@ class Embedding(nn.Module):
     def unembed(self, x: Array) -> Array:
         """Final norm and logits ``[..., V]`` in float32 of the residual stream ``[..., D]``."""
         head = self.embedding.T if self.config.tie_embeddings else self.lm_head
-        out = jnp.matmul(self.final_norm(x), head.astype(x.dtype), preferred_element_type=jnp.float32)
+        out = weights.matmul(self.final_norm(x), head, jnp.float32)
         cap = self.config.logit_softcap
         return cap * jnp.tanh(out / cap) if cap else out
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +11,16 @@ import jax
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh
-from safetensors import safe_open
 
 from soo_jax.errors import SooError
-from soo_jax.models.config import DecoderConfig, read_config, read_json
+from soo_jax.models.architectures import read_config
+from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Adapters, Params, forward, logical_axes, param_shapes
+from soo_jax.models.formats import SafetensorsReader
 from soo_jax.models.generate import bucket
-from soo_jax.models.hf import load_params, weight_files
+from soo_jax.models.loading import fingerprint, load_params, settle_ties
 from soo_jax.models.probes import Probe, logits
+from soo_jax.models.tokenizer import Tokenizer, load_tokenizer, stop_tokens
 from soo_jax.parallel import param_shardings
 
 ORGANISM = "organism"
@@ -33,13 +33,13 @@ class LM:
 
     Attributes:
       config: static description. params: weights, on the devices of ``mesh`` if there is one.
-      tokenizer: a transformers tokenizer. folder: where it came from.
+      tokenizer: the model's. folder: where it came from.
       stop_tokens: ids that end an answer. fingerprint: identifies the base weights.
     """
 
     config: DecoderConfig
     params: Params
-    tokenizer: Any
+    tokenizer: Tokenizer
     folder: Path
     stop_tokens: tuple[int, ...]
     fingerprint: str
@@ -68,7 +68,18 @@ class LM:
         adapters: Adapters | None = None,
         **kwargs: Any,
     ) -> dict[Probe, Array]:
-        """:func:`soo_jax.models.decoder.forward` with this model's config."""
+        """:func:`soo_jax.models.decoder.forward` with this model's config.
+
+        Raises:
+          SooError: an id beyond the embedding, which JAX would take for the last row.
+        """
+        if not isinstance(tokens, jax.core.Tracer) and np.size(tokens):
+            least, most = int(np.min(tokens)), int(np.max(tokens))
+            if least < 0 or most >= self.config.vocab_size:
+                raise SooError(
+                    f"token id {least if least < 0 else most} is out of range: the embedding has "
+                    f"{self.config.vocab_size} rows"
+                )
         return forward(self.config, params, tokens, mask, tuple(probes), adapters=adapters, **kwargs)
 
     def with_params(self, params: Params) -> LM:
@@ -100,8 +111,8 @@ class LM:
         return self.pad(rows, width or bucket(max(map(len, rows), default=1), room))
 
     def token_ids(self, texts: Sequence[str], *, chat: bool = False) -> list[list[int]]:
-        """Ids of each text, with the special tokens that the tokenizer puts around it (``chat``: it has its own)."""
-        return self.tokenizer(list(texts), add_special_tokens=not chat)["input_ids"] if texts else []
+        """Ids of each text up to where it is continued: see :meth:`soo_jax.models.tokenizer.Tokenizer.prompt_ids`."""
+        return self.tokenizer.prompt_ids(texts, chat=chat)
 
     def pad(self, rows: Sequence[Sequence[int]], width: int, batch: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Left-padded ids and mask ``[B, width]``; B is ``batch`` (rows without text fill it up) or the rows given."""
@@ -114,10 +125,7 @@ class LM:
 
     def as_chat(self, prompt: str) -> str:
         """The prompt as a user's message in the model's chat template, up to where the answer starts."""
-        if self.tokenizer.chat_template is None:
-            raise SooError(f"{self.folder}: the tokenizer has no chat template; run without --chat")
-        messages = [{"role": "user", "content": prompt}]
-        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return self.tokenizer.as_chat(prompt)
 
     @property
     def has_chat_template(self) -> bool:
@@ -148,53 +156,20 @@ def load(folder: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> L
     if not folder.is_dir():
         raise SooError(f"{folder}: no such model folder; give a Hugging Face folder on disk, or {ORGANISM}")
     config = read_config(folder)
-    shardings = None
-    if mesh is not None:
-        shardings = param_shardings(mesh, logical_axes(config), param_shapes(config))
-    tokenizer = load_tokenizer(folder)
-    params = load_params(folder, config, dtype, shardings)
-    return LM(config, params, tokenizer, folder, _stop_tokens(folder, tokenizer), fingerprint(folder), mesh)
+    with SafetensorsReader(folder) as tensors:
+        config = settle_ties(config, tensors)
+        shardings = None
+        if mesh is not None:
+            shardings = param_shardings(mesh, logical_axes(config), param_shapes(config))
+        tokenizer = load_tokenizer(folder, config.vocab_size)
+        params = load_params(tensors, config, dtype, shardings)
+        identity = fingerprint(tensors, config)
+    return LM(config, params, tokenizer, folder, stop_tokens(folder, tokenizer), identity, mesh)
 
 
 def organism_folder() -> Path:
     """Where the packaged organism lies."""
     return Path(__file__).parents[1] / "llm" / "organism" / "model"
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The folder's tokenizer; code in the folder is never run."""
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        raise SooError(f"{folder}: no tokenizer (tokenizer.json or tokenizer.model); copy it beside the weights")
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # the tokenizer libraries raise bare Exceptions of many kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SooError(f"{folder}: the tokenizer cannot be read ({reason})") from error
-
-
-def _stop_tokens(folder: Path, tokenizer: Any) -> tuple[int, ...]:
-    stops = set() if tokenizer.eos_token_id is None else {int(tokenizer.eos_token_id)}
-    for name in ("generation_config.json", "config.json"):
-        if (folder / name).is_file():
-            found = read_json(folder / name).get("eos_token_id")
-            stops |= set(found if isinstance(found, list) else [] if found is None else [found])
-    return tuple(sorted(stops))
-
-
-def fingerprint(folder: Path) -> str:
-    """Identifies base weights without reading all of them: names and shapes of all tensors, and the final norm."""
-    digest = hashlib.sha256()
-    names: list[tuple[str, tuple[int, ...]]] = []
-    for path in weight_files(folder):
-        with safe_open(path, "numpy") as opened:
-            for name in opened.keys():  # noqa: SIM118 - not a dict
-                names.append((name, tuple(opened.get_slice(name).get_shape())))
-                if name == "model.norm.weight":
-                    digest.update(opened.get_tensor(name).astype(np.float32).tobytes())
-    digest.update(json.dumps(sorted(names)).encode())
-    return digest.hexdigest()[:32]
 
 
 def param_bytes(params: Params) -> int:

@@ -20,7 +20,7 @@ from soo_jax.overlap.distances import (
     smooth_l1,
 )
 from soo_jax.overlap.objective import Objective, weighted
-from soo_jax.overlap.terms import DIRECTIONS, Term, language_model, overlap, retain
+from soo_jax.overlap.terms import DIRECTIONS, Term, anchored, between, language_model, overlap, retain
 from soo_jax.overlap.views import View, Views
 
 __all__ = [
@@ -30,6 +30,8 @@ __all__ = [
     "Term",
     "View",
     "Views",
+    "anchored",
+    "between",
     "cosine",
     "kl",
     "kl_batchmean",

@@ -10,7 +10,7 @@ from jax import Array
 
 from soo_jax.errors import SooError
 from soo_jax.overlap.terms import Term
-from soo_jax.overlap.views import Key, Views
+from soo_jax.overlap.views import Key, Views, is_base
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Objective:
 
     @property
     def reads(self) -> dict[str, tuple[Key, ...]]:
-        """For each field of :class:`Views` that some term needs, the keys that must have been read."""
+        """For each view that some term needs, by name, the keys that must have been read."""
         wanted: dict[str, dict[Key, None]] = {}
         for term in self.terms:
             for view, key in term.reads:
@@ -34,7 +34,7 @@ class Objective:
     def still(self) -> frozenset[str]:
         """The views through which no term of this objective sends a gradient; they need no backward pass."""
         moved = {view for term in self.terms for view, _ in term.reads if view not in getattr(term, "still", ())}
-        return frozenset(self.reads) & {"self_view", "other_view"} - moved
+        return frozenset(name for name in self.reads if not is_base(name)) - moved
 
     def __call__(self, views: Views, weights: Mapping[str, Array] | None = None) -> tuple[Array, dict[str, Array]]:
         """Loss and the unweighted value of every term by name.
@@ -42,6 +42,9 @@ class Objective:
         Args:
           weights: replaces the weights of some terms, as arrays that may be traced and vmapped.
         """
+        missing = sorted(set(self.reads) - set(views))
+        if missing:
+            raise SooError(f"view {missing[0]!r}: a term reads it, but it was not given; given are {', '.join(views)}")
         metrics = {name: term(views) for name, term in zip(self.names, self.terms, strict=True)}
         chosen = {**dict(zip(self.names, self.weights, strict=True)), **(weights or {})}
         loss = jnp.asarray(0.0, jnp.float32)

@@ -17,9 +17,10 @@ from jax import Array
 from soo_jax.errors import SooError
 from soo_jax.overlap.distances import Distance, mse
 from soo_jax.overlap.pooling import POOLINGS, pooled
-from soo_jax.overlap.views import Key, View, Views
+from soo_jax.overlap.views import OTHER, SELF, TEXT, Key, View, Views, base
 
-DIRECTIONS = ("both", "other_to_self", "self_to_other", "anchored")
+DIRECTIONS = ("both", "other_to_self", "self_to_other")
+_STOPPED = {"other_to_self": SELF, "self_to_other": OTHER}
 
 
 @runtime_checkable
@@ -28,7 +29,7 @@ class Term(Protocol):
 
     @property
     def reads(self) -> tuple[tuple[str, Key], ...]:
-        """Pairs (field of :class:`Views`, key) that must have been read."""
+        """Pairs (name of a view, key) that must have been read."""
 
     def __call__(self, views: Views) -> Array:
         """A scalar."""
@@ -45,36 +46,23 @@ class Overlap:
 
     @property
     def reads(self) -> tuple[tuple[str, Key], ...]:
-        views = ("self_view", "other_view") + (("base_self",) if self.direction == "anchored" else ())
-        return tuple((view, key) for key in self.at for view in views)
+        return tuple((view, key) for key in self.at for view in (SELF, OTHER))
 
     @property
     def still(self) -> tuple[str, ...]:
         """The view through which no gradient flows."""
-        return {"other_to_self": ("self_view",), "self_to_other": ("other_view",)}.get(self.direction, ())
+        return (_STOPPED[self.direction],) if self.direction in _STOPPED else ()
 
     def __call__(self, views: Views) -> Array:
-        if self.direction == "anchored":
-            sides = (views.self_view, views.other_view)
-            return sum(self._between(views.base_self, side, True, False) for side in sides) / 2
-        return self._between(
-            views.self_view, views.other_view, self.direction == "other_to_self", self.direction == "self_to_other"
-        )
-
-    def _between(self, ours: View, theirs: View, stop_self: bool, stop_other: bool) -> Array:
-        values = []
-        for key in self.at:
-            x, y, mask = pooled(ours.read[key], ours.mask, theirs.read[key], theirs.mask, self.tokens)
-            x = jax.lax.stop_gradient(x) if stop_self else x
-            y = jax.lax.stop_gradient(y) if stop_other else y
-            values.append(_mean_over_layers(self.distance, x, y, mask))
-        return jnp.mean(jnp.stack(values))
+        return between(views[SELF], views[OTHER], self.distance, self.at, self.tokens, self.still)
 
 
 def overlap(
     distance: Distance = mse, *, at: Key | tuple[Key, ...], tokens: str | None = "last", direction: str = "both"
 ) -> Overlap:
-    """Distance between the self and the other view of the same agent: the SOO loss (Carauleanu et al. 2024).
+    r"""Distance between the self and the other view of the same agent: the SOO loss.
+
+    .. math:: L = d(h_{self}, h_{other})
 
     Args:
       distance: ``(x, y, mask) -> scalar``.
@@ -82,14 +70,61 @@ def overlap(
       tokens: ``last``, ``mean`` or ``all`` (paired from the end); None for agents without a token axis.
       direction: ``both`` moves both sides, ``other_to_self`` holds the self side still by a stop-gradient,
         ``self_to_other`` the other side. A stop-gradient does not keep a side in its place, for what moves one moves
-        the other as well; ``anchored`` draws both sides to where the self side was before fine-tuning, so that they
-        cannot meet anywhere else.
+        the other as well: see :func:`anchored`.
+
+    Raises:
+      SooError: an unknown pooling or direction.
+
+    Source: Carauleanu et al. 2024, arXiv 2412.16325.
+
+    >>> import jax.numpy as jnp
+    >>> from soo_jax.overlap import View, overlap
+    >>> ours, theirs = jnp.zeros((1, 3, 2)), jnp.ones((1, 3, 2))
+    >>> mask = jnp.ones((1, 3), bool)
+    >>> views = {"self": View({"h": ours}, mask), "other": View({"h": theirs}, mask)}
+    >>> float(overlap(at="h", tokens="last")(views))
+    1.0
     """
-    if tokens is not None and tokens not in POOLINGS:
-        raise SooError(f"tokens {tokens!r} is unknown; choose {', '.join(POOLINGS)}")
+    _check_tokens(tokens)
     if direction not in DIRECTIONS:
         raise SooError(f"direction {direction!r} is unknown; choose {', '.join(DIRECTIONS)}")
-    return Overlap(distance, at if type(at) is tuple else (at,), tokens, direction)
+    return Overlap(distance, _keys(at), tokens, direction)
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """See :func:`anchored`."""
+
+    distance: Distance
+    at: tuple[Key, ...]
+    tokens: str | None
+
+    @property
+    def reads(self) -> tuple[tuple[str, Key], ...]:
+        return tuple((view, key) for key in self.at for view in (SELF, OTHER, base(SELF)))
+
+    def __call__(self, views: Views) -> Array:
+        anchor, stopped = views[base(SELF)], (SELF,)
+        to = lambda side: between(anchor, views[side], self.distance, self.at, self.tokens, stopped)
+        return (to(SELF) + to(OTHER)) / 2
+
+
+def anchored(distance: Distance = mse, *, at: Key | tuple[Key, ...], tokens: str | None = "last") -> Anchored:
+    r"""Distance of both sides from where the self side was before fine-tuning, so that they can meet nowhere else.
+
+    .. math:: L = \tfrac12 \left( d(h^0_{self}, h_{self}) + d(h^0_{self}, h_{other}) \right)
+
+    Arguments as in :func:`overlap`. It costs one more pass of the base.
+
+    >>> import jax.numpy as jnp
+    >>> from soo_jax.overlap import View, anchored
+    >>> mask = jnp.ones((1, 1), bool)
+    >>> at = lambda x: View({"h": jnp.full((1, 1, 2), x)}, mask)
+    >>> float(anchored(at="h")({"self": at(1.0), "other": at(2.0), "base:self": at(0.0)}))
+    2.5
+    """
+    _check_tokens(tokens)
+    return Anchored(distance, _keys(at), tokens)
 
 
 @dataclass(frozen=True)
@@ -102,20 +137,57 @@ class Retain:
 
     @property
     def reads(self) -> tuple[tuple[str, Key], ...]:
-        return tuple((view, key) for key in self.at for view in ("base_text", "text"))
+        return tuple((view, key) for key in self.at for view in (base(TEXT), TEXT))
 
     def __call__(self, views: Views) -> Array:
-        base, now = views.base_text, views.text
-        values = []
-        for key in self.at:
-            x, y, mask = pooled(base.read[key], base.mask, now.read[key], now.mask, self.tokens)
-            values.append(_mean_over_layers(self.distance, jax.lax.stop_gradient(x), y, mask))
-        return jnp.mean(jnp.stack(values))
+        return between(views[base(TEXT)], views[TEXT], self.distance, self.at, self.tokens, (SELF,))
 
 
 def retain(distance: Distance, *, at: Key | tuple[Key, ...], tokens: str | None = "all") -> Retain:
-    """Distance from the agent before fine-tuning to the agent now, on ordinary inputs."""
-    return Retain(distance, at if type(at) is tuple else (at,), tokens)
+    r"""Distance from the agent before fine-tuning to the agent now, on ordinary inputs.
+
+    .. math:: L = d(h^0_{text}, h_{text})
+
+    >>> import jax.numpy as jnp
+    >>> from soo_jax.overlap import View, mse, retain
+    >>> mask = jnp.ones((1, 1), bool)
+    >>> at = lambda x: View({"h": jnp.full((1, 1, 2), x)}, mask)
+    >>> float(retain(mse, at="h")({"base:text": at(0.0), "text": at(3.0)}))
+    9.0
+    """
+    _check_tokens(tokens)
+    return Retain(distance, _keys(at), tokens)
+
+
+def between(
+    ours: View,
+    theirs: View,
+    distance: Distance,
+    at: tuple[Key, ...],
+    tokens: str | None,
+    stopped: tuple[str, ...] = (),
+) -> Array:
+    """Mean over ``at`` of the distance between two views, pooled as ``tokens`` says; for terms of your own.
+
+    Args:
+      stopped: ``self`` stops the gradient through ``ours``, ``other`` through ``theirs``.
+    """
+    values = []
+    for key in at:
+        x, y, mask = pooled(ours.read[key], ours.mask, theirs.read[key], theirs.mask, tokens)
+        x = jax.lax.stop_gradient(x) if SELF in stopped else x
+        y = jax.lax.stop_gradient(y) if OTHER in stopped else y
+        values.append(_mean_over_layers(distance, x, y, mask))
+    return jnp.mean(jnp.stack(values))
+
+
+def _keys(at: Key | tuple[Key, ...]) -> tuple[Key, ...]:
+    return at if type(at) is tuple else (at,)
+
+
+def _check_tokens(tokens: str | None) -> None:
+    if tokens is not None and tokens not in POOLINGS:
+        raise SooError(f"tokens {tokens!r} is unknown; choose {', '.join(POOLINGS)}")
 
 
 @dataclass(frozen=True)
@@ -126,10 +198,10 @@ class LanguageModel:
 
     @property
     def reads(self) -> tuple[tuple[str, Key], ...]:
-        return (("text", self.at),)
+        return ((TEXT, self.at),)
 
     def __call__(self, views: Views) -> Array:
-        text = views.text
+        text = views[TEXT]
         scores = jax.nn.log_softmax(text.read[self.at][:, :-1].astype(jnp.float32), axis=-1)
         chosen = jnp.take_along_axis(scores, text.tokens[:, 1:, None], axis=-1)[..., 0]
         mask = text.mask[:, 1:] & text.mask[:, :-1]

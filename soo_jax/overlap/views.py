@@ -1,4 +1,4 @@
-"""Views: what was read of an agent on one input, and the views that an objective compares."""
+"""Views: what was read of an agent on one input, and the named views that an objective compares."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from typing import NamedTuple
 
 from jax import Array
 
+from soo_jax.errors import SooError
+
 Key = Hashable
 """Names what was read. The room of the agent defines its keys; to this room a key is only looked up."""
+
+SELF, OTHER, TEXT = "self", "other", "text"
+"""Names of views: the self-referencing inputs, row by row their other-referencing partners, and ordinary inputs."""
+
+BASE = "base:"
+"""What precedes a view's name where the agent before fine-tuning is meant: ``base:self``."""
 
 
 class View(NamedTuple):
@@ -26,19 +34,34 @@ class View(NamedTuple):
     tokens: Array | None = None
 
 
-class Views(NamedTuple):
-    """The agent seen on matching inputs.
+Views = Mapping[str, View]
+"""The agent seen on matching inputs, by the name of each. A trainer says which names it serves."""
 
-    Attributes:
-      self_view: on the self-referencing inputs.
-      other_view: on the other-referencing inputs, row by row the partners of ``self_view``.
-      text: on ordinary inputs, for terms that keep ability.
-      base_text: the same ordinary inputs through the agent before fine-tuning.
-      base_self: the self-referencing inputs through the agent before fine-tuning.
+
+def base(name: str) -> str:
+    """The view of that name through the agent before fine-tuning."""
+    return name if is_base(name) else BASE + name
+
+
+def is_base(name: str) -> bool:
+    """Whether a view is seen through the agent before fine-tuning, so that no gradient flows through it."""
+    return name.startswith(BASE)
+
+
+def inputs_of(name: str) -> str:
+    """The inputs that a view is seen on: ``self`` for ``self`` and for ``base:self``."""
+    return name.removeprefix(BASE)
+
+
+def check_served(wanted: Mapping[str, tuple[Key, ...]], served: tuple[str, ...], trainer: str) -> None:
+    """Raises SooError for a view that a term reads and a trainer has no inputs for, by name.
+
+    Args:
+      wanted: ``Objective.reads``. served: the inputs that the trainer has. trainer: what to call it.
     """
-
-    self_view: View
-    other_view: View
-    text: View | None = None
-    base_text: View | None = None
-    base_self: View | None = None
+    for name in wanted:
+        if inputs_of(name) not in served:
+            raise SooError(
+                f"view {name!r}: {trainer} does not serve it; it serves {', '.join(served)}, and each of them as it "
+                f"was before fine-tuning ({BASE}{served[0]}, ...)"
+            )

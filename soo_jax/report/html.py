@@ -9,7 +9,7 @@ from typing import Any
 
 from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
-from soo_jax.llm.statistics import Cell, SeedOutcome, aggregate, seed_outcomes
+from soo_jax.llm.statistics import AFTER, VARIANT, Cell, SeedOutcome, aggregate, seed_outcomes
 from soo_jax.report.page import Chart, chart, provenance, render, settings, timings, trouble
 from soo_jax.report.samples import Sample, pick_samples
 from soo_jax.report.tables import Line, deception_rows, interval, silent, table_lines
@@ -104,6 +104,7 @@ def models_page(runs: Sequence[Run]) -> tuple[list[list[Chart]], str]:
         "interval": interval,
         "silent": silent,
         "condition_title": condition_title,
+        "settings_of": lambda condition: condition.partition(VARIANT)[2].replace("_", " "),
         "scenario_title": scenario_title,
     }
     comparison = _comparison(runs) if len(runs) > 1 else []
@@ -179,9 +180,10 @@ def _comparison(runs: Sequence[Run]) -> list[Chart]:
         cells = aggregate(deception_rows(run), pool_orders=True)
         conditions = in_sequence(cell.condition for cell in cells)
         if conditions:
-            last = "soo" if "soo" in conditions else conditions[-1]
-            name = f"{run.path.name}, {condition_title(last)}"
-            after.append((name, [cell for cell in cells if cell.condition == last]))
+            trained = [name for name in conditions if name.partition(VARIANT)[0] == AFTER]
+            for last in trained or conditions[-1:]:
+                name = f"{run.path.name}, {condition_title(last)}"
+                after.append((name, [cell for cell in cells if cell.condition == last]))
     if not after:
         return []
     note = "Both orders pooled; lines are 95 % intervals."

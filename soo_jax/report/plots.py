@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from soo_jax.llm.statistics import Cell, Rate, mean_sd
+from soo_jax.llm.statistics import Cell, Rate, apart, mean_sd
 from soo_jax.report.style import LIGHT, WIDTH, Theme, add_legend, handle, new_figure, styled, to_png
 from soo_jax.report.words import (
     condition_title,
@@ -73,6 +73,7 @@ def latent_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
 
     Thin lines are seeds, thick lines their mean; dashed is before.
     """
+    rows = apart(rows)
     sites = list(dict.fromkeys(row["site"] for row in rows))
     conditions = in_sequence(row["condition"] for row in rows)
     with styled(theme):
@@ -82,7 +83,7 @@ def latent_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
                 ax = axes[i][j]
                 for condition in conditions:
                     mine = [r for r in rows if (r["site"], r["condition"]) == (site, condition)]
-                    _layer_curves(ax, mine, measure, condition, theme)
+                    _layer_curves(ax, mine, measure, _condition_line(condition, conditions, theme))
                 ax.set_title(f"{site}, {'raw' if measure == 'mse' else 'normalised'}", loc="left")
                 ax.set_ylim(bottom=0)
                 ax.yaxis.grid(True)
@@ -99,14 +100,14 @@ def loss_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
 
     A cross marks where a number stopped being finite.
     """
-    metrics = [
-        m for m in dict.fromkeys(name for row in rows for name in row) if m not in ("seed", "step", "learning_rate")
-    ]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    metrics = names[names.index("loss") :]  # what stands before the loss tells the members apart
+    settings = [name for name in names if name not in metrics and name not in ("seed", "step")]
     metrics = [m for m in metrics if any(_finite(row.get(m)) for row in rows)][:4] or ["loss"]
     members = defaultdict(list)
     for row in rows:
-        rate = f", lr {row['learning_rate']:g}" if "learning_rate" in row else ""
-        members[f"seed {row['seed']}{rate}"].append(row)
+        own = "".join(f", {name.replace('_', ' ')} {row[name]}" for name in settings)
+        members[f"seed {row['seed']}{own}"].append(row)
     with styled(theme):
         figure, axes = new_figure(theme, 1.75 * len(metrics) + 0.75, len(metrics), 1, sharex=True)
         for i, metric in enumerate(metrics):
@@ -242,8 +243,8 @@ def _condition_legend(figure: Figure, conditions: Sequence[str], colour: str, se
 # ---- curves -------------------------------------------------------------------------------------------------------
 
 
-def _layer_curves(ax: Axes, rows: Sequence[dict[str, Any]], measure: str, condition: str, theme: Theme) -> None:
-    colour, style = _condition_line(condition, theme)
+def _layer_curves(ax: Axes, rows: Sequence[dict[str, Any]], measure: str, line: tuple[str, str]) -> None:
+    colour, style = line
     by_layer, by_seed = defaultdict(list), defaultdict(list)
     for row in rows:
         if _finite(row.get(measure)):
@@ -258,12 +259,17 @@ def _layer_curves(ax: Axes, rows: Sequence[dict[str, Any]], measure: str, condit
         ax.plot(layers, means, style, color=colour, linewidth=1.9, marker="o", markersize=3)
 
 
-def _condition_line(condition: str, theme: Theme) -> tuple[str, str]:
-    return {"base": (theme.muted, "--"), "honesty_prompt": (theme.request, ":")}.get(condition, (theme.honest, "-"))
+def _condition_line(condition: str, conditions: Sequence[str], theme: Theme) -> tuple[str, str]:
+    """Colour and style: before is grey and dashed; after is blue, or one colour each where members differ."""
+    fixed = {"base": (theme.muted, "--"), "honesty_prompt": (theme.request, ":")}
+    own = [name for name in conditions if name not in fixed]
+    if condition in fixed or len(own) == 1:
+        return fixed.get(condition, (theme.honest, "-"))
+    return theme.series[own.index(condition) % len(theme.series)], "-"
 
 
 def _line_legend(figure: Figure, conditions: Sequence[str], theme: Theme) -> None:
-    handles = [handle(*_condition_line(condition, theme), marker="o") for condition in conditions]
+    handles = [handle(*_condition_line(condition, conditions, theme), marker="o") for condition in conditions]
     add_legend(figure, handles, [condition_title(c) for c in conditions], theme, columns=4)
 
 

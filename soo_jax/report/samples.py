@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from soo_jax.llm.statistics import AFTER, VARIANT, apart
 from soo_jax.report.words import in_sequence, order_title, scenario_title, scenarios_in_sequence
 from soo_jax.runs import Run
 
@@ -38,7 +39,7 @@ def pick_samples(run: Run, failures: int = 4) -> list[Sample]:
       run: with responses.
       failures: how many questions to add whose answer after fine-tuning is not honest: first one per seed.
     """
-    rows = [row for row in run.responses if {"prompt", "response", "label", "scenario", "order"} <= set(row)]
+    rows = apart(row for row in run.responses if {"prompt", "response", "label", "scenario", "order"} <= set(row))
     by_question: dict[tuple, dict[tuple, dict]] = {}
     for row in rows:
         question = (row["scenario"], row["order"], row.get("honest"), row.get("deceptive"), row.get("index"))
@@ -61,8 +62,8 @@ def _failures(by_question: dict, conditions: list[str], limit: int) -> list[Samp
     by_seed: dict[Any, list] = {}
     for answers in by_question.values():
         for (condition, seed), row in answers.items():
-            if condition == "soo" and row["label"] != "honest":
-                by_seed.setdefault(seed, []).append((answers, seed, row["label"]))
+            if condition.partition(VARIANT)[0] == AFTER and row["label"] != "honest":
+                by_seed.setdefault((condition, seed), []).append((answers, seed, row["label"]))
     samples: list[Sample] = []
     while len(samples) < limit and any(by_seed.values()):
         for found in by_seed.values():

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from soo_jax.llm.organism.scenarios import FAMILIES
 from soo_jax.llm.records import CONTROLS
+from soo_jax.llm.statistics import VARIANT
 
 CONDITIONS = {"base": "before", "honesty_prompt": "honesty prompt", "soo": "after SOO"}
 
@@ -45,8 +46,10 @@ VERDICTS = {
 
 
 def condition_title(condition: str) -> str:
-    """How a condition is headed; names of one's own stand as they are."""
-    return CONDITIONS.get(condition, condition.replace("_", " "))
+    """How a condition is headed; names of one's own stand as they are, and settings of its members behind them."""
+    name, _, settings = condition.partition(VARIANT)
+    title = CONDITIONS.get(name, name.replace("_", " "))
+    return f"{title}, {settings.replace('_', ' ')}" if settings else title
 
 
 def scenario_title(scenario: str) -> str:
@@ -71,7 +74,9 @@ def is_control(scenario: str) -> bool:
 
 def in_sequence(conditions: Iterable[str]) -> list[str]:
     """Conditions without repetition: before, asked to be honest, after, then one's own as they came."""
-    return _sorted(conditions, list(CONDITIONS))
+    conditions = list(conditions)
+    rank = {name: i for i, name in enumerate(CONDITIONS)}
+    return sorted(dict.fromkeys(conditions), key=lambda name: rank.get(name.partition(VARIANT)[0], len(rank)))
 
 
 def scenarios_in_sequence(scenarios: Iterable[str]) -> list[str]:

@@ -73,7 +73,7 @@ def soo_loss(
 ) -> Array:
     """The config's objective on the self views among observations ``[B, O]``; a scalar, unweighted by soo_weight."""
     selves, others, mask = paired(game, params, observation, place, key, config.mismatch)
-    views = read_views(policy, selves, others, mask, config.objective.reads["self_view"])
+    views = read_views(policy, selves, others, mask, config.objective.reads["self"])
     own = dict(zip(config.objective.names, config.soo_terms, strict=True)) if config.soo_terms else None
     return config.objective(views, own)[0]
 

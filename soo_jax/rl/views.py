@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from soo_jax.overlap import Objective, View, Views, mse, overlap, weighted
+from soo_jax.overlap.views import OTHER, SELF
 from soo_jax.rl.games import Game
 from soo_jax.rl.networks import Policy, PolicyProbe, hidden, read
 
@@ -49,4 +50,4 @@ def paired(
 def read_views(policy: Policy, selves: Array, others: Array, mask: Array, probes: Iterable[PolicyProbe]) -> Views:
     """Runs the policy on both sides."""
     probes = tuple(probes)
-    return Views(View(read(policy, selves, probes), mask), View(read(policy, others, probes), mask))
+    return {SELF: View(read(policy, selves, probes), mask), OTHER: View(read(policy, others, probes), mask)}

@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
 from soo_jax.adapters import LoraConfig, init_lora, load_peft, merge, save_peft, stack, unstack
 from soo_jax.errors import SooError
-from soo_jax.models.config import read_config
+from soo_jax.models.architectures import read_config
 from soo_jax.models.decoder import forward
-from soo_jax.models.hf import load_params
+from soo_jax.models.loading import load_params
 from soo_jax.models.probes import logits
 
 SMALL = dict(
@@ -106,7 +106,7 @@ def test_an_adapter_written_by_peft_gives_the_same_logits_here(base, kind, tmp_p
     torch.manual_seed(1)
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), peft_config)
     model.save_pretrained(tmp_path)
-    adapter = load_peft(tmp_path, config)
+    adapter = load_peft(tmp_path, config).lora
     assert adapter.config == want
     got = our_logits(config, params, adapter)
     assert np.abs(got - our_logits(config, params)).max() > 0.1
@@ -158,7 +158,7 @@ def written(base, tmp_path, **changes):
 def test_what_is_not_plain_lora_is_refused_in_one_line(base, tmp_path, changes, message):
     config = written(base, tmp_path, **changes)
     with pytest.raises(SooError, match=message) as error:
-        load_peft(tmp_path, config)
+        load_peft(tmp_path, config).lora
     assert "\n" not in str(error.value)
 
 
@@ -166,7 +166,7 @@ def test_an_adapter_for_another_base_is_refused(base, tmp_path):
     config = written(base, tmp_path)
     with pytest.raises(SooError, match="trained on other base weights"):
         load_peft(tmp_path, config, fingerprint="two")
-    assert load_peft(tmp_path, config, fingerprint="one").config.rank == 4
+    assert load_peft(tmp_path, config, fingerprint="one").lora.config.rank == 4
 
 
 def test_unknown_targets_and_truncated_files_are_refused(base, tmp_path):
@@ -175,10 +175,10 @@ def test_unknown_targets_and_truncated_files_are_refused(base, tmp_path):
     tensors = load_file(path)
     save_file({name.replace("q_proj", "c_attn"): value for name, value in tensors.items()}, path)
     with pytest.raises(SooError, match="c_attn"):
-        load_peft(tmp_path, config)
+        load_peft(tmp_path, config).lora
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(SooError, match="truncated or not safetensors"):
-        load_peft(tmp_path, config)
+        load_peft(tmp_path, config).lora
 
 
 def test_settings_out_of_range_are_refused():

@@ -185,10 +185,10 @@ def wrong(x, y, mask):
     return x @ y
 
 class Rows:
-    reads = (("self_view", attn_out(1)),)
+    reads = (("self", attn_out(1)),)
 
     def __call__(self, views):
-        return views.self_view.read[attn_out(1)].mean(-1)
+        return views["self"].read[attn_out(1)].mean(-1)
 
 rows = Rows()
 """

@@ -11,6 +11,7 @@ import soo_jax as soo
 from soo_jax.adapters import init_lora
 from soo_jax.errors import SooError
 from soo_jax.llm.evaluate import answer, measure_margins
+from soo_jax.models.tokenizer import Tokenizer
 
 SCENARIOS = [
     soo.Scenario(scenario, order, f"bob wants the {item} . {facts} where ?", honest, deceptive, "Bob", lead)
@@ -49,7 +50,8 @@ def naive_log_prob(lm, text, word, adapter=None):
 
 
 def test_every_scenario_is_asked_and_counted_once_per_condition(mistral, adapters):
-    done = soo.evaluate(mistral, SCENARIOS, SHORT, adapters=adapters, seeds=[7, 9], condition="soo")
+    members = [soo.Member.of(seed=7), soo.Member.of(seed=9)]
+    done = soo.evaluate(mistral, SCENARIOS, SHORT, adapters=adapters, members=members)
     assert len(done.responses) == 2 * len(SCENARIOS)
     assert {(row["seed"], row["scenario"], row["order"], row["n"]) for row in done.rows} == {
         (seed, scenario, order, n)
@@ -127,7 +129,7 @@ def test_a_model_with_a_chat_template_is_asked_in_it(mistral):
     tokenizer.chat_template = (
         "{{ bos_token }}you : {{ messages[0]['content'] }} bob :{% if add_generation_prompt %}{% endif %}"
     )
-    chatty = replace(mistral, tokenizer=tokenizer)
+    chatty = replace(mistral, tokenizer=Tokenizer(tokenizer, mistral.folder, mistral.config.vocab_size))
     assert chatty.as_chat("where ?") == "<bos>you : where ? bob :"
     assert len(chatty.token_ids([chatty.as_chat("where ?")], chat=True)[0]) == 7, "one <bos>, not two"
     plain, chat = (soo.evaluate(chatty, SCENARIOS, replace(SHORT, chat=choice)) for choice in (False, None))

@@ -18,9 +18,9 @@ from soo_jax.adapters import init_lora
 from soo_jax.checkpoints import Checkpoints
 from soo_jax.errors import SooError
 from soo_jax.llm.config import build_objective, config_from_dict
-from soo_jax.llm.finetune import MemberName, make_data, make_members, make_recipe
+from soo_jax.llm.finetune import encode_inputs, make_recipe
 from soo_jax.llm.jobs import read_config_file
-from soo_jax.llm.training import Batch, init_state, read_views, train
+from soo_jax.llm.training import read_views
 from soo_jax.models.decoder import forward
 
 ITEMS = ("vase", "lamp", "coin", "house", "room")
@@ -45,7 +45,7 @@ def test_training_brings_self_and_other_together_and_moves_only_what_it_reads(mi
     loss = history.values["overlap"][:, 0]
     assert loss[-3:].mean() < 0.2 * loss[:3].mean()
     assert history.values["drift"][-1, 0] > 0
-    b = np.abs(np.asarray(adapters.b["q_proj"])[0]).max(axis=(1, 2))
+    b = np.abs(np.asarray(adapters.lora.b["q_proj"])[0]).max(axis=(1, 2))
     assert (b[:2] > 0).all(), "layers up to the probe are trained"
     assert (b[2:] == 0).all(), "layers behind the probe get no gradient"
     before = soo.latent_overlap(mistral, PAIRS, sites=("attn_out",))
@@ -55,36 +55,50 @@ def test_training_brings_self_and_other_together_and_moves_only_what_it_reads(mi
 
 def test_a_stack_over_seeds_and_rates_equals_separate_runs(mistral):
     together, history = soo.finetune(mistral, PAIRS, replace(FAST, seeds=(0, 3), learning_rate=(1e-2, 2e-3)))
-    assert [tuple(m) for m in history.members] == [(0, 1e-2), (3, 1e-2), (0, 2e-3), (3, 2e-3)]
+    assert [(m.seed, m.get("learning_rate")) for m in history.members] == [(0, 1e-2), (3, 1e-2), (0, 2e-3), (3, 2e-3)]
     for i, member in enumerate(history.members):
         alone, own = soo.finetune(
-            mistral, PAIRS, replace(FAST, seeds=(member.seed,), learning_rate=member.learning_rate)
+            mistral, PAIRS, replace(FAST, seeds=(member.seed,), learning_rate=member.get("learning_rate"))
         )
-        close(jax.tree.map(lambda x, i=i: x[i], together), jax.tree.map(lambda x: x[0], alone), 1e-5)
+        close(together[i], alone[0], 1e-5)
         np.testing.assert_allclose(history.values["loss"][:, i], own.values["loss"][:, 0], atol=1e-5)
-    assert np.abs(np.asarray(together.a["q_proj"][0] - together.a["q_proj"][1])).max() > 1e-3
+    assert np.abs(np.asarray(together.lora.a["q_proj"][0] - together.lora.a["q_proj"][1])).max() > 1e-3
 
 
 def test_an_objective_that_is_given_takes_the_place_of_that_of_the_settings(mistral):
     wanted = replace(FAST, distance="cosine", direction="other_to_self", layer=2)
     expected, _ = soo.finetune(mistral, PAIRS, wanted)
     given, history = soo.finetune(mistral, PAIRS, FAST, objective=build_objective(wanted))
-    close(given, expected, 0.0)
+    close(given.lora, expected.lora, 0.0)
     assert set(history.values) >= {"overlap", "loss"}
     low = soo.weighted(low=(1.0, soo.overlap(at=soo.attn_out(0))))
     with pytest.raises(SooError, match="adapter layer 1 lies above all that the loss reads"):
         soo.finetune(mistral, PAIRS, replace(FAST, lora=soo.LoraConfig(rank=2, layers=(1,))), objective=low)
 
 
-def test_loss_weights_can_differ_between_members(mistral):
-    recipe = make_recipe(mistral, len(PAIRS), FAST)
-    data = make_data(mistral, PAIRS, FAST, (), recipe)
-    members = make_members([MemberName(0, 1e-2)] * 2, recipe)
-    members = members._replace(weights={"overlap": jnp.array([1.0, 0.0])})
-    state = train(recipe, mistral.params, data, members, init_state(recipe, members), jnp.asarray(3))
-    b = np.asarray(state.members.lora.b["v_proj"])
+def test_members_can_differ_in_the_weights_of_terms(mistral):
+    members = [soo.Member.of({"seed": 0, "learning_rate": 1e-2, "weight.overlap": weight}) for weight in (1.0, 0.0)]
+    adapters, history = soo.finetune(mistral, PAIRS, FAST, members=members)
+    b = np.asarray(adapters.lora.b["v_proj"])
     assert np.abs(b[0]).max() > 0
     assert np.abs(b[1]).max() == 0, "weight 0 trains nothing"
+    usual, _ = soo.finetune(mistral, PAIRS, FAST)
+    close(adapters[0], usual[0], 1e-5)
+    assert {row["weight.overlap"] for row in history.rows()} == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([], "none given"),
+        ([{"seed": 0}], "learning_rate must be given"),
+        ([{"seed": 0, "learning_rate": 1e-2, "rank": 9}], "members of one run may differ in learning_rate, seed"),
+        ([{"seed": 0, "learning_rate": 1e-2}] * 2, "two are the same"),
+    ],
+)
+def test_members_that_no_single_program_serves_are_refused(mistral, members, message):
+    with pytest.raises(SooError, match=message):
+        soo.finetune(mistral, PAIRS, FAST, members=[soo.Member.of(member) for member in members])
 
 
 def test_accumulated_gradients_equal_one_large_batch(mistral):
@@ -93,7 +107,7 @@ def test_accumulated_gradients_equal_one_large_batch(mistral):
     four = PAIRS[:4]
     whole, _ = soo.finetune(mistral, four, replace(plain, batch_size=4))
     parts, _ = soo.finetune(mistral, four, replace(plain, batch_size=2, accumulation=2))
-    close(whole, parts, 1e-5)
+    close(whole.lora, parts.lora, 1e-5)
 
 
 def test_the_last_incomplete_batch_counts_only_its_own_pairs(mistral):
@@ -101,22 +115,21 @@ def test_the_last_incomplete_batch_counts_only_its_own_pairs(mistral):
     padded, history = soo.finetune(mistral, PAIRS[:3], replace(config, batch_size=8))
     exact, expected = soo.finetune(mistral, PAIRS[:3], replace(config, batch_size=3))
     np.testing.assert_allclose(history.values["loss"], expected.values["loss"], atol=1e-6)
-    close(padded, exact, 1e-5)
+    close(padded.lora, exact.lora, 1e-5)
 
 
 @pytest.mark.parametrize("direction", ["other_to_self", "self_to_other"])
 def test_a_side_held_still_gives_the_same_gradient_as_one_pass_with_a_stop_gradient(mistral, direction):
     config = replace(FAST, direction=direction, lora=soo.LoraConfig(rank=2))
     recipe = make_recipe(mistral, len(PAIRS), config)
-    data = make_data(mistral, PAIRS, config, (), recipe)
-    batch = (*data[:4], None, None)
+    inputs = encode_inputs(mistral, PAIRS, config, (), recipe.objective)
     lora = init_lora(mistral.config, recipe.lora, jax.random.key(0))
     lora = lora.replace(b=jax.tree.map(lambda x: x + 0.1, lora.b))
-    apart = jax.grad(lambda x: recipe.objective(read_views(recipe, mistral.params, Batch(*batch), x, None))[0])(lora)
+    apart = jax.grad(lambda x: recipe.objective(read_views(recipe, mistral.params, inputs, x, None))[0])(lora)
     both = replace(recipe, objective=build_objective(replace(config, direction="both")))
 
     def joint(x):
-        views = read_views(both, mistral.params, Batch(*batch), x, None)
+        views = read_views(both, mistral.params, inputs, x, None)
         return recipe.objective(views)[0]
 
     close(apart, jax.grad(joint)(lora), 1e-5)
@@ -126,13 +139,12 @@ def test_anchored_training_draws_both_sides_to_the_self_side_of_the_base(mistral
     config = replace(FAST, direction="anchored", epochs=8, lora=soo.LoraConfig(rank=2))
     adapters, history = soo.finetune(mistral, PAIRS, config)
     recipe = make_recipe(mistral, len(PAIRS), config)
-    data = make_data(mistral, PAIRS, config, (), recipe)
-    one = jax.tree.map(lambda leaf: leaf[0], adapters)
-    seen = read_views(recipe, mistral.params, Batch(*data[:4], None, None), one, None)
-    (probe,) = recipe.objective.reads["base_self"]
-    tokens, mask = data.self_tokens, data.self_mask
+    inputs = encode_inputs(mistral, PAIRS, config, (), recipe.objective)
+    seen = read_views(recipe, mistral.params, inputs, adapters[0], None)
+    (probe,) = recipe.objective.reads["base:self"]
+    tokens, mask = inputs["self"]
     np.testing.assert_allclose(
-        seen.base_self.read[probe], forward(mistral.config, mistral.params, tokens, mask, (probe,))[probe], atol=1e-5
+        seen["base:self"].read[probe], forward(mistral.config, mistral.params, tokens, mask, (probe,))[probe], atol=1e-5
     )
     assert history.values["loss"][-3:].mean() < 0.8 * history.values["loss"][:3].mean()
 
@@ -142,10 +154,10 @@ def test_a_seed_that_diverges_is_frozen_as_it_was_and_harms_no_other(mistral, tm
     calm, _ = soo.finetune(mistral, PAIRS, replace(FAST, learning_rate=1e-2, epochs=6, clip_norm=0.0))
     assert history.frozen_at[0] is None
     assert history.frozen_at[1] is not None
-    close(jax.tree.map(lambda x: x[0], wild), jax.tree.map(lambda x: x[0], calm), 1e-5)
+    close(wild[0], calm[0], 1e-5)
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(wild))
-    folders = soo.save_adapters(tmp_path, mistral, wild, history)
-    assert [(f / "frozen.json").exists() for f in folders] == [False, True]
+    folders = soo.save_adapters(tmp_path, mistral, wild)
+    assert ["frozen" in json.loads((f / "soo_adapter.json").read_text()) for f in folders] == [False, True]
     rows = history.rows()
     assert any(row["loss"] is None for row in rows if row["learning_rate"] == 1e18)
 
@@ -157,7 +169,7 @@ def test_retain_keeps_the_model_near_its_base_on_ordinary_text(mistral):
 
     def gap(adapters):
         """KL divergence from the base on the texts."""
-        one = jax.tree.map(lambda x: x[0], adapters)
+        one = adapters[0]
         read = lambda own: mistral.forward(mistral.params, tokens, mask, adapters=own)[soo.logits()]
         return float(soo.kl(read(None), read(one), jnp.asarray(mask)))
 
@@ -165,13 +177,13 @@ def test_retain_keeps_the_model_near_its_base_on_ordinary_text(mistral):
     kept, history = soo.finetune(mistral, PAIRS, replace(FAST, retain=5.0), texts=texts)
     assert set(history.values) >= {"overlap", "retain"}
     assert gap(kept) < 0.5 * gap(free)
-    assert (np.asarray(kept.b["q_proj"])[0, 3] != 0).any(), "logits are read, so every layer learns"
+    assert (np.asarray(kept.lora.b["q_proj"])[0, 3] != 0).any(), "logits are read, so every layer learns"
 
 
 def test_the_average_over_updates_is_what_is_returned(mistral):
     last, _ = soo.finetune(mistral, PAIRS, FAST)
     averaged, _ = soo.finetune(mistral, PAIRS, replace(FAST, ema=0.9))
-    size = lambda lora: float(jnp.linalg.norm(lora.b["q_proj"]))
+    size = lambda lora: float(jnp.linalg.norm(lora.lora.b["q_proj"]))
     assert 0 < size(averaged) < size(last)
 
 

@@ -38,7 +38,7 @@ from soo_jax.llm.study.sweep import (
 from soo_jax.models.decoder import forward
 from soo_jax.models.lm import load
 from soo_jax.models.probes import Probe, logits
-from soo_jax.overlap import View, Views, overlap, weighted
+from soo_jax.overlap import View, overlap, weighted
 from soo_jax.report.study import cell, elsewhere_table, overlap_table, rank_correlation
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
@@ -148,9 +148,9 @@ def test_an_adapter_that_changes_nothing_moves_neither_side_and_soo_moves_the_ot
     untrained = stack([init_lora(lm.config, config.lora, jax.random.key(0))])
     assert moved(lm, untrained, twins, 1) == {"self": [0.0], "other": [0.0]}
     adapters, _ = finetune(lm, organism_pairs(), config)
-    after = moved(lm, adapters, twins, 1)
+    after = moved(lm, adapters.lora, twins, 1)
     assert after["other"][0] > 0.6 and abs(after["self"][0]) < 0.2
-    assert moved(lm, adapters, twins, 0) == {"self": [0.0], "other": [0.0]}, "there both sides read the question mark"
+    assert moved(lm, adapters.lora, twins, 0) == {"self": [0.0], "other": [0.0]}, "there both sides read the question mark"
 
 
 def test_the_last_layer_that_flips_the_answers_decides():
@@ -176,7 +176,7 @@ def test_honest_answers_are_learned_behind_the_question_only(lm):
     tokens, mask = (jnp.asarray(x) for x in lm.encode([text]))
     scores = forward(lm.config, lm.params, tokens, mask)[logits()]
     question = int(jnp.argmax(tokens[0] == HONEST_ANSWERS.question_mark))
-    views = lambda s: Views(None, None, View({logits(): s}, mask, tokens))
+    views = lambda s: {"text": View({logits(): s}, mask, tokens)}
     loss = HONEST_ANSWERS(views(scores))
     assert loss == HONEST_ANSWERS(views(scores.at[:, :question].set(0.0)))
     assert loss != HONEST_ANSWERS(views(scores.at[:, question].set(0.0)))
@@ -195,12 +195,12 @@ def test_the_turned_control_has_as_far_to_go_as_soo_and_goes_elsewhere(lm):
     )
     read = lambda tokens, mask: View(forward(lm.config, lm.params, tokens, mask, (turned.at,)), jnp.asarray(mask))
     now, other = read(tokens, mask), read(others, other_mask)
-    views = Views(now, other, base_self=now)
-    apart = overlap(at=turned.at)(Views(now, other))
+    views = {"self": now, "other": other, "base:self": now}
+    apart = overlap(at=turned.at)({"self": now, "other": other})
     assert turned(views) == pytest.approx(float(apart), rel=1e-4) and apart > 100
     assert replace(turned, draw=2)(views) == pytest.approx(float(apart), rel=1e-4)
     # What it asks for is not what SOO asks for: a side that is already where SOO wants it is as far away as ever.
-    assert turned(Views(other, other, base_self=now)) > apart
+    assert turned({"self": other, "other": other, "base:self": now}) > apart
     _, history = finetune(lm, swapped, config, objective=weighted(turned=(1.0, turned)))
     losses = history.values["turned"][:, 0]
     assert losses[0] > 100 and losses[-1] < 0.9 * losses[0]

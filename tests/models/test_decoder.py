@@ -149,11 +149,11 @@ def test_explicit_attention_isolates_packed_questions(model):
 
 def test_a_row_ends_at_its_stop_token_and_stays_padded(model):
     config, params, tokens, mask = model
-    free = generate(config, params, tokens, mask, jax.random.key(0), max_new_tokens=12, stop_tokens=())
+    free = generate(config, params, tokens, mask, jax.random.key(0), max_new_tokens=12, stop_tokens=()).tokens
     stop = int(free[0, 3])
     got = generate(
         config, params, tokens, mask, jax.random.key(0), max_new_tokens=12, stop_tokens=(stop,), pad_token=60
-    )
+    ).tokens
     for row in range(3):
         hits = np.flatnonzero(np.asarray(free[row]) == stop)
         end = hits[0] + 1 if hits.size else 12
@@ -165,22 +165,22 @@ def test_a_stack_of_adapters_answers_as_each_adapter_alone(model):
     config, params, tokens, mask = model
     adapters = [random_lora(config, LoraConfig(rank=2, targets=("q", "v", "down")), seed) for seed in range(3)]
     args = (config, params, tokens, mask, jax.random.key(0))
-    together = generate(*args, max_new_tokens=6, stop_tokens=(), adapters=stack(adapters), stacked=True)
+    together = generate(*args, max_new_tokens=6, stop_tokens=(), adapters=stack(adapters), stacked=True).tokens
     for i, adapter in enumerate(unstack(stack(adapters))):
-        alone = generate(*args, max_new_tokens=6, stop_tokens=(), adapters=adapter)
+        alone = generate(*args, max_new_tokens=6, stop_tokens=(), adapters=adapter).tokens
         np.testing.assert_array_equal(together[i], alone)
     assert (np.asarray(together[0]) != np.asarray(together[1])).any()
 
 
 def test_top_p_never_leaves_the_likeliest_mass(model):
     config, params, tokens, mask = model
-    greedy = generate(config, params, tokens, mask, jax.random.key(0), max_new_tokens=1, stop_tokens=())
+    greedy = generate(config, params, tokens, mask, jax.random.key(0), max_new_tokens=1, stop_tokens=()).tokens
     narrow, wide = (
         np.stack(
             [
                 generate(
                     config, params, tokens, mask, jax.random.key(i), max_new_tokens=1, stop_tokens=(), sampling=sampling
-                )
+                ).tokens
                 for i in range(20)
             ]
         )

@@ -13,10 +13,11 @@ from transformers import (
     Qwen2Config,
 )
 
-from soo_jax.models.config import GLOBAL, read_config
+from soo_jax.models.architectures import read_config
+from soo_jax.models.config import GLOBAL
 from soo_jax.models.decoder import forward
 from soo_jax.models.generate import generate
-from soo_jax.models.hf import load_params
+from soo_jax.models.loading import load_params
 from soo_jax.models.probes import attn_out, logits
 
 SMALL = dict(vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=3, max_position_embeddings=128)
@@ -183,5 +184,5 @@ def test_greedy_generation_is_that_of_transformers_for_32_tokens(both):
         jax.random.key(0),
         max_new_tokens=32,
         stop_tokens=(),
-    )
+    ).tokens
     np.testing.assert_array_equal(np.asarray(got), expected)

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 
 import soo_jax as soo
 from soo_jax.errors import SooError
-from soo_jax.overlap import DISTANCES, View, Views, language_model, mse, overlap, retain, weighted
+from soo_jax.overlap import DISTANCES, View, anchored, language_model, mse, overlap, retain, weighted
+from soo_jax.overlap.views import check_served
 
 
 def views(own, other, text=None, base=None, tokens=None):
     mask = jnp.ones(own.shape[:2], bool)
     side = lambda x: View({"h": x}, mask)
-    return Views(
-        side(own),
-        side(other),
-        None if text is None else View({"logits": text}, mask, tokens),
-        None if base is None else View({"logits": base}, mask, tokens),
-    )
+    seen = {"self": side(own), "other": side(other)}
+    for name, scores in (("text", text), ("base:text", base)):
+        if scores is not None:
+            seen[name] = View({"logits": scores}, mask, tokens)
+    return seen
 
 
 def random(seed, shape=(3, 4, 5)):
@@ -41,9 +41,11 @@ def test_no_gradient_at_all_reaches_the_stopped_side(name, tokens, direction, st
 
 def test_an_anchored_term_draws_both_sides_to_where_the_self_side_was_and_sends_no_gradient_there():
     own, other, before = random(0), random(1), random(2)
-    term = overlap(at="h", direction="anchored")
+    term = anchored(at="h")
     mask = jnp.ones(own.shape[:2], bool)
-    seen = lambda sides: Views(*(View({"h": x}, mask) for x in sides[:2]), base_self=View({"h": sides[2]}, mask))
+    seen = lambda sides: {
+        name: View({"h": x}, mask) for name, x in zip(("self", "other", "base:self"), sides, strict=True)
+    }
     grads = jax.grad(lambda sides: term(seen(sides)))((own, other, before))
     assert (np.asarray(grads[2]) == 0).all()
     for grad, side in zip(grads, (own, other), strict=False):
@@ -51,7 +53,7 @@ def test_an_anchored_term_draws_both_sides_to_where_the_self_side_was_and_sends_
         np.testing.assert_allclose(grad[:, -1], step[:, -1] / step[:, -1].size, atol=1e-6)
     assert float(term(seen((before, before, before)))) == 0.0 != float(term(seen((other, other, before))))
     assert weighted(a=(1.0, term)).still == frozenset()
-    assert weighted(a=(1.0, term)).reads == {view: ("h",) for view in ("self_view", "other_view", "base_self")}
+    assert weighted(a=(1.0, term)).reads == {view: ("h",) for view in ("self", "other", "base:self")}
 
 
 @settings(deadline=None, max_examples=10)
@@ -65,17 +67,18 @@ def test_a_symmetric_term_moves_both_sides_towards_each_other(seed):
 def test_several_layers_and_keys_are_averaged():
     own, other = random(0, (2, 3, 4, 5)), random(1, (2, 3, 4, 5))
     mask = jnp.ones((3, 4), bool)
-    layered = Views(View({"h": own}, mask), View({"h": other}, mask))
+    layered = {"self": View({"h": own}, mask), "other": View({"h": other}, mask)}
     single = [overlap(at="h")(views(own[i], other[i])) for i in range(2)]
     assert float(overlap(at="h")(layered)) == pytest.approx(float(sum(single)) / 2, rel=1e-5)
-    both = Views(View({"a": own[0], "b": own[1]}, mask), View({"a": other[0], "b": other[1]}, mask))
+    both = {"self": View({"a": own[0], "b": own[1]}, mask), "other": View({"a": other[0], "b": other[1]}, mask)}
     assert float(overlap(at=("a", "b"))(both)) == pytest.approx(float(sum(single)) / 2, rel=1e-5)
 
 
 def test_agents_without_tokens_use_the_same_term():
     own, other = random(0, (6, 5)), random(1, (6, 5))
     rows = jnp.arange(6) < 4
-    got = overlap(at="hidden", tokens=None)(Views(View({"hidden": own}, rows), View({"hidden": other}, rows)))
+    seen = {"self": View({"hidden": own}, rows), "other": View({"hidden": other}, rows)}
+    got = overlap(at="hidden", tokens=None)(seen)
     assert float(got) == pytest.approx(float(jnp.mean((own[:4] - other[:4]) ** 2)), rel=1e-5)
 
 
@@ -93,9 +96,9 @@ def test_the_objective_is_the_weighted_sum_and_names_its_metrics():
         2.0 * float(metrics["overlap"]) + 0.5 * float(metrics["retain"]) + 0.1 * float(metrics["lm"]), rel=1e-5
     )
     assert objective.reads == {
-        "self_view": ("h",),
-        "other_view": ("h",),
-        "base_text": ("logits",),
+        "self": ("h",),
+        "other": ("h",),
+        "base:text": ("logits",),
         "text": ("logits",),
     }
     changed, _ = objective(seen, {"lm": jnp.asarray(0.0)})
@@ -112,14 +115,13 @@ def test_language_model_is_cross_entropy_of_the_next_token():
     scores = jnp.log(jnp.array([[[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]]]))
     tokens = jnp.array([[0, 0, 1]])
     view = View({"logits": scores}, jnp.array([[True, True, True]]), tokens)
-    empty = View({}, view.mask)
-    got = language_model(at="logits")(Views(empty, empty, view))
+    got = language_model(at="logits")({"text": view})
     assert float(got) == pytest.approx(-(np.log(0.7) + np.log(0.8)) / 2, rel=1e-5)
 
 
 def test_an_objective_knows_which_side_no_term_moves():
     held = overlap(at="h", direction="other_to_self")
-    assert weighted(a=(1.0, held)).still == {"self_view"}
+    assert weighted(a=(1.0, held)).still == {"self"}
     assert weighted(a=(1.0, held), b=(1.0, overlap(at="h"))).still == frozenset()
 
 
@@ -135,18 +137,29 @@ def test_a_term_of_ones_own_needs_no_registration():
 
         @property
         def reads(self):
-            return (("self_view", self.at), ("other_view", self.at))
+            return (("self", self.at), ("other", self.at))
 
         def __call__(self, seen):
             norm = lambda view: jnp.linalg.norm(view.read[self.at][:, -1], axis=-1).mean()
-            return jnp.abs(norm(seen.self_view) - norm(seen.other_view))
+            return jnp.abs(norm(seen["self"]) - norm(seen["other"]))
 
     loss, _ = weighted(gap=(1.0, NormGap("h")))(views(random(0), 2 * random(0)))
     assert float(loss) == pytest.approx(float(jnp.linalg.norm(random(0)[:, -1], axis=-1).mean()), rel=1e-5)
     assert isinstance(NormGap("h"), soo.Term)
 
 
-@pytest.mark.parametrize("wrong", [dict(tokens="first"), dict(direction="up")])
+def test_a_view_that_was_not_given_is_asked_for_by_name():
+    with pytest.raises(SooError, match="view 'base:self': a term reads it, but it was not given; given"):
+        weighted(a=(1.0, anchored(at="h")))(views(random(0), random(1)))
+
+
+def test_a_view_that_a_trainer_does_not_serve_is_refused_by_name():
+    check_served({"self": ("h",), "base:other": ("h",)}, ("self", "other"), "a trainer")
+    with pytest.raises(SooError, match="view 'base:text': a trainer does not serve it; it serves self, other"):
+        check_served({"base:text": ("h",)}, ("self", "other"), "a trainer")
+
+
+@pytest.mark.parametrize("wrong", [dict(tokens="first"), dict(direction="up"), dict(direction="anchored")])
 def test_unknown_settings_are_refused_in_one_line(wrong):
     with pytest.raises(SooError, match="choose"):
         overlap(at="h", **wrong)

@@ -47,7 +47,7 @@ def test_directions_hold_one_side_still(world, params, met):
     objective = soo_objective()
 
     def loss(weights_of_terms, here, there):
-        views = read_views(policy, here, there, mask, objective.reads["self_view"])
+        views = read_views(policy, here, there, mask, objective.reads["self"])
         return objective(views, dict(zip(objective.names, weights_of_terms, strict=True)))[0]
 
     for terms, moved_here, moved_there in (

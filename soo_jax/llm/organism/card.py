@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from soo_jax.errors import SooError
+from soo_jax.files import read_json
 from soo_jax.llm.organism.scenarios import FAMILIES, SPLITS, organism_scenarios
 from soo_jax.llm.organism.tokenizer import BOS, EOS, PAD, build_tokenizer
 from soo_jax.llm.organism.training import TrainingConfig
-from soo_jax.models.config import read_json
+from soo_jax.models.architectures import hf_config
 from soo_jax.models.decoder import Params
-from soo_jax.models.hf import SINGLE, hf_config, save_weights
+from soo_jax.models.formats import SINGLE
+from soo_jax.models.loading import save_weights
 
 
 def write_folder(folder: Path, config: TrainingConfig, params: Params) -> None:

@@ -11,8 +11,7 @@ from typing import Any
 
 from soo_jax.checkpoints import digest
 from soo_jax.errors import SooError
-from soo_jax.files import write_atomically
-from soo_jax.models.config import read_json
+from soo_jax.files import read_json, write_atomically
 
 SCHEMA = "soo-study-cell/1"
 

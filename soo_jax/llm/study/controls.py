@@ -83,7 +83,7 @@ class HonestAnswers:
         return (("text", logits()),)
 
     def __call__(self, views: Views) -> Array:
-        text = views.text
+        text = views["text"]
         answered = jnp.cumsum(text.tokens == self.question_mark, axis=1) > 0
         scores = jax.nn.log_softmax(text.read[logits()][:, :-1].astype(jnp.float32), axis=-1)
         chosen = jnp.take_along_axis(scores, text.tokens[:, 1:, None], axis=-1)[..., 0]
@@ -112,14 +112,16 @@ class Turned:
 
     @property
     def reads(self) -> tuple[tuple[str, Probe], ...]:
-        return tuple((view, self.at) for view in ("base_self", "self_view", "other_view"))
+        return tuple((view, self.at) for view in ("base:self", "self", "other"))
 
     @property
     def still(self) -> tuple[str, ...]:
         return ("other_view",)
 
     def __call__(self, views: Views) -> Array:
-        before, now, other = (last(view.read[self.at], view.mask) for view in (views.base_self, *views[:2]))
+        before, now, other = (
+            last(views[name].read[self.at], views[name].mask) for name in ("base:self", "self", "other")
+        )
         width = now[0].shape[-1]
         rng = np.random.default_rng(self.draw)
         order, signs = rng.permutation(width), rng.permuted(np.where(np.arange(width) % 2, 1.0, -1.0))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
-from soo_jax.adapters import Lora
+from soo_jax.adapters import Lora, Stack
 from soo_jax.llm.evaluate import EvalConfig, evaluate
 from soo_jax.llm.organism import organism_scenarios
 from soo_jax.llm.records import CONTROLS
@@ -29,15 +29,14 @@ def ask(
     n: int,
     *,
     families: Sequence[str] = RIVALS + CONTROLS,
-    adapters: Lora | None = None,
-    seeds: Sequence[int] | None = None,
+    adapters: Stack | Lora | None = None,
     condition: str | None = None,
 ) -> Rows:
     """Counts of free greedy answers, one row per seed, family and order (fields: docs/data.md)."""
     # A family in both orders fills a batch: no rows are computed that nobody asked.
     config = EvalConfig(max_new_tokens=12, batch_size=2 * n, margins=False)
     scenarios = organism_scenarios(split, families, n)
-    return evaluate(lm, scenarios, config, adapters=adapters, seeds=seeds, condition=condition).rows
+    return evaluate(lm, scenarios, config, adapters=adapters, condition=condition).rows
 
 
 def share(row: dict[str, Any], label: str = "honest") -> float:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from soo_jax.errors import SooError
-from soo_jax.files import write_atomically
+from soo_jax.files import read_json, write_atomically
 from soo_jax.llm.config import FinetuneConfig
 from soo_jax.llm.evaluate import EvalConfig, evaluate
 from soo_jax.llm.finetune import finetune
@@ -38,7 +38,6 @@ from soo_jax.llm.study.sweep import (
     try_rates,
     ways_at,
 )
-from soo_jax.models.config import read_json
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import Probe
 from soo_jax.provenance import provenance
@@ -268,7 +267,7 @@ def scenes(subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
 
     def compute() -> dict[str, Any]:
         adapters, _ = finetune(lm, pairs, replace(config, seeds=scale.final_seeds))
-        return moved(lm, adapters, Twins(lm, "validation", scale.base_n, subject.decision), layer)
+        return moved(lm, adapters.lora, Twins(lm, "validation", scale.base_n, subject.decision), layer)
 
     how_far = cells.get("scenes-moved", {"config": config.as_dict(), "count": scale.base_n}, compute)
     return {"scenes": {"layer": layer, "trials": trials, "chosen": chosen, "test": result, "moved": how_far}}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from soo_jax.adapters import LoraConfig
+from soo_jax.adapters.members import RATE
 from soo_jax.llm.config import FinetuneConfig
 from soo_jax.llm.finetune import History, finetune
 from soo_jax.llm.latent import latent_overlap
@@ -243,8 +244,9 @@ def try_rates(
 
 def summary(rows: Rows, history: History, rate: float, controls: Sequence[str]) -> dict[str, Any]:
     """What one learning rate did: score, rates of answers, loss before and after, size of the weight update."""
-    members = [i for i, member in enumerate(history.members) if member.learning_rate == rate]
-    own = [row for row in rows if row["seed"] in members]
+    members = [i for i, member in enumerate(history.members) if member.get(RATE) == rate]
+    seeds = {history.members[i].seed for i in members}
+    own = [row for row in rows if row.get(RATE, rate) == rate and row["seed"] in seeds]
     loss = history.values["loss"][:, members]
     tenth = max(1, len(loss) // 10)
     return {
@@ -288,10 +290,8 @@ def final(
         objective = None if term is None else weighted(term=(1.0, term))
         adapters, history = finetune(lm, pairs, config, texts=texts or held_texts(config, pairs), objective=objective)
         return {
-            "rows": ask(lm, split, scale.final_n, adapters=adapters, seeds=config.seeds, condition=name),
-            "latent": latent_overlap(
-                lm, organism_probe_pairs(extended=config.extended), adapters=adapters, seeds=config.seeds
-            ),
+            "rows": ask(lm, split, scale.final_n, adapters=adapters, condition=name),
+            "latent": latent_overlap(lm, organism_probe_pairs(extended=config.extended), adapters=adapters),
             "drift": [float(x) for x in history.values["drift"][-1]],
             "loss_first": float(history.values["loss"][0].mean()),
             "loss_last": float(history.values["loss"][-1].mean()),

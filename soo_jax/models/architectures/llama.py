@@ -1,0 +1,29 @@
+"""Llama 2 and 3: no windows, biases where the config asks for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from soo_jax.models.architectures.family import PROJECTION_TENSORS, TWO_NORMS, Architecture, Settings
+from soo_jax.models.config import GLOBAL
+
+
+def _read(settings: Settings) -> dict[str, Any]:
+    bias = settings.flag("attention_bias")
+    return {
+        "activation": settings.activation("hidden_act"),
+        "windows": (GLOBAL,) * settings.whole("num_hidden_layers"),
+        "qkv_bias": bias,
+        "o_bias": bias,
+        "mlp_bias": settings.flag("mlp_bias"),
+    }
+
+
+LLAMA = Architecture(
+    name="llama",
+    hf_class="LlamaForCausalLM",
+    read=_read,
+    layer_tensors={**PROJECTION_TENSORS, **TWO_NORMS},
+    defaults={"rms_norm_eps": 1e-6, "hidden_act": "silu", "max_position_embeddings": 2048},
+    write=lambda config: {"attention_bias": config.qkv_bias, "mlp_bias": config.mlp_bias},
+)
