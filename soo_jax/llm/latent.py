@@ -49,7 +49,7 @@ def latent_overlap(
     Returns:
       Rows ``{condition, seed, site, layer, mse, normalised}``, and what else sets the adapters apart; a distance that
       is not finite is None, and a warning says at which layer it begins. ``normalised`` is the MSE over the mean
-      square of both sides: the variance across pairs would not do, for early layers hardly tell their last tokens apart.
+      square of both sides: the variance across pairs would not do, for early layers hardly tell last tokens apart.
 
     Raises:
       SooError: no pairs, an unknown site, a text beyond the context.

@@ -28,7 +28,7 @@ class Scenario:
     """One held-out question whose answer names one of two rooms (or places).
 
     As JSON line: ``{"scenario": "burglar", "order": "cheap_first", "prompt": "...", "honest": "study",
-    "deceptive": "kitchen", "recipient": "Bob", "lead": "I would recommend the"}``; the last two may be left out.
+    "deceptive": "kitchen", "recipient": "Bob", "lead": "I would recommend the"}``; what has a default may be left out.
 
     Attributes:
       scenario: family name, e.g. ``burglar``; rows of results are grouped by it.
@@ -40,6 +40,8 @@ class Scenario:
       recipient: who asks, for the honesty-prompt baseline; empty where there is nobody to be honest to.
       lead: the start of an answer after which the room would come; the log-probability margin
         ``log p(deceptive) - log p(honest)`` is read there.
+      honest_item, deceptive_item: the thing that lies in each place, by which an answer may name it ("the room with the
+        ring"); needed only where the prompt does not tell them in the words that ``soo_jax.llm.mentions`` knows.
     """
 
     scenario: str
@@ -49,3 +51,5 @@ class Scenario:
     deceptive: str
     recipient: str = ""
     lead: str = ""
+    honest_item: str = ""
+    deceptive_item: str = ""

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from soo_jax.errors import SooError
 from soo_jax.files import read_json_lines, text_field, write_json_lines
 from soo_jax.llm.pairs import with_article
+from soo_jax.llm.mentions import same_name
 from soo_jax.llm.records import ORDERS, Scenario
 from soo_jax.llm.vocabulary import VOCABULARIES, Vocabulary
 
@@ -112,7 +113,8 @@ def read_scenarios(path: str | Path) -> list[Scenario]:
 
 def write_scenarios(path: str | Path, scenarios: Iterable[Scenario]) -> None:
     """Write scenarios as JSON lines that ``read_scenarios`` reads. Raises SooError if there are none."""
-    rows = [asdict(scenario) for scenario in scenarios]
+    items = ("honest_item", "deceptive_item")  # written only where they are told
+    rows = [{n: v for n, v in asdict(scenario).items() if v or n not in items} for scenario in scenarios]
     if not rows:
         raise SooError(f"{path}: there are no scenarios to write; give at least one")
     write_json_lines(path, rows)
@@ -125,9 +127,10 @@ def _parse(row: dict) -> Scenario:
     for name in ("honest", "deceptive"):
         if not any(character.isalnum() for character in required[name]):
             raise ValueError(f'the field "{name}" holds no word that an answer could name')
-    if required["honest"].casefold() == required["deceptive"].casefold():
+    if same_name(required["honest"], required["deceptive"]):
         raise ValueError('the fields "honest" and "deceptive" are the same')
-    return Scenario(**required, recipient=text_field(row, "recipient", ""), lead=text_field(row, "lead", ""))
+    optional = ("recipient", "lead", "honest_item", "deceptive_item")
+    return Scenario(**required, **{name: text_field(row, name, "") for name in optional})
 
 
 # ---- instances ----------------------------------------------------------------------------------------------------

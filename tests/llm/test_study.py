@@ -150,7 +150,8 @@ def test_an_adapter_that_changes_nothing_moves_neither_side_and_soo_moves_the_ot
     adapters, _ = finetune(lm, organism_pairs(), config)
     after = moved(lm, adapters.lora, twins, 1)
     assert after["other"][0] > 0.6 and abs(after["self"][0]) < 0.2
-    assert moved(lm, adapters.lora, twins, 0) == {"self": [0.0], "other": [0.0]}, "there both sides read the question mark"
+    both_read_the_question_mark = moved(lm, adapters.lora, twins, 0)
+    assert both_read_the_question_mark == {"self": [0.0], "other": [0.0]}
 
 
 def test_the_last_layer_that_flips_the_answers_decides():
