@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from soo_jax.errors import SooError
 from soo_jax.files import read_json_lines, text_field, write_json_lines
-from soo_jax.llm.pairs import with_article
 from soo_jax.llm.mentions import same_name
+from soo_jax.llm.pairs import with_article
 from soo_jax.llm.records import ORDERS, Scenario
 from soo_jax.llm.vocabulary import VOCABULARIES, Vocabulary
 

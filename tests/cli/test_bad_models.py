@@ -52,7 +52,19 @@ def written(name, text):
     return lambda folder: (folder / name).write_text(text)
 
 
+def too_few_rows(folder):
+    from safetensors.numpy import load_file, save_file
+
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        tensors[name] = tensors[name][:12].copy()
+    save_file(tensors, path, metadata={"format": "pt"})
+    settings(folder, vocab_size=12)
+
+
 SPOILT = {
+    "tokenizer of another model": (too_few_rows, ["the tokenizer gives id", "has 12 rows", "do not belong together"]),
     "no config": (removed("config.json"), ["config.json: no such file", "Hugging Face folder"]),
     "no weights": (removed("model.safetensors"), ["no model.safetensors", "as safetensors"]),
     "truncated": (truncated, ["model.safetensors: truncated", "copy the file again"]),

@@ -49,7 +49,16 @@ FOR_ALL = {
     "hidden_act": [ABSENT, None, "gelu", "gelu_pytorch_tanh", "relu"],
     "hidden_activation": [ABSENT, None, "gelu", "silu"],
     "rope_theta": [ABSENT, None, 500.0, 100],
-    "rope_scaling": [ABSENT, None, LINEAR, OLD_LINEAR, {**LLAMA3, "original_max_position_embeddings": 32}, LLAMA3, YARN, {}],
+    "rope_scaling": [
+        ABSENT,
+        None,
+        LINEAR,
+        OLD_LINEAR,
+        {**LLAMA3, "original_max_position_embeddings": 32},
+        LLAMA3,
+        YARN,
+        {},
+    ],
     "rope_parameters": [None, {"rope_type": "default", "rope_theta": 50.0}, {**LINEAR, "rope_theta": 50.0}, LINEAR, {}],
     "tie_word_embeddings": [ABSENT, None, True, False],
     "sliding_window": [ABSENT, None, 4, 64, 0],
@@ -99,7 +108,7 @@ def raw_config(family, changes):
 
 
 def theirs(folder, raw):
-    """The logits of transformers for a random model of this config, saved beside it; None where transformers refuses."""
+    """The logits of transformers for a random model of this config, saved there; None where transformers refuses."""
     (folder / "config.json").write_text(json.dumps(raw))
     try:
         config = AutoConfig.from_pretrained(folder)

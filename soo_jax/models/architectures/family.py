@@ -68,11 +68,12 @@ class Settings:
         """The field as it stands: the file's, else the family's default, else ``default``."""
         return self.raw.get(name, self.defaults.get(name, default))
 
-    def whole(self, name: str, default: Any = REQUIRED, null: Any = REQUIRED) -> int:
-        """A positive whole number. ``null``: what a field that may be null means then."""
+    def whole(self, name: str, default: Any = REQUIRED, null: Any = REQUIRED, least: int = 1) -> int:
+        """A whole number of at least ``least``. ``null``: what a field that may be null means then."""
         value = self._value(name, default, null)
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-            raise self._wrong(name, "a positive whole number", value)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            wanted = "a positive whole number" if least == 1 else f"a whole number of at least {least}"
+            raise self._wrong(name, wanted, value)
         return value
 
     def number(self, name: str, default: Any = REQUIRED, null: Any = REQUIRED) -> float:
@@ -182,6 +183,7 @@ class Architecture:
       read: turns settings into the fields of :class:`DecoderConfig` that differ from what all share.
       layer_tensors: for every leaf of a layer that this family can have, the tensor's name, ``{}`` for the layer.
       defaults: what transformers assumes where ``config.json`` is silent.
+      nullable: fields among ``num_key_value_heads`` and ``head_dim`` that transformers lets be null.
       plain: settings that would change the computation in a way that the decoder does not know, with the values
         under which they do nothing.
       write: the fields of a fresh ``config.json`` beside those that all share; None: a config can only be copied.
@@ -192,6 +194,7 @@ class Architecture:
     read: Callable[[Settings], Mapping[str, Any]]
     layer_tensors: Mapping[Path, str]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    nullable: tuple[str, ...] = ()
     plain: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     write: Callable[[DecoderConfig], Mapping[str, Any]] | None = None
 
@@ -206,14 +209,16 @@ class Architecture:
             if raw.get(name) not in harmless:
                 raise SooError(f"{where}: {name} = {raw[name]!r} is not supported for {self.name}")
         width, heads = settings.whole("hidden_size"), settings.whole("num_attention_heads")
+        usual = {"num_key_value_heads": heads, "head_dim": width // heads}
+        either = lambda name: settings.whole(name, usual[name], usual[name] if name in self.nullable else REQUIRED)
         fields: dict[str, Any] = {
             "vocab_size": settings.whole("vocab_size"),
             "width": width,
             "mlp_width": settings.whole("intermediate_size"),
             "num_layers": settings.whole("num_hidden_layers"),
             "num_heads": heads,
-            "num_kv_heads": settings.whole("num_key_value_heads", heads, null=heads),
-            "head_dim": settings.whole("head_dim", width // heads, null=width // heads),
+            "num_kv_heads": either("num_key_value_heads"),
+            "head_dim": either("head_dim"),
             "max_positions": settings.whole("max_position_embeddings", 4096),
             "norm_eps": settings.number("rms_norm_eps"),
             "rope": settings.rope(),

@@ -10,7 +10,11 @@ from soo_jax.models.config import GLOBAL, DecoderConfig
 
 
 def _read(settings: Settings) -> dict[str, Any]:
-    # transformers passes over layer_types here: every layer of a Mistral has the same window.
+    if "layer_types" in settings.raw:
+        raise SooError(
+            f"{settings.where}: layer_types is not supported for mistral, whose layers have one window; transformers "
+            f"reads it for ministral"
+        )
     window = settings.window() or GLOBAL
     return {
         "activation": settings.activation("hidden_act"),
@@ -38,5 +42,6 @@ MISTRAL = Architecture(
         "hidden_act": "silu",
         "max_position_embeddings": 4096 * 32,
     },
+    nullable=("head_dim",),
     write=_write,
 )

@@ -9,7 +9,7 @@ from soo_jax.models.architectures.family import PROJECTION_TENSORS, TWO_NORMS, A
 
 def _read(settings: Settings) -> dict[str, Any]:
     window = settings.window() if settings.flag("use_sliding_window") else None
-    first = settings.get("max_window_layers")
+    first = settings.whole("max_window_layers", least=0)
     return {
         "activation": settings.activation("hidden_act"),
         "windows": settings.windows(lambda i: window is not None and i >= first, window),
@@ -31,4 +31,5 @@ QWEN2 = Architecture(
         "max_window_layers": 28,
         "max_position_embeddings": 32768,
     },
+    nullable=("num_key_value_heads",),
 )
