@@ -100,7 +100,7 @@ def save_peft(
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         for name, values in ((CONFIG, fields), (OURS, ours)):
-            (folder / name).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            (folder / name).write_text(json.dumps(values, indent=2, sort_keys=name == CONFIG) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise disk_error(folder, error) from error
 

@@ -158,7 +158,7 @@ def written(base, tmp_path, **changes):
 def test_what_is_not_plain_lora_is_refused_in_one_line(base, tmp_path, changes, message):
     config = written(base, tmp_path, **changes)
     with pytest.raises(SooError, match=message) as error:
-        load_peft(tmp_path, config).lora
+        load_peft(tmp_path, config)
     assert "\n" not in str(error.value)
 
 
@@ -175,10 +175,10 @@ def test_unknown_targets_and_truncated_files_are_refused(base, tmp_path):
     tensors = load_file(path)
     save_file({name.replace("q_proj", "c_attn"): value for name, value in tensors.items()}, path)
     with pytest.raises(SooError, match="c_attn"):
-        load_peft(tmp_path, config).lora
+        load_peft(tmp_path, config)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(SooError, match="truncated or not safetensors"):
-        load_peft(tmp_path, config).lora
+        load_peft(tmp_path, config)
 
 
 def test_settings_out_of_range_are_refused():
