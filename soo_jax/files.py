@@ -100,6 +100,7 @@ def read_json_lines(path: str | Path, parse: Callable[[dict], T], expected: str)
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise ValueError(f"holds a JSON {_json_name(row)} rather than an object")
+            _check_characters(row)
             records.append(parse(row))
         except json.JSONDecodeError as error:
             raise SooError(
@@ -111,6 +112,19 @@ def read_json_lines(path: str | Path, parse: Callable[[dict], T], expected: str)
     if not records:
         raise SooError(f"{path}: the file is empty; it needs at least one line like {expected}")
     return records
+
+
+def _check_characters(value: Any) -> None:
+    """Raises ValueError for half a character (a lone surrogate), which JSON can write and no text can hold."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            code = f"\\u{ord(value[error.start]):04x}"
+            raise ValueError(f"holds half a character ({code}, a lone surrogate); write the character whole") from error
+    elif isinstance(value, dict | list):
+        for one in [*value.keys(), *value.values()] if isinstance(value, dict) else value:
+            _check_characters(one)
 
 
 def read_json(path: str | Path, cure: str = "copy the file again") -> dict[str, Any]:

@@ -68,6 +68,8 @@ def test_blank_lines_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path
         ('{"b": "x"}', 'line 1: the field "a" is missing'),
         ('{"a": 3}', 'line 1: the field "a" holds a JSON number rather than a string'),
         ('{"a": "x"}\n{"a": " "}', 'line 2: the field "a" is an empty string'),
+        ('{"a": "x \\ud83d"}', "line 1: holds half a character (\\ud83d, a lone surrogate)"),
+        ('{"a": "x", "more": [{"\\udc00": 1}]}', "line 1: holds half a character (\\udc00, a lone surrogate)"),
         ("[" * 100_000, "line 1: "),
     ],
 )

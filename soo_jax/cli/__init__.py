@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -14,7 +18,8 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Runs the program; returns the exit code."""
     try:
-        return _run(arguments)
+        with _warnings_in_one_line():
+            return _run(arguments)
     except KeyboardInterrupt:
         _say("interrupted; what was written so far is kept and marked incomplete")
         return 130
@@ -60,6 +65,26 @@ def _run(arguments: list[str]) -> int:
         if not hasattr(error, "format_message"):
             raise
         return _fail(error, f"{error.format_message().rstrip('.')}; see soo --help", debug)
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Prints what the library warns of as one line each, and each of them once; leaves other warnings alone."""
+    from soo_jax.errors import SooWarning
+
+    with warnings.catch_warnings():
+        usual, said = warnings.showwarning, set()
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if not issubclass(category, SooWarning):
+                usual(message, category, *rest, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                _say("warning: " + " ".join(str(message).split()))
+
+        warnings.simplefilter("always", SooWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _fail(error: BaseException, message: str, debug: bool) -> int:

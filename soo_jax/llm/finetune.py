@@ -308,6 +308,8 @@ def _shared_settings(config: FinetuneConfig, objective: Objective, given: bool) 
     if given:
         for name in ("site", "layer", "tokens", "distance", "direction"):
             settings.pop(name)
+    for name in [name for name in ("site", "layer") if name in settings]:
+        settings[f"trained_{name}"] = settings.pop(name)  # rows about layers have a site and a layer of their own
     lora["adapter_layers"] = lora.pop("layers")
     lora.pop("layers_by_target")
     factors = {WEIGHT + name: weight for name, weight in zip(objective.names, objective.weights, strict=True)}

@@ -65,6 +65,10 @@ def load_adapters(lm: LM, folders: Sequence[str | Path]) -> Stack:
         inner = sorted((folder / "adapters").iterdir()) if (folder / "adapters").is_dir() else []
         inner = [path for path in inner if path.is_dir() and not path.name.startswith(".")]
         found += [(path, f"{folder.name}/{path.name}") for path in inner] or [(folder, folder.name)]
+    paths = [path.resolve() for path, _ in found]
+    twice = [path for path in paths if paths.count(path) > 1]
+    if twice:
+        raise SooError(f"adapter: {twice[0]} is given twice; name each adapter once")
     loaded = [load_peft(path, lm.config, lm.fingerprint) for path, _ in found]
     sources = [source for _, source in found]
     if len(set(sources)) != len(sources):
