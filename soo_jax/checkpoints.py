@@ -30,14 +30,15 @@ class Checkpoints:
 
     Args:
       folder: where they lie.
-      identity: what must be the same for a checkpoint to be resumed (settings, data, base weights), as JSON.
+      identity: what must be the same for a checkpoint to be resumed (settings, data, base weights), as plain JSON
+        values, so that every process says the same; ``overlap.content`` makes such of terms and configs.
       every: steps between two checkpoints; 0 saves only when asked.
     """
 
     def __init__(self, folder: str | Path, identity: dict[str, Any], every: int = 0):
         self.folder = Path(folder).resolve()
         self.every = every
-        self._identity = json.loads(json.dumps(identity, sort_keys=True, default=str))
+        self._identity = json.loads(json.dumps(identity, sort_keys=True))
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save
         options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=False)
         try:
@@ -103,7 +104,7 @@ def check_identity(folder: str | Path, identity: dict[str, Any]) -> None:
     """
     if not (Path(folder) / _IDENTITY).is_file():
         return
-    found, asked = read_json(Path(folder) / _IDENTITY), json.loads(json.dumps(identity, default=str))
+    found, asked = read_json(Path(folder) / _IDENTITY), json.loads(json.dumps(identity))
     if found != asked:
         differing = sorted(key for key in asked | found if asked.get(key) != found.get(key))
         raise SooError(
@@ -117,32 +118,62 @@ def digest(*parts: Any) -> str:
     sha = hashlib.sha256()
     for part in parts:
         sha.update(
-            part.tobytes() if hasattr(part, "tobytes") else json.dumps(part, sort_keys=True, default=str).encode()
+            part.tobytes() if hasattr(part, "tobytes") else json.dumps(part, sort_keys=True).encode()
         )
     return sha.hexdigest()[:16]
 
 
-class Terminated(SystemExit):
-    """SIGTERM arrived; the state was saved. Exit code 143, as the shell reports a terminated process."""
+class Stopped(SystemExit):
+    """Ctrl-C or SIGTERM arrived, and the state was saved. Its code is the shell's for that signal: 130 or 143.
 
-    def __init__(self) -> None:
-        super().__init__(143)
+    Attributes:
+      folder: where the state lies; None where nobody wanted it saved.
+    """
+
+    def __init__(self, number: int, folder: Path | None = None) -> None:
+        super().__init__(128 + number)
+        self.folder = folder
+
+
+class StopSignal:
+    """Whether Ctrl-C or SIGTERM arrived; its truth is what a loop asks between two steps.
+
+    Attributes:
+      number: of the signal, or None.
+    """
+
+    number: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.number is not None
+
+    def raise_if_set(self, folder: Path | None = None) -> None:
+        """Leaves with the exit code of the signal, if one arrived."""
+        if self.number is not None:
+            raise Stopped(self.number, folder)
 
 
 @contextmanager
-def sigterm_flag() -> Iterator[list[bool]]:
-    """Turns SIGTERM into a flag ``[True]`` for as long as the context lasts, so that a loop can save and leave."""
-    flag = [False]
+def stop_signal() -> Iterator[StopSignal]:
+    """Holds Ctrl-C and SIGTERM back for as long as the context lasts, so that a loop can save and leave.
 
-    def raise_flag(*_: Any) -> None:
-        flag[0] = True
+    A second signal is not held back.
+    """
+    arrived, before = StopSignal(), {}
+
+    def note(number: int, _: Any) -> None:
+        arrived.number = number
+        for held, usual in before.items():
+            signal.signal(held, usual)
 
     try:
-        before = signal.signal(signal.SIGTERM, raise_flag)
+        for held in (signal.SIGINT, signal.SIGTERM):
+            before[held] = signal.signal(held, note)
     except ValueError:  # not the main thread: signals are somebody else's
-        yield flag
+        yield arrived
         return
     try:
-        yield flag
+        yield arrived
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for held, usual in before.items():
+            signal.signal(held, usual)

@@ -62,9 +62,9 @@ class AutoResetEnvironment(environment.Environment):
           ``final_observation``, the one before any reset.
         """
         params = self.default_params if params is None else params
-        final, after, reward, terminated, info = self.step_env(jax.random.split(key)[0], state, action, params)
+        now, again = jax.random.split(key)
+        final, after, reward, terminated, info = self.step_env(now, state, action, params)
         truncated = self.is_truncated(after, params)
-        begin = lambda key, params: self.reset_env(jax.random.split(key)[1], params)
-        observation, after = replace_where(terminated | truncated, begin, (key, params), (final, after))
+        observation, after = replace_where(terminated | truncated, self.reset_env, (again, params), (final, after))
         info = {**info, "terminated": terminated, "truncated": truncated, "final_observation": final}
         return observation, after, reward, terminated, truncated, info

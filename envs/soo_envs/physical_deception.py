@@ -13,13 +13,34 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
 from jax import Array
 
 from soo_envs.auto_reset import AutoResetEnvironment
+from soo_envs.limits import Limits, first_problem
 
 RED, BLUE = 0, 1
+
+OUTERMOST = 2.0
+"""Where an agent that got through a wall is stopped. The walls are springs, and an agent that is fast enough gets
+through them as it does in the reference; this keeps every offset within the observation space."""
+
+LIMITS = {
+    "max_steps_in_episode": Limits(least=1, whole=True),
+    "dt": Limits(least=0, above=True),
+    "damping": Limits(0, 1),
+    "gain": Limits(least=0),
+    "sight": Limits(0, 3),
+    "reach": Limits(0, 3),
+    "body": Limits(0, 1, above=True),
+    "wall_width": Limits(0, 1),
+    "wall_stiffness": Limits(least=0),
+    "wall_softness": Limits(least=0, above=True),
+    "spawn_margin": Limits(0, 1),
+}
+"""What the params may be; rewards may be any finite number."""
 
 
 @struct.dataclass
@@ -73,6 +94,10 @@ class PhysicalDeceptionParams(environment.EnvParams):
     company_reward: float = 0.0
 
 
+_FELT = 16
+"""Softnesses beyond its reach at which a wall's force is gone to 1e-7."""
+
+
 def exact_walls(position: Array, params: PhysicalDeceptionParams) -> Array:
     """Force ``[..., 2]`` of the four walls at ``position [..., 2]``, ends included.
 
@@ -94,7 +119,7 @@ def inner_walls(position: Array, params: PhysicalDeceptionParams) -> Array:
     """The same force as long as no agent has got past the end of a wall, for a quarter of the work.
 
     Of two opposite walls only the nearer one can be felt: the other is at least 1 away, 800 times the softness
-    beyond its reach.
+    beyond its reach. Params for which that does not hold are what ``PhysicalDeception.problem`` names.
     """
     nearest = jnp.where(position < 0, -1.0, 1.0)
     return _push(position - nearest, params.body + params.wall_width / 2, params)
@@ -128,11 +153,28 @@ class PhysicalDeception(AutoResetEnvironment):
         """The deceptive setting of the paper; ``.replace(deception_bonus=0.0)`` is the honest one."""
         return PhysicalDeceptionParams()
 
+    def problem(self, params: PhysicalDeceptionParams) -> str | None:
+        """Why a world cannot be played, in one line; None if it can. Leaves that are being traced are not checked."""
+        if (found := first_problem(params, LIMITS)) is not None:
+            return found
+        constants = (params.wall_softness, params.body, params.wall_width)
+        if self.walls is not inner_walls or any(isinstance(x, jax.core.Tracer) for x in constants):
+            return None
+        softness, body, width = (np.asarray(x, float) for x in constants)
+        felt = np.ravel(softness * _FELT + body + width / 2 > 1)
+        if not felt.any():
+            return None
+        return (
+            f"wall_softness {np.ravel(softness)[0]:g}, body {np.ravel(body)[0]:g} and wall_width "
+            f"{np.ravel(width)[0]:g} make a wall felt across the room, which inner_walls leaves out; "
+            f"{_FELT} wall_softness + body + wall_width / 2 must be at most 1"
+        )
+
     def reset_env(self, key: Array, params: PhysicalDeceptionParams) -> tuple[dict[str, Array], PhysicalDeceptionState]:
         """Red and landmarks uniform in the box, blue within sight of red, the goal a fair coin."""
         # One draw for everything: auto-reset pays for a reset in every step, and random bits are most of its price.
         draws = jax.random.uniform(key, (9,))
-        edge = 1.0 - params.spawn_margin
+        edge = jnp.clip(1.0 - params.spawn_margin, 0.0, 1.0)
         places = edge * (2.0 * draws[:6].reshape(3, 2) - 1.0)
         red, landmarks = places[0], places[1:]
         angle, away = 2 * jnp.pi * draws[6], params.sight * draws[7]
@@ -161,12 +203,14 @@ class PhysicalDeception(AutoResetEnvironment):
         force = params.gain * control + self.walls(state.positions, params)
         velocities = (1.0 - params.damping) * state.velocities + params.dt * force
         velocities = velocities.at[RED].set(jnp.where(state.trapped, 0.0, velocities[RED]))
-        positions = state.positions + params.dt * velocities
+        free = state.positions + params.dt * velocities
+        positions = jnp.clip(free, -OUTERMOST, OUTERMOST)
+        velocities = jnp.where(positions == free, velocities, 0.0)
         fake = state.landmarks[1 - state.goal]
         state = state.replace(
             time=state.time + 1,
-            positions=positions,
-            velocities=velocities,
+            positions=positions.astype(state.positions.dtype),
+            velocities=velocities.astype(state.velocities.dtype),
             trapped=state.trapped | (distance(positions[RED], fake) < params.reach),
         )
         info = {"trapped": state.trapped}
@@ -218,7 +262,7 @@ class PhysicalDeception(AutoResetEnvironment):
         return spaces.Dict({"red": box, "blue": box})
 
     def observation_space(self, params: PhysicalDeceptionParams) -> spaces.Dict:
-        """Offsets cannot exceed the diagonal of the square by more than the walls give way."""
+        """Offsets: landmarks lie within the square, and nobody gets beyond ``OUTERMOST``."""
         box = lambda size: spaces.Box(-3.0, 3.0, (size,), jnp.float32)
         return spaces.Dict({"red": box(6), "blue": box(10)})
 

@@ -20,8 +20,12 @@ from gymnax.environments import environment, spaces
 from jax import Array
 
 from soo_envs.auto_reset import AutoResetEnvironment
+from soo_envs.limits import Limits, first_problem
 
 _SELF, _OTHER = 2, 3  # places in the sender's observation
+
+LIMITS = {"max_steps_in_episode": Limits(least=1, whole=True), "self_share": Limits(0, 1)}
+"""What the params may be; payoffs may be any finite number."""
 
 
 @struct.dataclass
@@ -63,6 +67,10 @@ class Signalling(AutoResetEnvironment):
         """Opposed payoffs; ``.replace(alignment=1.0)`` aligns them."""
         return SignallingParams()
 
+    def problem(self, params: SignallingParams) -> str | None:
+        """Why a game cannot be played, in one line; None if it can. Leaves that are being traced are not checked."""
+        return first_problem(params, LIMITS)
+
     def reset_env(self, key: Array, params: SignallingParams) -> tuple[dict[str, Array], SignallingState]:
         """The prize uniform in the square [-1, 1]^2, the actor by ``self_share``, no message yet."""
         draws = jax.random.uniform(key, (3,))
@@ -82,7 +90,7 @@ class Signalling(AutoResetEnvironment):
         ``action`` is ``{"receiver": [2], "sender": [2]}`` in [-1, 1] (clipped): where the receiver searches, which
         counts only if it is the actor, and what the sender writes.
         """
-        action = jax.tree.map(lambda x: jnp.clip(x, -1.0, 1.0), action)
+        action = jax.tree.map(lambda x: jnp.clip(x, -1.0, 1.0).astype(state.message.dtype), action)
         searched = jnp.where(state.to_self, state.message, action["receiver"])
         rewards = self.rewards(state, searched, params)
         state = state.replace(time=state.time + 1, message=action["sender"])

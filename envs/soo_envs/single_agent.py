@@ -62,6 +62,10 @@ class SingleAgent(AutoResetEnvironment):
         """Size of the agent's action."""
         return self.action_space(self.default_params).shape[0]
 
+    def problem(self, params: Any) -> str | None:
+        """As the environment beneath."""
+        return self.env.problem(params)
+
     def reset_env(self, key: Array, params: Any) -> tuple[Array, SingleAgentState]:
         """Resets the environment beneath."""
         observation, world = self.env.reset_env(key, params)

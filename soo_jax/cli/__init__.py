@@ -24,9 +24,13 @@ def run(arguments: list[str]) -> int:
         _say("interrupted; what was written so far is kept and marked incomplete")
         return 130
     except SystemExit as leave:
-        if leave.code == 143:
-            _say("terminated; the state of the training is saved, --resume goes on with it")
-        raise
+        word = {130: "interrupted", 143: "terminated"}.get(leave.code)
+        if word is None:
+            raise
+        folder = getattr(leave, "folder", None)
+        saved = f"the state of the training is saved in {folder}; the same command with --resume goes on from there"
+        _say(f"{word}; {saved if folder else 'what was written so far is kept and marked incomplete'}")
+        return leave.code
 
 
 def _run(arguments: list[str]) -> int:

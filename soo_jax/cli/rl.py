@@ -27,7 +27,7 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of the learner, NAME=VALUE; may be repeated.")
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="JSON file of the learner's settings.")]
-Every = Annotated[int, typer.Option("--checkpoint-every", help="Iterations between checkpoints; 0 for none.")]
+Every = Annotated[int, typer.Option("--checkpoint-every", help="Iterations between checkpoints; 0: only when stopped.")]
 
 
 @rl.command()
@@ -162,8 +162,10 @@ def reproduce(
     if quick:
         recipe, plan = in_small(recipe, plan)
     with reporter:
-        run_reproduce(out, recipe, plan, resume=resume, force=force, reporter=reporter)
+        run_reproduce(out, recipe, plan, smoke_test=quick, resume=resume, force=force, reporter=reporter)
     _finish(out)
+    if quick:
+        print("This was a smoke test: training was cut short, and its figures say nothing about the method.")
 
 
 @rl.command()

@@ -15,7 +15,7 @@ from jax import Array
 
 from soo_jax.adapters import Member, Stack, init_lora, save_peft
 from soo_jax.adapters.members import RATE, SEED, WEIGHT, columns, folder_names, varying
-from soo_jax.checkpoints import Checkpoints, Terminated, check_identity, digest, sigterm_flag
+from soo_jax.checkpoints import Checkpoints, check_identity, digest, stop_signal
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.llm.config import FinetuneConfig, build_objective, resolve_layer
 from soo_jax.llm.records import Pair
@@ -123,7 +123,7 @@ def finetune(
 
     Raises:
       SooError: no pairs, a layer out of range, texts missing or too long, a checkpoint of other settings.
-      Terminated: SIGTERM arrived; the state was saved first.
+      Stopped: Ctrl-C or SIGTERM arrived; the state was saved first.
     """
     prepared = prepare(lm, pairs, config, texts=texts, objective=objective, members=members)
     return run_prepared(prepared, checkpoints=checkpoints, resume=resume, progress=progress)
@@ -369,7 +369,7 @@ def _run(
     progress: Progress | None,
 ) -> TrainState:
     step = int(state.step)
-    with sigterm_flag() as terminated:
+    with stop_signal() as stop:
         while step < recipe.updates:
             before, count = step, min(CHUNK, recipe.updates - step)
             state = train(recipe, lm.params, data, varied, state, jnp.asarray(count))
@@ -377,10 +377,9 @@ def _run(
             if progress is not None:
                 latest = {name: _mean(np.asarray(v[step - 1])) for name, v in state.history.items()}
                 progress(step, recipe.updates, latest)
-            if saved is not None and (saved.due(step, before) or terminated[0]):
+            if saved is not None and (saved.due(step, before) or stop):
                 saved.save(step, state)
-            if terminated[0]:
-                raise Terminated
+            stop.raise_if_set(saved and saved.folder)
     return state
 
 

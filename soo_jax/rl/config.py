@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
+import jax
+import numpy as np
 from flax import struct
 
 from soo_jax.errors import SooError
@@ -123,6 +127,13 @@ def check(config: Config) -> Config:
     for name in _COUNTS:
         if getattr(config, name, 1) < 1:
             raise SooError(f"{name} must be at least 1, found {getattr(config, name)}")
+    _check_numbers(config)
+    if not config.hidden or min(config.hidden) < 1:
+        raise SooError(f"hidden must name widths of at least 1, found {list(config.hidden)}")
+    if not config.learns:
+        raise SooError("learns names no agent; nothing would be learned")
+    if config.objective is None and _above_zero(config.soo_weight):
+        raise SooError("soo_weight has no effect without an objective; leave it at 0, or fine-tune, which has one")
     if config.soo_terms and (config.objective is None or len(config.soo_terms) != len(config.objective.names)):
         names = config.objective.names if config.objective else ()
         raise SooError(
@@ -134,6 +145,43 @@ def check(config: Config) -> Config:
     if isinstance(config, MaddpgConfig):
         _check_replay(config, played)
     return config
+
+
+_LIMITS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(
+        ("policy_rate", "critic_rate", "clip", "deviation", "least_deviation", "ratio_clip"), (1e-12, 1e12)
+    ),
+    **dict.fromkeys(("gamma", "normaliser_rate", "soo_ramp", "mismatch", "trace", "tau", "noise_until"), (0.0, 1.0)),
+    **dict.fromkeys(("noise_from", "noise_to", "noise_sigma", "noise_spread"), (0.0, 1e12)),
+    "noise_theta": (1e-12, 1.0),
+}
+"""Least and most of settings that not every finite number fits."""
+
+
+def _check_numbers(config: LearnerConfig) -> None:
+    """Raises SooError for a number that is not finite or out of range; what is being traced is not looked at."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, bool | str | tuple | jax.core.Tracer) or not hasattr(number, "__float__"):
+                continue
+            least, most = _LIMITS.get(field.name, (-math.inf, math.inf))
+            wrong = [x for x in np.ravel(np.asarray(number, float)) if not (math.isfinite(x) and least <= x <= most)]
+            if wrong:
+                within = "" if least == -math.inf else f" between {least:g} and {most:g}"
+                raise SooError(f"{field.name} must be a finite number{within}, found {wrong[0]:g}")
+
+
+def _above_zero(value: Any) -> bool:
+    return not isinstance(value, jax.core.Tracer) and bool(np.any(np.asarray(value) > 0))
+
+
+def check_game(config: LearnerConfig, agents: Sequence[str]) -> None:
+    """Raises SooError where the config names agents that the game does not have."""
+    for setting, names in (("learns", config.learns), ("scripted", [name for name, _ in config.scripted])):
+        for name in names:
+            if name not in agents:
+                raise SooError(f"{setting}: the game has no agent {name!r}; it has {', '.join(agents)}")
 
 
 def _check_replay(config: MaddpgConfig, played: int) -> None:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from soo_envs.auto_reset import replace_where
 
 from soo_jax.rl.config import LearnerConfig, MaddpgConfig
 from soo_jax.rl.games import SCRIPTS, Behaviour, Game, by_policy
@@ -21,6 +22,7 @@ class Transition(NamedTuple):
     Attributes:
       observation, following: ``[..., O]`` before and after. action: ``[..., A]``. reward: ``[...]``.
       place: ``[..., P]``, where the agent was (``Game.place``), from which its other view can be made.
+      over: ``[...]``, 1 where the step ended its episode for good, so that nothing follows it; else 0.
     """
 
     observation: dict[str, Array]
@@ -28,6 +30,7 @@ class Transition(NamedTuple):
     reward: dict[str, Array]
     following: dict[str, Array]
     place: Array
+    over: Array
 
 
 class Packing(NamedTuple):
@@ -44,7 +47,8 @@ class Packing(NamedTuple):
         place = jax.eval_shape(game.place, state)
         action = {name: jax.ShapeDtypeStruct((size,), jnp.float32) for name, (_, size) in game.sizes(params).items()}
         reward = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in game.agents}
-        like = Transition(observation, action, reward, observation, place)
+        over = jax.ShapeDtypeStruct((), jnp.float32)
+        like = Transition(observation, action, reward, observation, place, over)
         return cls(like, tuple(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(like)))
 
     @property
@@ -82,7 +86,9 @@ def collect(
     explore: Explore,
     key: Array,
 ) -> Transition:
-    """Every environment plays one episode from a fresh start; agents that learn explore, the others do not.
+    """Every environment plays from a fresh start; agents that learn explore, the others do not.
+
+    Where a game ends before ``config.steps``, a new one begins; its noise goes on.
 
     Returns:
       Transitions ``[T, N, ...]``.
@@ -93,15 +99,19 @@ def collect(
 
     def step(carry: Any, key: Array) -> Any:
         observation, state, noise = carry
-        moves, tries = jax.random.split(key)
+        moves, tries, again = jax.random.split(key, 3)
         chosen = {name: behaviour_of(config, name)(policies[name], observation[name], style) for name in game.agents}
         tried, noise = explore.step(tries, {name: chosen[name] for name in config.learns}, noise)
         action = chosen | tried
-        following, after, reward, *_ = jax.vmap(game.env.step_env, (0, 0, 0, None))(
+        following, after, reward, over, _ = jax.vmap(game.env.step_env, (0, 0, 0, None))(
             jax.random.split(moves, n), state, action, params
         )
         place = jax.vmap(game.place)(state)
-        return (following, after, noise), Transition(observation, action, reward, following, place)
+        played = Transition(observation, action, reward, following, place, over.astype(jnp.float32))
+        anew = lambda over, key, params, now: replace_where(over, game.env.reset_env, (key, params), now)
+        keys = jax.random.split(again, n)
+        observation, after = jax.vmap(anew, (0, 0, None, 0))(over, keys, params, (following, after))
+        return (observation, after, noise), played
 
     observation, state = jax.vmap(game.env.reset_env, (0, None))(jax.random.split(start, n), params)
     shapes = {name: (n, game.sizes(params)[name][1]) for name in config.learns}

@@ -46,6 +46,13 @@ class Game:
         return {name: (seen[name].shape[0], done[name].shape[0]) for name in self.agents}
 
 
+def problem(game: Game, params: Any) -> str | None:
+    """Why the game cannot be played in a world of these params, in one line; None if it can, or if its environment has
+    nothing to say (``problem(params)``)."""
+    ask = getattr(game.env, "problem", None)
+    return ask(params) if ask is not None else None
+
+
 Behaviour = Callable[[Policy, Array, Array], Array]
 """``(policy, observation [..., O], style [..., 3]) -> action [..., A]``; style is uniform in [0, 1]^3, per episode."""
 

@@ -17,11 +17,12 @@ import numpy as np
 from soo_jax.checkpoints import Checkpoints
 from soo_jax.errors import SooError
 from soo_jax.overlap import DISTANCES
+from soo_jax.overlap.content import content
 from soo_jax.progress import Clock, Reporter
 from soo_jax.rl.agents import AgentName, Agents, load_agents, read_about, save_agents, together
 from soo_jax.rl.config import LearnerConfig, changed
 from soo_jax.rl.experiment import WORLDS, finetune, like, train_baselines, train_followers
-from soo_jax.rl.games import Game, game
+from soo_jax.rl.games import Game, game, problem
 from soo_jax.rl.learning import NEVER
 from soo_jax.rl.population import History, Progress
 from soo_jax.rl.presets import Recipe, preset
@@ -30,6 +31,8 @@ from soo_jax.rl.views import soo_objective
 from soo_jax.runs import RunFolder, provenance, read_run
 
 AGENTS = "agents.safetensors"
+MOST_EPISODES = 1000
+"""Episodes from which pictures are drawn: all up to the last one are played."""
 _POINTS = 50
 """Points of a learning curve that are kept of each agent."""
 
@@ -55,7 +58,7 @@ def run_train(
     settings = {"seeds": list(seeds), "reds": reds, "conditions": list(conditions), "episodes": episodes}
     config = _config("rl-train", recipe, settings)
     with _open(out, config, resume, force) as run:
-        stage = _Stages(run, world, recipe, reporter, clock, checkpoint_every)
+        stage = _Stages(run, world, recipe, reporter, clock, checkpoint_every, resume)
         followers = None
         if recipe.follower is not None:
             followers = stage("followers", lambda bar, **more: train_followers(world, recipe, reds, bar, **more))
@@ -95,7 +98,7 @@ def run_finetune(
     settings |= {"changes": changes or {}}
     config = _config("rl-finetune", recipe, settings | {"episodes": episodes})
     with _open(out, config, resume, force) as run:
-        stage = _Stages(run, world, recipe, reporter, clock, checkpoint_every)
+        stage = _Stages(run, world, recipe, reporter, clock, checkpoint_every, resume)
         whole = _repeat(base, len(treatments))
         hows = [how for how in treatments for _ in base.names]
         tuned = stage("agents", lambda bar, **more: finetune(world, recipe.finetune, whole, hows, bar, **more))
@@ -127,8 +130,12 @@ def run_evaluate(
         agents = agents.with_params(**_world_changes(world, changes or {}))
         for condition, (some, _) in _by_condition(agents).items():
             label = condition if not i else f"{recipe.name}:{condition}"
+            if label in everybody:  # another run of the same preset: its folder's name tells it apart
+                label = f"{recipe.name}:{condition} ({source.name})"
             if label in everybody:
-                raise SooError(f"{source}: its agents are called {label} like those of another run; evaluate it alone")
+                label = f"{recipe.name}:{condition} ({source})"
+            if label in everybody:
+                raise SooError(f"{source}: is given twice; name each run once")
             everybody[label] = (some.called(label), hide)
     settings = {"sources": [str(s) for s in sources], "episodes": episodes, "hide": hide, "world": changes or {}}
     config = {"job": "rl-evaluate", "settings": settings, "provenance": provenance()}
@@ -141,21 +148,28 @@ def run_reproduce(
     recipe: Recipe,
     plan: Plan,
     *,
+    smoke_test: bool = False,
     resume: bool = False,
     force: bool = False,
     reporter: Reporter | None = None,
 ) -> None:
-    """The whole experiment; interrupted, it goes on with the stage that it was in."""
+    """The whole experiment; interrupted, it goes on with the stage that it was in.
+
+    Args:
+      smoke_test: the recipe was cut short, to see it run: the report says so.
+    """
     world = game("physical_deception")
     reporter, clock = reporter or Reporter(), Clock()
     _check(plan.seeds, plan.reds, ANCHORS)
     settings = {"seeds": list(plan.seeds), "reds": plan.reds, "controls": plan.controls, "episodes": plan.episodes}
+    settings["smoke_test"] = smoke_test
     with _open(out, _config("rl-reproduce", recipe, settings), resume, force) as run:
-        stage = _Stages(run, world, recipe, reporter, clock)
+        stage = _Stages(run, world, recipe, reporter, clock, resume=resume)
         done = train_all(world, recipe, plan, stage)
         everybody = parties(world, plan, done)
         _save_arrays(run, "geometry.safetensors", geometry(world, everybody))
         _write_results(run, world, "rl-reproduce", everybody, plan, stage, clock, reporter)
+    stage.forget()
 
 
 def run_render(
@@ -167,6 +181,10 @@ def run_render(
 
     world = game("physical_deception")
     agents, _ = read_agents(source)
+    if max(episodes) >= MOST_EPISODES:
+        raise SooError(f"--episode {max(episodes)}: only the first {MOST_EPISODES} episodes are drawn from")
+    if len(set(conditions)) != len(conditions):
+        raise SooError(f"--condition {','.join(conditions)}: names one twice")
     played = {}
     for condition in conditions:
         wanted = AgentName(condition, red, seed)
@@ -224,8 +242,16 @@ class _Stages:
     """Does the stages of training of a run: each ends with a file of agents, and is skipped if the file is there."""
 
     def __init__(
-        self, run: RunFolder, world: Game, recipe: Recipe, reporter: Reporter, clock: Clock, checkpoint_every: int = 0
+        self,
+        run: RunFolder,
+        world: Game,
+        recipe: Recipe,
+        reporter: Reporter,
+        clock: Clock,
+        checkpoint_every: int = 0,
+        resume: bool = False,
     ):
+        self._resume = resume
         self._run, self._world, self._recipe = run, world, recipe
         self._reporter, self._clock, self._every = reporter, clock, checkpoint_every
         self.training: list[dict[str, Any]] = []
@@ -237,12 +263,15 @@ class _Stages:
             self.training += json.loads(curves.read_text(encoding="utf-8"))
             return load_agents(path, like(self._world, config))
         bar = self._reporter.task(name)
-        more = {}
-        if self._every:
-            identity = {"stage": name, "config": repr(config), "finetune": repr(self._recipe.finetune)}
-            more["checkpoints"] = Checkpoints(self._states / name, identity, self._every)
-        with self._clock(name):
-            agents, history = make(bar, **more)
+        identity = {"stage": name, "config": content(config), "finetune": content(self._recipe.finetune)}
+        states = Checkpoints(self._states / name, identity, self._every)
+        try:
+            if not self._resume:
+                states.clear()
+            with self._clock(name):
+                agents, history = make(bar, checkpoints=states)
+        finally:
+            states.close()
         rows = _training_rows(agents, history)
         self._note_frozen(agents, history)
         self._run.write_text(curves.name, json.dumps(rows) + "\n")
@@ -379,4 +408,11 @@ def _world_changes(world: Game, changes: dict[str, float]) -> dict[str, float]:
     for name in changes:
         if name not in known:
             raise SooError(f"parameter {name!r} of the world is unknown; known are {', '.join(sorted(known))}")
+    if "max_steps_in_episode" in changes:
+        raise SooError(
+            "parameter 'max_steps_in_episode' of the world has no effect here: agents are measured on whole episodes "
+            "of 50 steps, and trained on episodes of the setting steps; leave it out"
+        )
+    if (wrong := problem(world, world.env.default_params.replace(**changes))) is not None:
+        raise SooError(f"--world {wrong}")
     return changes

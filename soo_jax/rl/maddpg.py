@@ -185,7 +185,8 @@ def update(
     critic = Critic(config.hidden)
     for name in config.learns:
         scale = learner.rewards[name]
-        goal = scale(batch.reward[name]) + config.gamma * critic.apply({"params": critic_targets[name]}, there)
+        later = (1.0 - batch.over) * critic.apply({"params": critic_targets[name]}, there)
+        goal = scale(batch.reward[name]) + config.gamma * later
 
         def critic_loss(weights: Any, goal: Array = goal) -> Array:
             return jnp.mean((critic.apply({"params": weights}, here) - goal) ** 2)

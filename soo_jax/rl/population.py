@@ -14,10 +14,10 @@ from flax import struct
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from soo_jax.checkpoints import Checkpoints, Terminated, sigterm_flag
+from soo_jax.checkpoints import Checkpoints, stop_signal
 from soo_jax.errors import SooError
-from soo_jax.rl.config import LearnerConfig, check
-from soo_jax.rl.games import Game
+from soo_jax.rl.config import LearnerConfig, check, check_game
+from soo_jax.rl.games import Game, problem
 from soo_jax.rl.learning import NEVER
 from soo_jax.rl.train import algorithm
 
@@ -93,7 +93,7 @@ def train_population(
     checkpoints: Checkpoints | None = None,
     chunk: int | None = None,
 ) -> tuple[Any, History]:
-    """Trains all agents of a setup at once, spread over as many devices as divide their number.
+    """Trains all agents of a setup at once, spread over all devices.
 
     Args:
       checkpoints: where to save every ``checkpoints.every`` iterations and on SIGTERM, and to go on from what it holds.
@@ -103,11 +103,17 @@ def train_population(
       The learners ``[A, ...]``, gathered and bound to no device, so that stacks of any size go together; what happened.
 
     Raises:
-      SooError: the config cannot be trained. Terminated: SIGTERM arrived; the state was saved first.
+      SooError: the config cannot be trained. Stopped: Ctrl-C or SIGTERM arrived; the state was saved first.
     """
     config = check(begin.config)
+    check_game(config, game.agents)
+    if (wrong := problem(game, begin.params)) is not None:
+        raise SooError(f"world: {wrong}")
     chunk = chunk or max(1, config.iterations // _CHUNKS)
-    mesh = device_mesh(begin.size)
+    if checkpoints is not None and checkpoints.every:
+        chunk = max(n for n in range(1, min(chunk, checkpoints.every) + 1) if checkpoints.every % n == 0)
+    agents, mesh = begin.size, device_mesh(begin.size)
+    begin = _padded(begin, mesh.size)
     start, advance = _programs(game, mesh)
     # What is given may lie on other devices than these: a red trained alone, blues by the dozen.
     begin = jax.device_put(begin, NamedSharding(mesh, PartitionSpec("sweep")))
@@ -116,7 +122,7 @@ def train_population(
     if checkpoints is not None and (saved := checkpoints.restore({"state": _plain(state), "history": values})):
         state, values = _as_before(state, saved["state"]), jax.tree.map(np.array, saved["history"])
     done = last = int(np.max(jax.device_get(state.iteration)))
-    with sigterm_flag() as stop:
+    with stop_signal() as stop:
         for length in _lengths(done, config.iterations, chunk):
             state, metrics = advance(state, begin, length)
             for name, value in jax.device_get(metrics).items():
@@ -126,13 +132,21 @@ def train_population(
                 progress(
                     done, config.iterations, {name: float(value[done - 1].mean()) for name, value in values.items()}
                 )
-            if checkpoints is not None and (stop[0] or checkpoints.due(done, last)):
+            if checkpoints is not None and (stop or checkpoints.due(done, last)):
                 checkpoints.save(done, {"state": _plain(state), "history": values})
                 last = done
-            if stop[0] and checkpoints is not None:
-                raise Terminated
+            stop.raise_if_set(checkpoints and checkpoints.folder)
     learner, frozen_at = jax.device_get((state.learner, state.frozen_at))
-    return jax.tree.map(jnp.asarray, learner), History(values, np.asarray(frozen_at))
+    learner = jax.tree.map(lambda leaf: jnp.asarray(leaf[:agents]), learner)
+    history = {name: value[:, :agents] for name, value in values.items()}
+    return learner, History(history, np.asarray(frozen_at)[:agents])
+
+
+def _padded(begin: Setup, devices: int) -> Setup:
+    """The setup with its last agent repeated until the devices divide the number; the copies are dropped in the end."""
+    more = -begin.size % devices
+    repeat = lambda leaf: jnp.concatenate([leaf, *[leaf[-1:]] * more])
+    return jax.tree.map(repeat, begin)
 
 
 def _lengths(done: int, total: int, chunk: int) -> Iterator[int]:
@@ -143,10 +157,11 @@ def _lengths(done: int, total: int, chunk: int) -> Iterator[int]:
 
 
 def device_mesh(size: int) -> Mesh:
-    """A mesh over the most devices that divide the agents evenly."""
+    """A mesh over as many devices as there are agents for, and as shorten the work: 9 agents on 8 devices take as long
+    on 5, two on each."""
     devices = jax.devices()
-    count = max(n for n in range(1, len(devices) + 1) if size % n == 0)
-    return Mesh(np.asarray(devices[:count]), ("sweep",))
+    each = -(-size // len(devices))
+    return Mesh(np.asarray(devices[: -(-size // each)]), ("sweep",))
 
 
 @cache

@@ -201,19 +201,20 @@ def _policy_loss(
 
 
 def _sample(config: PpoConfig, learner: Learner, name: str, played: Transition) -> Sample:
-    """Advantages by generalised advantage estimation (arXiv 1506.02438), the end of an episode being a truncation."""
+    """Advantages by generalised advantage estimation (arXiv 1506.02438); the last step truncates, a game's end ends."""
     policy, critic = learner.policies[name], learner.critics[name]
     observation, action = played.observation[name], played.action[name]
     reward = learner.rewards[name](played.reward[name])
     ends = jnp.concatenate([observation, played.following[name][-1:]])
     value = Critic(config.hidden).apply({"params": critic}, policy.normaliser(ends))
-    surprise = reward + config.gamma * value[1:] - value[:-1]
+    goes_on = 1.0 - played.over  # nothing is to be had behind the end of a game, nor by what a new one brings
+    surprise = reward + config.gamma * goes_on * value[1:] - value[:-1]
 
-    def back(later: Array, now: Array) -> tuple[Array, Array]:
-        advantage = now + config.gamma * config.trace * later
+    def back(later: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
+        advantage = now[0] + config.gamma * config.trace * now[1] * later
         return advantage, advantage
 
-    _, advantage = jax.lax.scan(back, jnp.zeros_like(surprise[0]), surprise, reverse=True)
+    _, advantage = jax.lax.scan(back, jnp.zeros_like(surprise[0]), (surprise, goes_on), reverse=True)
     seen = policy.normaliser(observation)
     likelihood = _log_likelihood(policy.params, learner.deviations[name], seen, action)
     whole = Sample(observation, played.place, action, likelihood, advantage, advantage + value[:-1])

@@ -72,19 +72,22 @@ def quick(recipe: Recipe, plan: Plan) -> tuple[Recipe, Plan]:
     return recipe, Plan(plan.seeds[:2], min(plan.reds, 2), 2, min(plan.episodes, 50))
 
 
-Stage = Callable[[str, Callable[[Progress | None], tuple[Agents, History]]], Agents]
-"""Does a named stage of training, or finds it done."""
+Stage = Callable[[str, Callable[..., tuple[Agents, History]]], Agents]
+"""Does a named stage of training, ``(progress, checkpoints=...) -> agents, history``, or finds it done."""
 
 
 def train_all(game: Game, recipe: Recipe, plan: Plan, stage: Stage) -> dict[str, Agents]:
     """All training, stage by stage; the result maps the stages to their agents."""
     done: dict[str, Agents] = {}
     if recipe.follower is not None:
-        done["followers"] = stage("followers", lambda bar: train_followers(game, recipe, plan.reds, bar))
+        done["followers"] = stage(
+            "followers", lambda bar, **more: train_followers(game, recipe, plan.reds, bar, **more)
+        )
     names = [name for condition in ANCHORS for name in plan.names(condition)]
     names += [name for condition in ("escort", "avoid") for name in plan.names(condition, every=False)]
     done["baselines"] = base = stage(
-        "baselines", lambda bar: train_baselines(game, recipe, names, done.get("followers"), bar)
+        "baselines",
+        lambda bar, **more: train_baselines(game, recipe, names, done.get("followers"), bar, **more),
     )
     few = base.where(lambda name: name.seed in plan.seeds[: plan.controls])
     starts = [(base.of("deceptive"), "soo")]
@@ -93,7 +96,9 @@ def train_all(game: Game, recipe: Recipe, plan: Plan, stage: Stage) -> dict[str,
     starts += [(few.of(world), how) for world in ("escort", "avoid") for how in ("soo", "control:more_rl")]
     whole = together([agents for agents, _ in starts])
     treatments = [how for agents, how in starts for _ in agents.names]
-    done["finetuned"] = tuned = stage("finetuned", lambda bar: finetune(game, recipe.finetune, whole, treatments, bar))
+    done["finetuned"] = tuned = stage(
+        "finetuned", lambda bar, **more: finetune(game, recipe.finetune, whole, treatments, bar, **more)
+    )
     again = together([tuned.of("soo").where(lambda name: name.seed in plan.seeds[: plan.controls]), few.of("honest")])
     again = again.with_params(deception_bonus=float(deceptive_world(game, recipe).deception_bonus))
     again = Agents(
@@ -101,14 +106,16 @@ def train_all(game: Game, recipe: Recipe, plan: Plan, stage: Stage) -> dict[str,
         again.learner,
         again.params,
     )
-    done["relapsed"] = stage("relapsed", lambda bar: _relapse(game, recipe, again, bar))
+    done["relapsed"] = stage("relapsed", lambda bar, **more: _relapse(game, recipe, again, bar, **more))
     return done
 
 
-def _relapse(game: Game, recipe: Recipe, agents: Agents, bar: Progress | None) -> tuple[Agents, History]:
+def _relapse(
+    game: Game, recipe: Recipe, agents: Agents, bar: Progress | None, **running: Any
+) -> tuple[Agents, History]:
     """Training for deception again, without SOO, as long as fine-tuning took."""
     how = ["control:more_rl"] * len(agents)
-    again, history = finetune(game, recipe.finetune, agents, how, bar, stage=RELAPSE)
+    again, history = finetune(game, recipe.finetune, agents, how, bar, stage=RELAPSE, **running)
     return Agents(agents.names, again.learner, again.params), history
 
 

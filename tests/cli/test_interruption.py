@@ -62,7 +62,8 @@ def test_ctrl_c_marks_the_run_as_interrupted_and_the_report_says_so(soo, mistral
     out = tmp_path / "out"
     done = process("SIGINT", "fine-tune", 20, "finetune", mistral_folder, *TRAIN, "--out", out)
     assert done.returncode == 130
-    assert done.stderr == "soo: interrupted; what was written so far is kept and marked incomplete\n"
+    saved = f"the state of the training is saved in {out / 'checkpoints'}"
+    assert done.stderr == f"soo: interrupted; {saved}; the same command with --resume goes on from there\n"
     assert read_run(out).state == "interrupted"
     assert not weights(out)
     report = soo("report", out)
@@ -77,7 +78,8 @@ def test_a_terminated_run_resumes_from_its_own_settings_and_ends_with_the_same_b
     out = tmp_path / "out"
     done = process("SIGTERM", "fine-tune", 20, "finetune", mistral_folder, *TRAIN, "--out", out)
     assert done.returncode == 128 + signal.SIGTERM
-    assert done.stderr == "soo: terminated; the state of the training is saved, --resume goes on with it\n"
+    saved = f"the state of the training is saved in {out / 'checkpoints'}"
+    assert done.stderr == f"soo: terminated; {saved}; the same command with --resume goes on from there\n"
     assert read_run(out).state == "interrupted" and not weights(out)
 
     before = (out / "config.json").read_bytes()

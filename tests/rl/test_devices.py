@@ -52,6 +52,28 @@ def test_a_red_trained_on_one_device_is_met_on_two():
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+UNEVEN = """
+import jax, numpy as np
+jax.config.update("jax_num_cpu_devices", 4)
+from soo_jax.rl import PpoConfig, game, population, setup, train_population
+world, keys = game("physical_deception"), jax.random.split(jax.random.key(0), 5)
+config = PpoConfig(iterations=2, environments=2, steps=5, hidden=(8,), minibatches=1, epochs=1, learns=("blue",))
+begin = setup(keys, world.env.default_params, config)
+assert [population.device_mesh(n).size for n in (1, 3, 4, 5, 7, 11)] == [1, 3, 4, 3, 4, 4]
+spread, history = train_population(world, begin)
+assert history.frozen_at.shape == (5,) and history.values["reward_blue"].shape == (2, 5)
+population.device_mesh = lambda size, whole=population.device_mesh: whole(1)
+single, _ = train_population(world, begin)
+for a, b in zip(jax.tree.leaves(spread), jax.tree.leaves(single), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+"""
+
+
+def test_agents_that_the_devices_do_not_divide_are_spread_over_them_all_the_same():
+    done = subprocess.run([sys.executable, "-c", UNEVEN], capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 @pytest.mark.slow
 def test_eight_devices_give_what_one_gives():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=400)

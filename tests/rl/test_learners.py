@@ -4,12 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
+from gymnax.environments import spaces
 
 from soo_jax.checkpoints import Checkpoints
 from soo_jax.errors import SooError
-from soo_jax.rl import MaddpgConfig, PpoConfig, act, make_train, setup, train_population
+from soo_jax.rl import MaddpgConfig, PpoConfig, act, make_train, ppo, setup, train_population
 from soo_jax.rl.config import changed, check
-from soo_jax.rl.learning import NEVER
+from soo_jax.rl.experience import collect, gaussian
+from soo_jax.rl.games import Game
+from soo_jax.rl.learning import NEVER, all_finite
 from soo_jax.rl.networks import init_policy
 
 
@@ -136,3 +140,61 @@ def test_an_honest_blue_learns_to_walk_to_the_goal(world, params, keys, config):
     _, metrics = make_train(world, config)(keys[0], params.replace(deception_bonus=0.0))
     first, last = metrics["reward_blue"][:3].mean(), metrics["reward_blue"][-3:].mean()
     assert first < 0.6 and last > 2.0  # 5 in every step at the goal
+
+
+@struct.dataclass
+class OneStepState:
+    time: jax.Array
+
+
+class PayOnce:
+    """Pays 1 and is over at once; what comes after is another game."""
+
+    @property
+    def default_params(self):
+        return OneStepState(jnp.zeros(()))
+
+    def observation_space(self, params):
+        return spaces.Dict({name: spaces.Box(-1.0, 1.0, (1,)) for name in ("red", "blue")})
+
+    action_space = observation_space
+
+    def reset_env(self, key, params):
+        return {name: jnp.ones(1) for name in ("red", "blue")}, OneStepState(jnp.zeros(()))
+
+    def step_env(self, key, state, action, params):
+        seen = {name: jnp.full(1, -1.0) for name in ("red", "blue")}
+        pay = {name: jnp.ones(()) for name in seen}
+        return seen, OneStepState(state.time + 1), pay, jnp.asarray(True), {}
+
+
+PAY_ONCE = Game(
+    "pay_once",
+    PayOnce(),
+    "blue",
+    "red",
+    lambda seen: seen[..., 0] > 5,
+    lambda _, seen, *__: seen,
+    lambda s: s.time[None],
+)
+
+
+def test_a_game_that_is_over_begins_anew_and_nothing_is_expected_behind_its_end():
+    config = PpoConfig(environments=4, steps=6, hidden=(8,), minibatches=1, gamma=0.9)
+    params = PAY_ONCE.env.default_params
+    learner = ppo.init_learner(PAY_ONCE, config, params, jax.random.key(0))
+    explore = gaussian({name: jnp.exp(value) for name, value in learner.deviations.items()})
+    played = collect(PAY_ONCE, config, params, learner.policies, explore, jax.random.key(1))
+    assert (np.asarray(played.over) == 1).all()
+    assert (np.asarray(played.observation["blue"]) == 1).all(), "each step is the first of a new game"
+    assert (np.asarray(played.following["blue"]) == -1).all(), "and is followed by its own end"
+    sample = ppo._sample(config, learner, "blue", played)
+    reward = learner.rewards["blue"](played.reward["blue"]).reshape(-1)
+    np.testing.assert_allclose(sample.target, reward, atol=1e-6)
+
+
+def test_a_huge_sum_of_finite_numbers_is_finite_and_one_infinity_is_not():
+    huge = {"a": jnp.full(4, 3e38), "b": jnp.full(4, 3e38)}
+    assert bool(all_finite(huge))
+    assert not bool(all_finite({**huge, "c": jnp.array([1.0, jnp.inf])}))
+    assert not bool(all_finite({**huge, "c": jnp.array([jnp.nan])}))

@@ -1,0 +1,76 @@
+"""Agents go on where their training was stopped: by Ctrl-C or SIGTERM in one process, with --resume in another."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SMALL = ["--set", "iterations=60", "--set", "environments=8", "--set", "minibatches=2", "--set", "hidden=[8]"]
+TRAIN = [
+    "rl",
+    "train",
+    "--preset",
+    "trusting-red",
+    "--seed",
+    "0",
+    "--condition",
+    "deceptive",
+    "--episodes",
+    "4",
+    *SMALL,
+]
+
+# The program as its script runs it, but that it sends itself a signal once so many iterations of blue are done.
+STOPPED = """
+import os, signal, sys
+from soo_jax.cli.progress import Bars
+
+task = Bars.task
+def stopping(self, name):
+    bar = task(self, name)
+    def report(done, total, *rest):
+        bar(done, total, *rest)
+        if name == "agents" and done >= 30:
+            os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    return report
+Bars.task = stopping
+
+from soo_jax.cli import main
+main(sys.argv[2:])
+"""
+
+
+def soo(*arguments, script="from soo_jax.cli import main; main()"):
+    return subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, env=dict(os.environ)
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What comes out if nothing is stopped."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    done = soo(*TRAIN, "--out", out, "--quiet")
+    assert done.returncode == 0, done.stderr
+    return json.loads((out / "results.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+def test_a_stopped_training_goes_on_in_another_process_to_the_same_numbers(whole, tmp_path, name, code, word):
+    out = tmp_path / "run"
+    stopped = soo(name, *TRAIN, "--out", out, "--quiet", script=STOPPED)
+    assert stopped.returncode == code, stopped.stderr
+    states = out / "checkpoints" / "agents"
+    line = f"soo: {word}; the state of the training is saved in {states}; the same command with --resume goes on from"
+    assert stopped.stderr.splitlines()[-1].startswith(line)
+    kept = [int(path.name) for path in Path(states).iterdir() if path.name.isdigit()]
+    assert kept == [30], "the state in which the signal found it"
+    again = soo(*TRAIN, "--out", out, "--quiet", "--resume")
+    assert again.returncode == 0, again.stderr
+    found = json.loads((out / "results.json").read_text())
+    assert found["rows"] == whole["rows"] and found["training"] == whole["training"]
+    assert not states.exists(), "once the run is complete they are gone"
