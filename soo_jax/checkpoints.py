@@ -117,9 +117,7 @@ def digest(*parts: Any) -> str:
     """A short hash of JSON values or arrays, for an identity."""
     sha = hashlib.sha256()
     for part in parts:
-        sha.update(
-            part.tobytes() if hasattr(part, "tobytes") else json.dumps(part, sort_keys=True).encode()
-        )
+        sha.update(part.tobytes() if hasattr(part, "tobytes") else json.dumps(part, sort_keys=True).encode())
     return sha.hexdigest()[:16]
 
 

@@ -172,4 +172,4 @@ def test_every_preset_is_described():
 
 def test_the_python_of_the_rl_page_runs(tmp_path, monkeypatch):
     names, done = follow("docs/rl.md", "In Python", tmp_path, monkeypatch)
-    assert done == 1 and names["metrics"]["reward_blue"].shape == (4, 2)
+    assert done == 1 and names["metrics"]["reward_blue"].shape == (3, 2)

@@ -24,8 +24,12 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupte
 Episodes = Annotated[int, typer.Option(help="Episodes that every agent is measured on.")]
 Preset = Annotated[str, typer.Option(help="trusting-red, trusting-red-maddpg or paper.")]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="A setting of the learner, NAME=VALUE; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--set", help="A setting of the learner, NAME=VALUE (of the red before it: follower.NAME); repeatable."
+    ),
 ]
+FOLLOWER = "follower."
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="JSON file of the learner's settings.")]
 Every = Annotated[int, typer.Option("--checkpoint-every", help="Iterations between checkpoints; 0: only when stopped.")]
 
@@ -56,7 +60,15 @@ def train(
     from soo_jax.rl.presets import preset as by_name
 
     recipe = by_name(preset)
-    recipe = replace(recipe, blue=changed(recipe.blue, _settings(config, settings)))
+    told = _settings(config, settings)
+    follower = {name.removeprefix(FOLLOWER): told.pop(name) for name in list(told) if name.startswith(FOLLOWER)}
+    if follower and recipe.follower is None:
+        raise SooError(f"--set {FOLLOWER}{next(iter(follower))}: the preset {preset} trains no follower")
+    if "hidden" in told:  # one network for both: they are kept in one file
+        follower.setdefault("hidden", told["hidden"])
+    recipe = replace(recipe, blue=changed(recipe.blue, told))
+    if recipe.follower is not None:
+        recipe = replace(recipe, follower=changed(recipe.follower, follower))
     with reporter:
         run_train(
             out,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
@@ -15,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from soo_jax.checkpoints import Checkpoints
-from soo_jax.errors import SooError
+from soo_jax.errors import SooError, SooWarning
 from soo_jax.overlap import DISTANCES
 from soo_jax.overlap.content import content
 from soo_jax.progress import Clock, Reporter
 from soo_jax.rl.agents import AgentName, Agents, load_agents, read_about, save_agents, together
-from soo_jax.rl.config import LearnerConfig, changed
+from soo_jax.rl.config import LearnerConfig, changed, check_game
 from soo_jax.rl.experiment import WORLDS, finetune, like, train_baselines, train_followers
 from soo_jax.rl.games import Game, game, problem
 from soo_jax.rl.learning import NEVER
@@ -55,6 +56,7 @@ def run_train(
     reporter, clock = reporter or Reporter(), Clock()
     names = [AgentName(condition, red, seed) for condition in conditions for red in range(reds) for seed in seeds]
     _check(seeds, reds, conditions)
+    check_game(recipe.blue, world.agents)
     settings = {"seeds": list(seeds), "reds": reds, "conditions": list(conditions), "episodes": episodes}
     config = _config("rl-train", recipe, settings)
     with _open(out, config, resume, force) as run:
@@ -94,6 +96,7 @@ def run_finetune(
         raise SooError(f"distance {distance!r} is unknown; choose {', '.join(DISTANCES)}")
     objective = soo_objective(DISTANCES[distance])
     recipe = replace(recipe, finetune=changed(recipe.finetune.replace(objective=objective), changes or {}))
+    check_game(recipe.finetune, world.agents)
     settings = {"source": str(source), "treatments": list(treatments), "start": start, "distance": distance}
     settings |= {"changes": changes or {}}
     config = _config("rl-finetune", recipe, settings | {"episodes": episodes})
@@ -291,6 +294,14 @@ class _Stages:
                     f"{name.condition}, red {name.red}, seed {name.seed}: a number was not finite in iteration "
                     f"{at + 1}; the agent is kept as it was before"
                 )
+        frozen = [at for at in history.frozen_at.tolist() if at != NEVER]
+        if frozen:
+            warnings.warn(
+                f"{len(frozen)} of {len(agents)} agents stopped learning, the first in iteration {min(frozen) + 1}: a "
+                f"number was not finite; lower the rates, or see log.txt",
+                SooWarning,
+                stacklevel=2,
+            )
 
     def forget(self) -> None:
         """Deletes the checkpoints, once the run is complete."""

@@ -27,8 +27,8 @@ def make_train(game: Game, config: LearnerConfig) -> Train:
 
     Returns:
       ``train(key, params=..., config=..., learner=None, others=None) -> (state, metrics [I])``. Everything vmaps:
-      ``jax.vmap(train)(keys)`` trains seeds, ``jax.vmap(train, (None, 0))(key, stacked_params)`` sweeps the world,
-      a config with stacked floats sweeps the learner.
+      ``jax.vmap(train)(keys)`` trains seeds, ``jax.vmap(lambda x: train(key, params.replace(sight=x)))(sights)`` sweeps
+      the world, and the same with a float of the config the learner.
 
     Raises:
       SooError: the config cannot be trained.

@@ -110,7 +110,8 @@ def test_nan_in_the_rewards_is_said_with_iteration_and_seed(tmp_path, capsys, mo
     # The red's part is not what this is about.
     monkeypatch.setattr(presets, "_FOLLOWER", presets._FOLLOWER.replace(iterations=1, environments=8))
     out = tmp_path / "nan"
-    assert run(["rl", "train", "--condition", "honest", "--out", str(out), *SMALL, "--set=policy_rate=NaN"]) == 0
+    assert run(["rl", "train", "--condition", "honest", "--out", str(out), *SMALL, "--set=critic_rate=1e12"]) == 0
+    assert "soo: warning: 2 of 2 agents stopped learning" in capsys.readouterr().err
     log = (out / "log.txt").read_text()
     assert "honest, red 0, seed 1: a number was not finite in iteration 1" in log
     assert all(np.isfinite(row["value"]) for row in read_run(out).rows if row["metric"] == "trapped")

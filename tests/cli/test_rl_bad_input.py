@@ -20,6 +20,8 @@ TRAIN = ("rl", "train")
         ("learns=[]", "learns names no agent"),
         ("policy_rate=NaN", "policy_rate must be a finite number"),
         ("gamma=1.5", "gamma must be a finite number between 0 and 1, found 1.5"),
+        ("follower.iterations=0", "iterations must be at least 1"),
+        ("follower.colour=1", "setting 'colour' is unknown"),
         ("clip=0", "clip must be a finite number"),
         ("soo_weight=1", "soo_weight has no effect without an objective"),
     ],
@@ -46,7 +48,10 @@ def trained(tmp_path_factory):
 
     out = tmp_path_factory.mktemp("rl") / "run"
     small = ["--set", "iterations=2", "--set", "environments=8", "--set", "minibatches=2", "--set", "hidden=[4]"]
+    small += ["--set", "follower.iterations=3"]
     assert run(["rl", "train", "--seed", "0", "--episodes", "4", *small, "--out", str(out), "--quiet"]) == 0
+    told = json.loads((out / "config.json").read_text())["recipe"]
+    assert (told["follower"]["iterations"], told["follower"]["hidden"], told["blue"]["iterations"]) == (3, [4], 2)
     return out
 
 

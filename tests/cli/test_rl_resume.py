@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 SMALL = ["--set", "iterations=60", "--set", "environments=8", "--set", "minibatches=2", "--set", "hidden=[8]"]
+SMALL += ["--set", "follower.iterations=5"]
 TRAIN = [
     "rl",
     "train",

@@ -58,7 +58,7 @@ def test_what_does_not_learn_stays_as_it_was(world, params, small, keys):
 
 def test_a_run_whose_numbers_become_nan_is_frozen_and_the_others_go_on(world, params, small, keys):
     stack = jax.tree.map(lambda leaf: jnp.full(3, leaf, float), params)
-    broken = stack.replace(gain=stack.gain.at[1].set(jnp.nan))
+    broken = stack.replace(goal_reward=stack.goal_reward.at[1].set(3e38), near_reward=stack.near_reward.at[1].set(3e38))
     whole, _ = train_population(world, setup(keys, stack, small))
     learner, history = train_population(world, setup(keys, broken, small))
     assert history.frozen_at.tolist() == [NEVER, 0, NEVER]
