@@ -270,7 +270,8 @@ def _condition_line(condition: str, conditions: Sequence[str], theme: Theme) -> 
 
 def _line_legend(figure: Figure, conditions: Sequence[str], theme: Theme) -> None:
     handles = [handle(*_condition_line(condition, conditions, theme), marker="o") for condition in conditions]
-    add_legend(figure, handles, [condition_title(c) for c in conditions], theme, columns=4)
+    names = [condition_title(c) for c in conditions]
+    add_legend(figure, handles, names, theme, columns=4 if sum(map(len, names)) < 45 else 2)  # wider is cut off
 
 
 def _seed_curve(ax: Axes, rows: Sequence[dict[str, Any]], metric: str, colour: str) -> None:
