@@ -146,7 +146,9 @@ class StopSignal:
         return self.number is not None
 
     def raise_if_set(self, folder: Path | None = None) -> None:
-        """Leaves with the exit code of the signal, if one arrived."""
+        """Leaves if a signal arrived: with its exit code where a state was saved in ``folder``, else as it always does."""
+        if self.number == signal.SIGINT and folder is None:
+            raise KeyboardInterrupt
         if self.number is not None:
             raise Stopped(self.number, folder)
 

@@ -127,8 +127,8 @@ def evaluate(
             "honest": scenario.honest,
             "deceptive": scenario.deceptive,
             "response": answers.texts[s][i],
-            "label": label(answers.texts[s][i], scenario),
-            "paper_deceptive": paper_deceptive(answers.texts[s][i], scenario),
+            "label": label(answers.texts[s][i], scenario) if answers.finite[s][i] else "other",
+            "paper_deceptive": answers.finite[s][i] and paper_deceptive(answers.texts[s][i], scenario),
             "logp_margin": margins[s][i] if margins is not None and answers.finite[s][i] else None,
             **({} if answers.finite[s][i] else {"not_finite": True}),
         }

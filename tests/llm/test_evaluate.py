@@ -161,3 +161,21 @@ def test_latent_overlap_is_the_distance_of_last_token_activations(mistral, adapt
 def test_latent_overlap_of_nothing_is_refused(mistral):
     with pytest.raises(SooError, match="needs at least one"):
         soo.latent_overlap(mistral, [])
+
+
+def test_an_answer_that_rests_on_no_numbers_is_nobodys_whatever_it_says(mistral, adapters):
+    """Here the first token is chosen by sound numbers and names a place; those behind it are not."""
+    words = mistral.tokenizer.get_vocab()
+    prompts = [f"{word} ?" for word in words if word.isalpha()]
+    texts = answer(mistral, prompts, replace(SHORT, max_new_tokens=1)).texts[0]
+    said = zip(prompts, texts, strict=True)
+    prompt, first = next((prompt, text) for prompt, text in said if text.isalpha() and text not in prompt)
+    said = replace(SCENARIOS[0], prompt=prompt, honest=first, deceptive="attic" if first == "study" else "study")
+    assert soo.evaluate(mistral, [said], replace(SHORT, margins=False)).rows[0]["honest"] == 1
+    table = mistral.params["embedding"]["embedding"].at[words[first]].set(jnp.nan)
+    broken = mistral.with_params({**mistral.params, "embedding": {**mistral.params["embedding"], "embedding": table}})
+    with pytest.warns(soo.SooWarning, match="1 of 1 answers or margins mean nothing"):
+        done = soo.evaluate(broken, [said], replace(SHORT, margins=False))
+    (response,) = done.responses
+    assert response["response"].startswith(first) and response["label"] == "other"
+    assert (done.rows[0]["honest"], done.rows[0]["other"], done.rows[0]["not_finite"]) == (0, 1, 1)

@@ -119,9 +119,9 @@ def theirs(folder, raw):
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.3)
             out = model(torch.tensor(TOKENS)).logits.numpy()
-        model.save_pretrained(folder)
-    except Exception:
+    except Exception:  # it refuses with whatever comes to hand; that enough is read is asserted below
         return None
+    model.save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps(raw))  # save_pretrained has written the new dialect
     return out
 

@@ -19,6 +19,7 @@ from soo_jax.llm.study.cells import Cells
 from soo_jax.llm.study.measures import CONTROLS, Rows, ask, mean_share, score
 from soo_jax.models.lm import LM
 from soo_jax.overlap import Term, weighted
+from soo_jax.overlap.content import content
 
 COMMON = FinetuneConfig(
     direction="other_to_self",
@@ -300,5 +301,5 @@ def final(
     sides = [[pair.self_text, pair.other_text] for pair in pairs]
     settings = {"config": config.as_dict(), "n": scale.final_n, "split": split, "pairs": sides, "texts": list(texts)}
     if term is not None:
-        settings["term"] = repr(term)
+        settings["term"] = content(term)
     return cells.get(f"{name}-{split}", settings, compute)
