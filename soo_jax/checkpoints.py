@@ -146,7 +146,7 @@ class StopSignal:
         return self.number is not None
 
     def raise_if_set(self, folder: Path | None = None) -> None:
-        """Leaves if a signal arrived: with its exit code where a state was saved in ``folder``, else as it always does."""
+        """Leaves if a signal arrived: with its exit code where a state was saved in ``folder``, else as Python does."""
         if self.number == signal.SIGINT and folder is None:
             raise KeyboardInterrupt
         if self.number is not None:

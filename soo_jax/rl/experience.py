@@ -23,6 +23,7 @@ class Transition(NamedTuple):
       observation, following: ``[..., O]`` before and after. action: ``[..., A]``. reward: ``[...]``.
       place: ``[..., P]``, where the agent was (``Game.place``), from which its other view can be made.
       over: ``[...]``, 1 where the step ended its episode for good, so that nothing follows it; else 0.
+      last: ``[...]``, 1 where the next step belongs to another episode: the game was over, or its time was up; else 0.
     """
 
     observation: dict[str, Array]
@@ -31,6 +32,7 @@ class Transition(NamedTuple):
     following: dict[str, Array]
     place: Array
     over: Array
+    last: Array
 
 
 class Packing(NamedTuple):
@@ -47,8 +49,8 @@ class Packing(NamedTuple):
         place = jax.eval_shape(game.place, state)
         action = {name: jax.ShapeDtypeStruct((size,), jnp.float32) for name, (_, size) in game.sizes(params).items()}
         reward = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in game.agents}
-        over = jax.ShapeDtypeStruct((), jnp.float32)
-        like = Transition(observation, action, reward, observation, place, over)
+        flag = jax.ShapeDtypeStruct((), jnp.float32)
+        like = Transition(observation, action, reward, observation, place, flag, flag)
         return cls(like, tuple(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(like)))
 
     @property
@@ -88,7 +90,7 @@ def collect(
 ) -> Transition:
     """Every environment plays from a fresh start; agents that learn explore, the others do not.
 
-    Where a game ends before ``config.steps``, a new one begins; its noise goes on.
+    Where a game ends before ``config.steps``, or its time is up, a new one begins; its noise goes on.
 
     Returns:
       Transitions ``[T, N, ...]``.
@@ -106,11 +108,12 @@ def collect(
         following, after, reward, over, _ = jax.vmap(game.env.step_env, (0, 0, 0, None))(
             jax.random.split(moves, n), state, action, params
         )
-        place = jax.vmap(game.place)(state)
-        played = Transition(observation, action, reward, following, place, over.astype(jnp.float32))
-        anew = lambda over, key, params, now: replace_where(over, game.env.reset_env, (key, params), now)
+        last = over | jax.vmap(game.env.is_truncated, (0, None))(after, params)
+        place, flag = jax.vmap(game.place)(state), lambda x: x.astype(jnp.float32)
+        played = Transition(observation, action, reward, following, place, flag(over), flag(last))
+        anew = lambda last, key, params, now: replace_where(last, game.env.reset_env, (key, params), now)
         keys = jax.random.split(again, n)
-        observation, after = jax.vmap(anew, (0, 0, None, 0))(over, keys, params, (following, after))
+        observation, after = jax.vmap(anew, (0, 0, None, 0))(last, keys, params, (following, after))
         return (observation, after, noise), played
 
     observation, state = jax.vmap(game.env.reset_env, (0, None))(jax.random.split(start, n), params)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -22,6 +22,12 @@ NEVER = -1
 _REWARD_FLOOR = 1e-2
 
 Tree = TypeVar("Tree")
+
+
+def network_keys(agents: Sequence[str], key: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+    """A key for every agent's policy and one for every agent's critic."""
+    for_policies, for_critics = jax.random.split(key, (2, len(agents)))
+    return dict(zip(agents, for_policies, strict=True)), dict(zip(agents, for_critics, strict=True))
 
 
 def adam(config: LearnerConfig, rate: Any) -> optax.GradientTransformation:

@@ -21,7 +21,18 @@ from jax import Array
 from soo_jax.rl.config import MaddpgConfig
 from soo_jax.rl.experience import Packing, Transition, behaviour_of, collect, ornstein_uhlenbeck
 from soo_jax.rl.games import Game
-from soo_jax.rl.learning import NEVER, adam, all_finite, choose, keep_if_finite, normalised, ramp, soo_loss, stepped
+from soo_jax.rl.learning import (
+    NEVER,
+    adam,
+    all_finite,
+    choose,
+    keep_if_finite,
+    network_keys,
+    normalised,
+    ramp,
+    soo_loss,
+    stepped,
+)
 from soo_jax.rl.networks import Critic, Normaliser, Policy, act, actor_of, init_policy
 
 
@@ -63,13 +74,11 @@ class TrainState:
 def init_learner(game: Game, config: MaddpgConfig, params: Any, key: Array) -> Learner:
     """Fresh networks for everybody."""
     sizes = game.sizes(params)
-    keys = dict(zip(game.agents, jax.random.split(key, len(game.agents)), strict=True))
-    policies = {name: init_policy(keys[name], *sizes[name], config.hidden) for name in game.agents}
+    for_policies, for_critics = network_keys(game.agents, key)
+    policies = {name: init_policy(for_policies[name], *sizes[name], config.hidden) for name in game.agents}
     width = sum(observation + action for observation, action in sizes.values())
-    critics = {
-        name: Critic(config.hidden).init(jax.random.fold_in(keys[name], 1), jnp.zeros(width))["params"]
-        for name in config.learns
-    }
+    fresh = lambda key: Critic(config.hidden).init(key, jnp.zeros(width))["params"]
+    critics = {name: fresh(for_critics[name]) for name in config.learns}
     return Learner(
         policies=policies,
         targets={name: policies[name].params for name in config.learns},
@@ -95,7 +104,7 @@ def init_state(
       learner: what to go on from; None starts from scratch, and fills the buffer with noise instead of its play.
       others: policies of agents that do not learn, in place of the learner's.
     """
-    begin, fill = jax.random.split(key)
+    begin, fill, run = jax.random.split(key, 3)
     fresh = learner is None
     learner = init_learner(game, config, params, begin) if fresh else learner
     learner = learner.replace(policies={**learner.policies, **(others or {})})
@@ -103,7 +112,7 @@ def init_state(
     state = TrainState(
         learner=learner,
         replay=buffer.init(jnp.zeros(packing.width)),
-        key=key,
+        key=run,
         iteration=jnp.asarray(0),
         frozen_at=jnp.asarray(NEVER),
     )

@@ -18,7 +18,7 @@ from jax import Array
 from soo_jax.rl.config import PpoConfig
 from soo_jax.rl.experience import Transition, collect, gaussian
 from soo_jax.rl.games import Game
-from soo_jax.rl.learning import NEVER, adam, flat, keep_if_finite, normalised, ramp, soo_loss, stepped
+from soo_jax.rl.learning import NEVER, adam, flat, keep_if_finite, network_keys, normalised, ramp, soo_loss, stepped
 from soo_jax.rl.networks import Critic, Normaliser, Policy, actor_of, init_policy
 
 
@@ -65,11 +65,11 @@ class Sample(NamedTuple):
 def init_learner(game: Game, config: PpoConfig, params: Any, key: Array) -> Learner:
     """Fresh networks for everybody."""
     sizes = game.sizes(params)
-    keys = dict(zip(game.agents, jax.random.split(key, len(game.agents)), strict=True))
-    policies = {name: init_policy(keys[name], *sizes[name], config.hidden) for name in game.agents}
+    for_policies, for_critics = network_keys(game.agents, key)
+    policies = {name: init_policy(for_policies[name], *sizes[name], config.hidden) for name in game.agents}
     deviations = {name: jnp.full(sizes[name][1], jnp.log(config.deviation)) for name in config.learns}
     critics = {
-        name: Critic(config.hidden).init(jax.random.fold_in(keys[name], 1), jnp.zeros(sizes[name][0]))["params"]
+        name: Critic(config.hidden).init(for_critics[name], jnp.zeros(sizes[name][0]))["params"]
         for name in config.learns
     }
     own = {name: (policies[name].params, deviations[name]) for name in config.learns}
@@ -92,9 +92,10 @@ def init_state(
     others: Mapping[str, Policy] | None = None,
 ) -> TrainState:
     """A run about to begin; see ``maddpg.init_state``."""
-    learner = init_learner(game, config, params, key) if learner is None else learner
+    begin, run = jax.random.split(key)
+    learner = init_learner(game, config, params, begin) if learner is None else learner
     learner = learner.replace(policies={**learner.policies, **(others or {})})
-    return TrainState(learner, key, jnp.asarray(0), jnp.asarray(NEVER))
+    return TrainState(learner, run, jnp.asarray(0), jnp.asarray(NEVER))
 
 
 def iterate(game: Game, config: PpoConfig, params: Any, state: TrainState) -> tuple[TrainState, dict[str, Array]]:
@@ -104,13 +105,7 @@ def iterate(game: Game, config: PpoConfig, params: Any, state: TrainState) -> tu
       The next state and scalar metrics: mean reward per step and losses of every agent.
     """
     play, learn = jax.random.split(jax.random.fold_in(state.key, state.iteration))
-    learner = state.learner
-    explore = gaussian({name: jnp.exp(value) for name, value in learner.deviations.items()})
-    played = collect(game, config, params, learner.policies, explore, play)
-    rate = jnp.maximum(config.normaliser_rate, 1.0 / (state.iteration + 1.0))
-    policies, rewards = normalised(config, learner.policies, learner.rewards, played, rate)
-    learner = learner.replace(policies=policies, rewards=rewards)
-    samples = {name: _sample(config, learner, name, played) for name in config.learns}
+    learner, samples, played, later = experience(game, config, params, state, play)
     weight = ramp(config, state.iteration) * config.soo_weight
 
     def step(learner: Learner, inputs: tuple[Array, Array]) -> tuple[Learner, dict[str, Array]]:
@@ -123,10 +118,32 @@ def iterate(game: Game, config: PpoConfig, params: Any, state: TrainState) -> tu
     # With replacement: a shuffle sorts, which takes longer than the gradients of these small networks.
     rows = jax.random.randint(draw, (turns, size), 0, config.steps_per_iteration)
     learner, losses = jax.lax.scan(step, learner, (rows, jax.random.split(views, turns)))
+    seeing = lambda name, policy: policy.replace(normaliser=later[name])
+    learner = learner.replace(policies={name: seeing(name, policy) for name, policy in learner.policies.items()})
     metrics = {name: jnp.mean(value) for name, value in losses.items()}
     metrics |= {f"reward_{name}": jnp.mean(played.reward[name]) for name in game.agents}
     learner, frozen_at = keep_if_finite(learner, state.learner, metrics, state.frozen_at, state.iteration)
     return state.replace(learner=learner, iteration=state.iteration + 1, frozen_at=frozen_at), metrics
+
+
+def experience(
+    game: Game, config: PpoConfig, params: Any, state: TrainState, key: Array
+) -> tuple[Learner, dict[str, Sample], Transition, dict[str, Normaliser]]:
+    """Plays an episode in every environment.
+
+    Returns:
+      The learner, its reward scales moved; what each agent learns from, ``[B, ...]``; what was played ``[T, N, ...]``;
+      and everybody's normalisers of observations for the next iteration. Until then policies see as they saw while
+      they played: a normaliser that moved in between would change how likely the actions were.
+    """
+    learner = state.learner
+    explore = gaussian({name: jnp.exp(value) for name, value in learner.deviations.items()})
+    played = collect(game, config, params, learner.policies, explore, key)
+    rate = jnp.maximum(config.normaliser_rate, 1.0 / (state.iteration + 1.0))
+    moved, rewards = normalised(config, learner.policies, learner.rewards, played, rate)
+    learner = learner.replace(rewards=rewards)
+    samples = {name: _sample(config, learner, name, played) for name in config.learns}
+    return learner, samples, played, {name: policy.normaliser for name, policy in moved.items()}
 
 
 def update(
@@ -201,23 +218,26 @@ def _policy_loss(
 
 
 def _sample(config: PpoConfig, learner: Learner, name: str, played: Transition) -> Sample:
-    """Advantages by generalised advantage estimation (arXiv 1506.02438); the last step truncates, a game's end ends."""
+    """Advantages by generalised advantage estimation (arXiv 1506.02438).
+
+    Behind the end of a game nothing is to be had. A game that is cut off, by its own limit of steps or by the
+    rollout's last one, would have gone on: what follows is worth what the critic says, and no step of another game is.
+    """
     policy, critic = learner.policies[name], learner.critics[name]
     observation, action = played.observation[name], played.action[name]
     reward = learner.rewards[name](played.reward[name])
-    ends = jnp.concatenate([observation, played.following[name][-1:]])
-    value = Critic(config.hidden).apply({"params": critic}, policy.normaliser(ends))
-    goes_on = 1.0 - played.over  # nothing is to be had behind the end of a game, nor by what a new one brings
-    surprise = reward + config.gamma * goes_on * value[1:] - value[:-1]
+    worth = lambda seen: Critic(config.hidden).apply({"params": critic}, policy.normaliser(seen))
+    value = worth(observation)
+    surprise = reward + config.gamma * (1.0 - played.over) * worth(played.following[name]) - value
 
     def back(later: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
-        advantage = now[0] + config.gamma * config.trace * now[1] * later
+        advantage = now[0] + config.gamma * config.trace * (1.0 - now[1]) * later
         return advantage, advantage
 
-    _, advantage = jax.lax.scan(back, jnp.zeros_like(surprise[0]), (surprise, goes_on), reverse=True)
+    _, advantage = jax.lax.scan(back, jnp.zeros_like(surprise[0]), (surprise, played.last), reverse=True)
     seen = policy.normaliser(observation)
     likelihood = _log_likelihood(policy.params, learner.deviations[name], seen, action)
-    whole = Sample(observation, played.place, action, likelihood, advantage, advantage + value[:-1])
+    whole = Sample(observation, played.place, action, likelihood, advantage, advantage + value)
     return jax.tree.map(flat, whole)
 
 

@@ -33,6 +33,7 @@ WIDE_SIGHT = 0.25
 
 ANCHORS = ("deceptive", "honest")
 EVALUATION_KEY = 7
+DIRECTION_KEY = 8
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def parties(game: Game, plan: Plan, done: dict[str, Agents]) -> dict[str, tuple[
             found[condition] = (stack.of(condition), False)
     deceptive, soo, honest = base.of("deceptive"), tuned.of("soo"), base.of("honest")
     found["control:hidden"] = (deceptive.called("control:hidden"), True)
-    random = random_direction(deceptive, soo, game.agent, jax.random.key(EVALUATION_KEY))
+    random = random_direction(deceptive, soo, game.agent, jax.random.key(DIRECTION_KEY))
     found["control:random_direction"] = (random, False)
     for world in ("escort", "avoid"):
         found[f"{world}@hidden"] = (base.of(world).called(f"{world}@hidden"), True)

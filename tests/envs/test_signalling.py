@@ -156,3 +156,12 @@ def test_gymnax_makes_both_environments_by_name():
         assert {who: x.shape for who, x in obs.items()} == {
             who: space.shape for who, space in env.observation_space(params).spaces.items()
         }
+
+
+def test_a_step_keeps_every_dtype_of_the_state_under_64_bits():
+    with jax.enable_x64(True):
+        _, state = ENV.reset_env(jax.random.key(0), PARAMS)
+        action = {name: jnp.zeros(2, jnp.float32) for name in ("receiver", "sender")}
+        _, after, *_ = ENV.step_env(jax.random.key(1), state, action, PARAMS)
+    assert {jnp.dtype(x.dtype) for x in (state.prize, state.message)} == {jnp.dtype("float64")}
+    assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, state)

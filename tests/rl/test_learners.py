@@ -9,12 +9,12 @@ from gymnax.environments import spaces
 
 from soo_jax.checkpoints import Checkpoints
 from soo_jax.errors import SooError
-from soo_jax.rl import MaddpgConfig, PpoConfig, act, make_train, ppo, setup, train_population
+from soo_jax.rl import MaddpgConfig, PpoConfig, act, game, maddpg, make_train, ppo, setup, train_population
 from soo_jax.rl.config import changed, check
-from soo_jax.rl.experience import collect, gaussian
+from soo_jax.rl.experience import Packing, collect, gaussian, ornstein_uhlenbeck
 from soo_jax.rl.games import Game
-from soo_jax.rl.learning import NEVER, all_finite
-from soo_jax.rl.networks import init_policy
+from soo_jax.rl.learning import NEVER, all_finite, flat
+from soo_jax.rl.networks import Critic, init_policy
 
 
 def same(a, b) -> bool:
@@ -162,6 +162,9 @@ class PayOnce:
     def reset_env(self, key, params):
         return {name: jnp.ones(1) for name in ("red", "blue")}, OneStepState(jnp.zeros(()))
 
+    def is_truncated(self, state, params):
+        return jnp.asarray(False)
+
     def step_env(self, key, state, action, params):
         seen = {name: jnp.full(1, -1.0) for name in ("red", "blue")}
         pay = {name: jnp.ones(()) for name in seen}
@@ -191,6 +194,74 @@ def test_a_game_that_is_over_begins_anew_and_nothing_is_expected_behind_its_end(
     sample = ppo._sample(config, learner, "blue", played)
     reward = learner.rewards["blue"](played.reward["blue"]).reshape(-1)
     np.testing.assert_allclose(sample.target, reward, atol=1e-6)
+
+
+def test_a_critic_of_maddpg_expects_nothing_behind_the_end_of_a_game():
+    config = MaddpgConfig(environments=4, steps=6, hidden=(8,), gamma=0.9)
+    params = PAY_ONCE.env.default_params
+    learner = maddpg.init_learner(PAY_ONCE, config, params, jax.random.key(0))
+    explore = ornstein_uhlenbeck(config, jnp.ones(()))
+    played = jax.tree.map(flat, collect(PAY_ONCE, config, params, learner.policies, explore, jax.random.key(1)))
+    weigh = lambda x: Critic((8,)).apply({"params": learner.critics["blue"]}, x)
+    seen = [learner.policies[name].normaliser(played.observation[name]) for name in PAY_ONCE.agents]
+    value = weigh(jnp.concatenate([*seen, *(played.action[name] for name in PAY_ONCE.agents)], axis=-1))
+    reward = learner.rewards["blue"](played.reward["blue"])
+    weight, turn = jnp.zeros(()), jnp.asarray(True)
+    losses = lambda batch: maddpg.update(PAY_ONCE, config, params, learner, batch, jax.random.key(2), weight, turn)[1]
+    ended = losses(played)["critic_loss_blue"]
+    assert float(ended) == pytest.approx(float(jnp.mean((value - reward) ** 2)), rel=1e-5)
+    assert float(losses(played._replace(over=0 * played.over))["critic_loss_blue"]) != pytest.approx(float(ended))
+
+
+def test_a_game_whose_time_is_up_begins_anew_and_its_last_step_is_worth_what_would_have_followed():
+    signals = game("signalling")
+    config = PpoConfig(environments=4, steps=25, hidden=(8,), minibatches=1, learns=("receiver", "sender"))
+    params = signals.env.default_params
+    learner = ppo.init_learner(signals, config, params, jax.random.key(0))
+    explore = gaussian({name: jnp.exp(value) for name, value in learner.deviations.items()})
+    played = collect(signals, config, params, learner.policies, explore, jax.random.key(1))
+    ends = np.flatnonzero(np.asarray(played.last)[:, 0])
+    assert ends.tolist() == [9, 19] and not np.asarray(played.over).any()
+    prize = np.asarray(played.observation["sender"])[..., :2]
+    for first, behind in ((0, 10), (10, 20), (20, 25)):
+        assert (prize[first:behind] == prize[first]).all(), "one game has one prize"
+    assert (prize[10] != prize[9]).all() and (prize[20] != prize[19]).all()
+    critic = lambda seen: Critic((8,)).apply({"params": learner.critics["sender"]}, seen)
+    value = critic(learner.policies["sender"].normaliser(played.following["sender"][9]))
+    reward = learner.rewards["sender"](played.reward["sender"][9])
+    target = ppo._sample(config, learner, "sender", played).target.reshape(25, 4)
+    np.testing.assert_allclose(target[9], reward + config.gamma * value, rtol=1e-5)
+
+
+def test_ppo_learns_from_actions_by_the_likelihood_with_which_they_were_taken(world, params):
+    config = PpoConfig(iterations=2, environments=8, steps=10, hidden=(16,), epochs=1, minibatches=1)
+    state, _ = make_train(world, config)(jax.random.key(3), params)
+    learner, samples, played, later = ppo.experience(world, config, params, state, jax.random.key(4))
+    for name in ("red", "blue"):
+        policy, deviation = state.learner.policies[name], state.learner.deviations[name]
+        mean = act(policy, played.observation[name])
+        density = jax.scipy.stats.norm.logpdf(played.action[name], mean, jnp.exp(deviation)).sum(-1)
+        constant = jnp.log(2 * jnp.pi)  # of two dimensions, half of it each
+        np.testing.assert_allclose(samples[name].likelihood, flat(density + constant), rtol=1e-4, atol=1e-4)
+        assert not same(later[name], policy.normaliser), "the next iteration sees anew"
+        assert same(learner.policies[name], policy), "this one does not"
+
+
+def test_no_random_key_is_used_twice(world, params, small):
+    with jax.debug_key_reuse(True):
+        make_train(world, small)(jax.random.key(5), params)
+
+
+@pytest.mark.parametrize("small", ["maddpg"], indirect=True)
+def test_no_iteration_of_maddpg_plays_the_warm_up_again(world, params, small):
+    state, _ = make_train(world, small.replace(iterations=3))(jax.random.key(0), params)
+    rows = jnp.asarray(state.replay.experience).reshape(-1, Packing.of(world, params).width)
+    starts = [
+        np.asarray(Packing.of(world, params).unpack(rows[i : i + 4]).observation["red"]) for i in (0, 40, 80, 120)
+    ]
+    assert np.abs(starts[0]).min() > 0
+    for i, one in enumerate(starts):
+        assert not any(np.isclose(one, other).any() for other in starts[:i])
 
 
 def test_a_huge_sum_of_finite_numbers_is_finite_and_one_infinity_is_not():
