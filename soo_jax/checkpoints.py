@@ -38,7 +38,12 @@ class Checkpoints:
     def __init__(self, folder: str | Path, identity: dict[str, Any], every: int = 0):
         self.folder = Path(folder).resolve()
         self.every = every
-        self._identity = json.loads(json.dumps(identity, sort_keys=True))
+        try:
+            self._identity = json.loads(json.dumps(identity, sort_keys=True))
+        except TypeError as error:
+            raise ValueError(
+                f"identity of a checkpoint: {error}; give plain JSON values, which overlap.content makes of anything"
+            ) from error
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save
         options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=False)
         try:

@@ -105,6 +105,28 @@ def test_the_worked_example_of_an_architecture_has_parity_with_transformers(tmp_
     assert len(set(names["ours"].windows)) == 2
 
 
+def test_every_python_block_of_the_documents_stands_in_a_section_that_a_test_runs():
+    run_here = {
+        "README.md": ["Quickstart"],
+        "CONTRIBUTING.md": ["A loss term", "An architecture"],
+        "docs/rl.md": ["In Python"],
+    }
+    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]):
+        name = path.relative_to(ROOT).as_posix()
+        python = lambda found: [text for language, text in found if language == "python"]
+        ran = [text for section in run_here.get(name, ()) for text in python(blocks(name, section))]
+        assert python(blocks(name)) == ran, name
+
+
+@pytest.mark.parametrize("module", ["terms", "distances", "objective"])
+def test_the_examples_in_the_docstrings_of_the_objective_hold(module):
+    import doctest
+    import importlib
+
+    found = doctest.testmod(importlib.import_module(f"soo_jax.overlap.{module}"))
+    assert found.attempted > 2 and not found.failed
+
+
 def test_the_memory_table_is_what_the_code_computes():
     text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     shown = text.split("<!-- memory table -->\n")[1].split("\n<!-- /memory table -->")[0]

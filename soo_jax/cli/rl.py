@@ -158,6 +158,7 @@ def reproduce(
     controls: Annotated[int, typer.Option(help="How many of the seeds the controls use.")] = 2,
     episodes: Episodes = 500,
     quick: Annotated[bool, typer.Option("--quick", help="Two seeds, short training: a smoke test.")] = False,
+    checkpoint_every: Every = 25,
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -174,7 +175,16 @@ def reproduce(
     if quick:
         recipe, plan = in_small(recipe, plan)
     with reporter:
-        run_reproduce(out, recipe, plan, smoke_test=quick, resume=resume, force=force, reporter=reporter)
+        run_reproduce(
+            out,
+            recipe,
+            plan,
+            smoke_test=quick,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+            force=force,
+            reporter=reporter,
+        )
     _finish(out)
     if quick:
         print("This was a smoke test: training was cut short, and its figures say nothing about the method.")

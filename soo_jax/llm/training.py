@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -242,6 +243,8 @@ def _read(
     lora: Lora | None,
     dropout_key: Array | None,
 ) -> Mapping[Any, Array]:
+    chex.assert_rank(tokens, 2)
+    chex.assert_equal_shape([tokens, mask])
     tokens, mask = (constrain_rows(x, recipe.mesh) for x in (tokens, mask))
     return forward(
         recipe.model,

@@ -54,10 +54,23 @@ class Objective:
 
 
 def weighted(**terms: tuple[float, Term]) -> Objective:
-    """Adds terms up: ``weighted(overlap=(1.0, overlap(...)), retain=(0.1, retain(...)))``.
+    r"""Adds terms up.
+
+    .. math:: L = \sum_i w_i L_i
+
+    Args:
+      terms: by name ``(weight, term)``.
 
     Raises:
       SooError: no term, or a weight that is no finite number.
+
+    >>> import jax.numpy as jnp
+    >>> from soo_jax.overlap import View, cosine, mse, overlap, weighted
+    >>> objective = weighted(near=(1.0, overlap(mse, at="h")), turned=(0.5, overlap(cosine, at="h")))
+    >>> at = lambda x: View({"h": jnp.array([[x]])}, jnp.ones((1, 1), bool))
+    >>> loss, metrics = objective({"self": at([1.0, 0.0]), "other": at([0.0, 1.0])})
+    >>> float(loss), {name: float(value) for name, value in metrics.items()}
+    (1.5, {'near': 1.0, 'turned': 1.0})
     """
     if not terms:
         raise SooError("an objective needs at least one term")

@@ -209,7 +209,19 @@ class LanguageModel:
 
 
 def language_model(*, at: Key) -> LanguageModel:
-    """Mean cross-entropy (nats per token) of ordinary text; ``at`` is the key of its logits ``[B, T, V]``."""
+    r"""Mean cross-entropy (nats per token) of ordinary text.
+
+    .. math:: L = -\frac{1}{n} \sum_t \log p(x_{t + 1} \mid x_{\le t})
+
+    Args:
+      at: the key of the text's logits ``[B, T, V]``.
+
+    >>> import jax.numpy as jnp
+    >>> from soo_jax.overlap import View, language_model
+    >>> even = View({"logits": jnp.zeros((1, 3, 8))}, jnp.ones((1, 3), bool), tokens=jnp.array([[5, 1, 7]]))
+    >>> round(float(language_model(at="logits")({"text": even})), 4)  # log(8)
+    2.0794
+    """
     return LanguageModel(at)
 
 

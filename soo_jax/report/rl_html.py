@@ -210,23 +210,25 @@ def _agents(run: Run) -> dict[str, list[Agent]]:
     values = defaultdict(dict)
     for row in agent_rows(run.rows):
         values[row["condition"], row.get("red"), row.get("seed")][row["metric"]] = row["value"]
-    broken = _not_finite(run.training)
+    stopped = _stopped(run.training)
     dull = {("deceptive", *who) for who in never_deceived(run.rows)}
     found = defaultdict(list)
     for condition in in_sequence(condition for condition, *_ in values):
         for who, own in values.items():
             if who[0] == condition:
-                odd = "not finite" if who in broken or None in own.values() else "never deceived" if who in dull else ""
+                odd = "stopped learning" if who in stopped else "never deceived" if who in dull else ""
                 texts = [number(own[name], name) if name in own else "" for name in MAIN]
                 found[condition_title(condition)].append(Agent(*who[1:], texts, odd))
     return dict(found)
 
 
-def _not_finite(training: Sequence[dict[str, Any]]) -> set[tuple[Any, Any, Any]]:
-    """Agents of whom a number was finite at first and was not later on."""
+def _stopped(training: Sequence[dict[str, Any]]) -> set[tuple[Any, Any, Any]]:
+    """Agents that were frozen in training, as rows say; in older runs, those of whom a number stopped being finite."""
     seen, broken = set(), set()
     for row in training:
         who = (row.get("condition"), row.get("red"), row.get("seed"))
+        if row.get("frozen"):
+            broken.add(who)
         for name, value in row.items():
             if value is not None:
                 seen.add((who, name))

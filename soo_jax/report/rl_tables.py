@@ -30,11 +30,11 @@ Cells = Mapping[tuple[str, str], Summary]
 
 @dataclass(frozen=True)
 class Cell:
-    """A summary in words; ``sd`` and ``interval`` are empty of a single agent.
+    """A summary in words; ``sd`` is empty of a single agent, ``interval`` of too few (``statistics.FEWEST``).
 
     Attributes:
       clear: whether the interval leaves out zero; of use where the value is a change.
-      missing: agents whose value was not finite.
+      missing: agents in whom there was nothing to measure, such as an overlap where they never met a self view.
     """
 
     mean: str
@@ -78,7 +78,7 @@ def lines(cells: Cells, metrics: Sequence[str], change: bool = False) -> list[Li
 def cell(found: Summary, name: str, change: bool = False) -> Cell:
     """A summary in words, spread and interval written as the mean is; intervals end where the metric does."""
     if not found.n:
-        return Cell("none finite", "", "", False, found.missing)
+        return Cell("–", "", "", False, found.missing)
     about = metric(name)
     shape = _shape(found.mean, name)
     signed = f"+{shape}" if change else shape
@@ -92,8 +92,8 @@ def cell(found: Summary, name: str, change: bool = False) -> Cell:
 
 
 def number(value: float | None, name: str) -> str:
-    """A single value of a metric."""
-    return "not finite" if value is None else f"{value:{_shape(value, name)}}"
+    """A single value of a metric; a dash where there was nothing to measure."""
+    return "–" if value is None else f"{value:{_shape(value, name)}}"
 
 
 def _shape(value: float, name: str) -> str:
@@ -132,7 +132,7 @@ def _terminal(found: Summary | None, digits: int) -> str:
     if found is None:
         return "[dim]-[/]"
     if not found.n:
-        return "nan"
+        return "[dim]–[/]"
     if 0 < abs(found.mean) < 0.5 * 10**-digits:
         return f"{found.mean:.0e}"
     return f"{found.mean:.{digits}f}" + ("" if found.sd is None else f"[dim]±{found.sd:.{digits}f}[/]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -128,6 +128,7 @@ def run_evaluate(
     world = game("physical_deception")
     reporter, clock = reporter or Reporter(), Clock()
     everybody: dict[str, tuple[Agents, bool]] = {}
+    about: dict[str, dict[str, Any]] = {}
     for i, source in enumerate(sources):
         agents, recipe = read_agents(source)
         agents = agents.with_params(**_world_changes(world, changes or {}))
@@ -140,10 +141,12 @@ def run_evaluate(
             if label in everybody:
                 raise SooError(f"{source}: is given twice; name each run once")
             everybody[label] = (some.called(label), hide)
+            about[label] = {"preset": recipe.name, "source": source.name, **_changed(source, recipe)}
     settings = {"sources": [str(s) for s in sources], "episodes": episodes, "hide": hide, "world": changes or {}}
     config = {"job": "rl-evaluate", "settings": settings, "provenance": provenance()}
     with _open(out, config, False, force) as run:
-        _write_results(run, world, "rl-evaluate", everybody, Plan(episodes=episodes), None, clock, reporter)
+        plan = Plan(episodes=episodes)
+        _write_results(run, world, "rl-evaluate", everybody, plan, None, clock, reporter, about)
 
 
 def run_reproduce(
@@ -152,6 +155,7 @@ def run_reproduce(
     plan: Plan,
     *,
     smoke_test: bool = False,
+    checkpoint_every: int = 0,
     resume: bool = False,
     force: bool = False,
     reporter: Reporter | None = None,
@@ -167,7 +171,7 @@ def run_reproduce(
     settings = {"seeds": list(plan.seeds), "reds": plan.reds, "controls": plan.controls, "episodes": plan.episodes}
     settings["smoke_test"] = smoke_test
     with _open(out, _config("rl-reproduce", recipe, settings), resume, force) as run:
-        stage = _Stages(run, world, recipe, reporter, clock, resume=resume)
+        stage = _Stages(run, world, recipe, reporter, clock, checkpoint_every, resume)
         done = train_all(world, recipe, plan, stage)
         everybody = parties(world, plan, done)
         _save_arrays(run, "geometry.safetensors", geometry(world, everybody))
@@ -220,6 +224,14 @@ def read_agents(source: Path) -> tuple[Agents, Recipe]:
         read_about(source / AGENTS)
     parts = [load_agents(path, like(world, recipe.blue)) for path in files]
     return together(parts), recipe
+
+
+def _changed(source: Path, recipe: Recipe) -> dict[str, Any]:
+    """What the run's agents were trained with in other measure than their preset says, setting by setting."""
+    job, usual = read_run(source).config["job"], preset(recipe.name)
+    mine, theirs = (recipe.finetune, usual.finetune) if job == "rl-finetune" else (recipe.blue, usual.blue)
+    own = ((f.name, getattr(mine, f.name), getattr(theirs, f.name)) for f in fields(mine) if f.name != "objective")
+    return {name: value for name, value, known in own if value != known}
 
 
 def _open(out: Path, config: dict[str, Any], resume: bool, force: bool) -> RunFolder:
@@ -317,10 +329,17 @@ def _write_results(
     stage: _Stages | None,
     clock: Clock,
     reporter: Reporter,
+    about: Mapping[str, dict[str, Any]] | None = None,
 ) -> None:
+    """Measures everybody, and writes it.
+
+    Args:
+      about: what is to stand in the rows of a condition, beside what they say of themselves.
+    """
     bar: Progress = reporter.task("evaluate")
     with clock("evaluate"):
         rows, surfaces = measure_all(world, plan, everybody, bar)
+    rows = [{**(about or {}).get(row["condition"], {}), **row} for row in rows]
     _save_arrays(run, "surfaces.safetensors", surfaces)
     training = stage.training if stage else []
     run.write_results({"job": job, "rows": rows, "training": training, "timings": clock.seconds})
@@ -334,13 +353,18 @@ def _save_arrays(run: RunFolder, name: str, arrays: dict[str, np.ndarray]) -> No
 
 
 def _training_rows(agents: Agents, history: History) -> list[dict[str, Any]]:
-    """Learning curves, each thinned to ``_POINTS`` means over as many stretches of the run."""
+    """Learning curves, each thinned to ``_POINTS`` means over as many stretches of the run.
+
+    From where an agent was frozen on, its rows say so.
+    """
     total = len(next(iter(history.values.values())))
     edges = np.unique(np.linspace(0, total, min(_POINTS, total) + 1).astype(int))
     rows = []
     for i, name in enumerate(agents.names):
         for begin, end in pairwise(edges.tolist()):
             row: dict[str, Any] = {**name._asdict(), "step": int(end)}
+            if NEVER != history.frozen_at[i] < end:
+                row["frozen"] = True
             for metric, values in history.values.items():
                 mean = float(np.mean(values[begin:end, i]))
                 row[metric] = mean if np.isfinite(mean) else None

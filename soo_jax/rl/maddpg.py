@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import chex
 import flashbax
 import jax
 import jax.numpy as jnp
@@ -183,6 +184,8 @@ def update(
     Args:
       batch: transitions ``[B, ...]``. soo_weight: of the objective, now. policy_turn: [] bool.
     """
+    chex.assert_rank(batch.over, 1)
+    chex.assert_equal_shape([batch.over, *batch.reward.values()])  # a column beside a row would broadcast to a square
     seen = {name: policy.normaliser(batch.observation[name]) for name, policy in learner.policies.items()}
     then = {name: policy.normaliser(batch.following[name]) for name, policy in learner.policies.items()}
     next_actions = {name: _target_action(config, learner, name, batch, then) for name in game.agents}

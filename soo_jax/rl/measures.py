@@ -108,7 +108,7 @@ def red_decoded(blue: Policy, trajectory: Trajectory, ridge: float = 1e-3) -> Ar
     """How well red's offset can be read off blue's hidden layers by a linear map: R^2 on held-out episodes.
 
     Fitted by ridge regression on the steps with red in sight of one half of the episodes, scored on the other half.
-    1 is perfect, 0 no better than the mean offset; below 0 is worse than it.
+    1 is perfect, 0 no better than the mean offset; below 0 is worse than it; nan where red was never in sight.
     """
     observation = trajectory.obs_blue[:, :-1]
     half = observation.shape[0] // 2
@@ -125,7 +125,7 @@ def red_decoded(blue: Policy, trajectory: Trajectory, ridge: float = 1e-3) -> Ar
     x, y, w = flat(inputs, test), flat(target, test), flat(weight, test)[:, None]
     mean = jnp.sum(w * y, axis=0) / jnp.maximum(w.sum(), 1)
     unexplained, whole = jnp.sum(w * (y - x @ weights) ** 2), jnp.sum(w * (y - mean) ** 2)
-    return 1 - unexplained / jnp.maximum(whole, 1e-9)
+    return jnp.where(w.sum() > 0, 1 - unexplained / jnp.maximum(whole, 1e-9), jnp.nan)
 
 
 _ACTION = hidden()._replace(site="action")

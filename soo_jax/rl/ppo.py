@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -156,6 +157,9 @@ def update(
     soo_weight: Array,
 ) -> tuple[Learner, dict[str, Array]]:
     """One gradient step of policy and critic of every agent that learns, from samples ``[B, ...]``."""
+    for name in config.learns:  # a column beside a row would broadcast to a square, and train on it
+        chex.assert_rank(batch[name].observation, 2)
+        chex.assert_equal_shape([batch[name].likelihood, batch[name].advantage, batch[name].target])
     policies, deviations, critics = dict(learner.policies), dict(learner.deviations), dict(learner.critics)
     policy_moments, critic_moments = dict(learner.policy_moments), dict(learner.critic_moments)
     losses: dict[str, Array] = {}

@@ -14,6 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+FEWEST = 3
+"""Reds (or agents, of a single red) that an interval needs: two give Student's t one degree of freedom, and with it
+intervals from nothing to everything, or none at all where the two happen to agree."""
+
 DETECTION = "detection"
 """The condition of rows that are about a detector and not about an agent."""
 
@@ -23,7 +27,7 @@ class Summary(NamedTuple):
 
     Attributes:
       mean: over agents; nan if none has a value. sd: sample standard deviation over agents, None of a single one.
-      low, high: 95 % interval of the mean, see :func:`summarise`; None of a single agent.
+      low, high: 95 % interval of the mean, see :func:`summarise`; None of fewer than ``FEWEST`` independent values.
       n: agents with a value. missing: agents whose value was not finite; they are in no other figure.
       reds: how many different reds the agents with a value met.
       values: of every agent.
@@ -104,7 +108,7 @@ def _half_width(residuals: np.ndarray, clusters: Iterable[Any]) -> float | None:
     for residual, cluster in zip(residuals, clusters, strict=True):
         sums[cluster] += residual
     count = len(sums)
-    if count < 2:
+    if count < FEWEST:
         return None
     squares = math.fsum(total**2 for total in sums.values())
     return _quantile(count - 1) * math.sqrt(count / (count - 1) * squares) / len(residuals)

@@ -115,6 +115,8 @@ def test_nan_in_the_rewards_is_said_with_iteration_and_seed(tmp_path, capsys, mo
     log = (out / "log.txt").read_text()
     assert "honest, red 0, seed 1: a number was not finite in iteration 1" in log
     assert all(np.isfinite(row["value"]) for row in read_run(out).rows if row["metric"] == "trapped")
+    assert all(row["frozen"] for row in read_run(out).training)
+    assert "stopped learning" in (out / "report.html").read_text()
 
 
 def test_agents_that_a_run_does_not_have_are_named_beside_those_that_it_has(trained, capsys):

@@ -29,13 +29,15 @@ STOPPED = """
 import os, signal, sys
 from soo_jax.cli.progress import Bars
 
+stage = "finetuned" if "reproduce" in sys.argv else "agents"
 task = Bars.task
 def stopping(self, name):
     bar = task(self, name)
     def report(done, total, *rest):
         bar(done, total, *rest)
-        if name == "agents" and done >= 30:
-            os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+        if name == stage and done >= 30:
+            for one in sys.argv[1].split(","):
+                os.kill(os.getpid(), getattr(signal, one))
     return report
 Bars.task = stopping
 
@@ -75,3 +77,44 @@ def test_a_stopped_training_goes_on_in_another_process_to_the_same_numbers(whole
     found = json.loads((out / "results.json").read_text())
     assert found["rows"] == whole["rows"] and found["training"] == whole["training"]
     assert not states.exists(), "once the run is complete they are gone"
+
+
+@pytest.mark.slow
+def test_a_stopped_fine_tuning_goes_on_in_another_process_to_the_same_numbers(tmp_path):
+    base, out, whole = tmp_path / "base", tmp_path / "run", tmp_path / "whole"
+    assert soo(*TRAIN, "--out", base, "--quiet").returncode == 0
+    tune = ["rl", "finetune", base, "--episodes", "4", "--set", "iterations=60", "--quiet"]
+    assert soo(*tune, "--out", whole).returncode == 0
+    stopped = soo("SIGTERM", *tune, "--out", out, script=STOPPED)
+    assert stopped.returncode == 143, stopped.stderr
+    again = soo(*tune, "--out", out, "--resume")
+    assert again.returncode == 0, again.stderr
+    found, wanted = (json.loads((path / "results.json").read_text()) for path in (out, whole))
+    assert found["rows"] == wanted["rows"] and found["training"] == wanted["training"]
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_at_once_and_leaves_no_state(tmp_path):
+    out = tmp_path / "run"
+    stopped = soo("SIGINT,SIGINT", *TRAIN, "--out", out, "--quiet", script=STOPPED)
+    assert stopped.returncode == 130 and "is saved" not in stopped.stderr, stopped.stderr
+    assert not [path for path in (out / "checkpoints" / "agents").iterdir() if path.name.isdigit()]
+
+
+@pytest.mark.slow
+def test_a_reproduction_that_is_killed_inside_a_stage_goes_on_inside_it(tmp_path):
+    out = tmp_path / "run"
+    small = ["rl", "reproduce", "--quick", "--seed", "0,1", "--reds", "1", "--checkpoint-every", "1", "--quiet"]
+    script = STOPPED.replace("done >= 30", "done >= 2")
+    killed = soo("SIGKILL", *small, "--out", out, script=script)
+    assert killed.returncode == -9
+    states = out / "checkpoints" / "finetuned"
+    assert (out / "baselines.safetensors").is_file() and not (out / "finetuned.safetensors").is_file()
+    kept = sorted(int(path.name) for path in states.iterdir() if path.name.isdigit())
+    assert kept[-1] in (1, 2), "the state before the kill"
+    again = soo(*small, "--out", out, "--resume")
+    assert again.returncode == 0, again.stderr
+    whole = soo(*small, "--out", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    found, wanted = (json.loads((path / "results.json").read_text()) for path in (out, tmp_path / "whole"))
+    assert found["rows"] == wanted["rows"] and found["training"] == wanted["training"]

@@ -49,12 +49,12 @@ def _printed(runs, width=100):
 
 
 def test_the_page_shows_means_spread_and_interval_that_were_worked_out_by_hand(tmp_path):
-    # Of 0.2 and 0.6: mean 0.4, sd sqrt(0.08) = 0.283, half-width 12.706 * 0.283 / sqrt(2) = 2.54, cut at the ends.
+    # Of 0.2, 0.4 and 0.6: mean 0.4, sd 0.2, half-width 4.303 * 0.2 / sqrt(3) = 0.497, cut at 0.
     # Of 1, 2, 3 (no fraction): mean 2, sd 1, half-width 4.303 / sqrt(3) = 2.484.
-    rows = [_row("mine", 0, 0.2), _row("mine", 1, 0.6)]
+    rows = [_row("mine", 0, 0.2), _row("mine", 1, 0.6), _row("mine", 2, 0.4)]
     rows += [_row("mine", seed, seed + 1.0, "task_return") for seed in range(3)]
     text = _text(write_report([_write(tmp_path / "run", rows)]).read_text())
-    assert "0.40 ± 0.28 0.00 to 1.00" in text
+    assert "0.40 ± 0.20 0.00 to 0.90" in text
     assert "2.0 ± 1.0 -0.5 to 4.5" in text
 
 
@@ -67,7 +67,11 @@ def test_the_headline_leads_from_the_deceptive_agents_to_those_after_soo_beside_
 
 def test_changes_pair_agents_with_what_they_were(tmp_path):
     # Means fall by 0.3 either way, but the agents' own changes are -0.3 each: no spread at all.
-    rows = [_row(c, s, v) for c, pair in (("deceptive", (0.9, 0.5)), ("soo", (0.6, 0.2))) for s, v in enumerate(pair)]
+    rows = [
+        _row(c, s, v)
+        for c, pair in (("deceptive", (0.9, 0.5, 0.7)), ("soo", (0.6, 0.2, 0.4)))
+        for s, v in enumerate(pair)
+    ]
     text = _text(write_report([_write(tmp_path / "run", rows)]).read_text())
     assert "-0.30 ± 0.00 -0.30 to -0.30" in text.split("What changed, agent by agent")[1]
 
@@ -81,15 +85,18 @@ def test_every_agent_stands_in_the_page_and_odd_ones_are_named(run_path, page):
     assert re.search(rf"2, 1 {value:.2f} ", after)
 
 
-def test_values_that_were_not_finite_are_counted_and_in_no_mean(tmp_path):
+def test_agents_that_had_nothing_to_measure_are_counted_and_those_that_stopped_learning_are_named(tmp_path):
     rows = [_row("soo", 0, 0.25), _row("soo", 1, 0.75), _row("soo", 2, None)]
-    training = [
-        {"condition": "soo", "red": 0, "seed": 1, "step": t, "reward_blue": v} for t, v in ((1, 3.0), (2, None))
+    who = {"condition": "soo", "red": 0}
+    training = [{**who, "seed": 1, "step": t, "reward_blue": v} for t, v in ((1, 3.0), (2, None))]
+    training += [
+        {**who, "seed": 0, "step": t, "reward_blue": 1.0, **more} for t, more in ((1, {}), (2, {"frozen": True}))
     ]
     path = _write(tmp_path / "run", rows, training=training)
     text = _text(write_report([path]).read_text())
-    assert "1 not finite" in text and "0.50 ± 0.35" in text
-    assert "after SOO: 3 agents red 0, seed 1: not finite red 0, seed 2: not finite" in text
+    assert "1 without a value" in text and "0.50 ± 0.35" in text
+    odd = "after SOO: 3 agents red 0, seed 0: stopped learning red 0, seed 1: stopped learning red, seed"
+    assert odd in text, "seed 2 has no badge: nothing went wrong with it"
 
 
 def test_the_detector_has_its_own_table_and_is_no_condition(run_path, page):

@@ -1,5 +1,6 @@
 """Both learners through their one interface."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -245,6 +246,14 @@ def test_ppo_learns_from_actions_by_the_likelihood_with_which_they_were_taken(wo
         np.testing.assert_allclose(samples[name].likelihood, flat(density + constant), rtol=1e-4, atol=1e-4)
         assert not same(later[name], policy.normaliser), "the next iteration sees anew"
         assert same(learner.policies[name], policy), "this one does not"
+
+
+@pytest.mark.parametrize("small", ["ppo"], indirect=True)
+def test_other_seeds_rates_and_worlds_run_the_program_that_is_there(world, params, small, keys, monkeypatch):
+    train_population(world, setup(keys, params, small))
+    monkeypatch.setattr(ppo, "iterate", chex.assert_max_traces(ppo.iterate, n=1))  # once, to learn what is measured
+    others = jax.random.split(jax.random.key(9), len(keys))
+    train_population(world, setup(others, params.replace(sight=0.3), small.replace(policy_rate=0.1)))
 
 
 def test_no_random_key_is_used_twice(world, params, small):

@@ -22,7 +22,7 @@ def test_with_one_red_the_interval_is_students_t_over_agents():
     assert (found.n, found.reds, found.values) == (4, 1, tuple(values))
 
 
-@given(st.lists(st.lists(st.floats(-5, 5), min_size=3, max_size=3), min_size=2, max_size=6))
+@given(st.lists(st.lists(st.floats(-5, 5), min_size=3, max_size=3), min_size=3, max_size=6))
 def test_with_as_many_agents_for_every_red_it_is_students_t_over_the_reds_means(table):
     means = np.mean(table, axis=1)
     found = summarise(np.ravel(table).tolist(), np.repeat(np.arange(len(table)), 3).tolist())
@@ -32,9 +32,14 @@ def test_with_as_many_agents_for_every_red_it_is_students_t_over_the_reds_means(
 
 
 def test_agents_that_only_repeat_their_red_make_no_interval_narrower():
-    few = summarise([0.2, 0.8], [0, 1])
-    many = summarise([0.2] * 50 + [0.8] * 50, [0] * 50 + [1] * 50)
+    few = summarise([0.2, 0.5, 0.8], [0, 1, 2])
+    many = summarise([0.2] * 50 + [0.5] * 50 + [0.8] * 50, [0] * 50 + [1] * 50 + [2] * 50)
     assert (many.low, many.high) == pytest.approx((few.low, few.high))
+
+
+def test_two_reds_give_no_interval_however_many_agents_met_them():
+    found = summarise([0.2] * 50 + [0.3] * 50, [0] * 50 + [1] * 50)
+    assert (found.low, found.high) == (None, None) and found.mean == pytest.approx(0.25)
 
 
 def test_one_agent_has_neither_spread_nor_interval_and_none_has_no_mean():
