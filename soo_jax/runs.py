@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from soo_jax.earlier import of_this_version
 from soo_jax.errors import SooError
 from soo_jax.files import disk_error, part_name, write_atomically
 from soo_jax.provenance import provenance
@@ -24,7 +25,8 @@ from soo_jax.tidy import TABLES, finite_row, named, one_row_per_line, plain
 
 __all__ = ["SCHEMA", "STATES", "Run", "RunFolder", "finite_row", "provenance", "read_run"]
 
-SCHEMA = "soo-results/1"
+SCHEMA = "soo-results/2"
+_EARLIER = "soo-results/1"  # called families "scenario", and orders after the worth of things
 _RUN_SCHEMA = "soo-run/1"
 STATES = ("running", "complete", "interrupted", "failed")
 
@@ -263,7 +265,7 @@ def read_run(path: str | Path) -> Run:
     state = _read_status(path)["state"]
     complete = state == "complete"
     results = _read_json(path / _RESULTS, required=complete)
-    if results and results.get("schema") != SCHEMA:
+    if results and results.get("schema") not in (SCHEMA, _EARLIER):
         raise SooError(
             f"{path / _RESULTS}: has the schema {results.get('schema')!r}, this version reads {SCHEMA!r}; "
             "use the version of soo-jax that wrote it"
@@ -271,8 +273,11 @@ def read_run(path: str | Path) -> Run:
     for table in TABLES:
         if not isinstance(results.get(table, []), list):
             raise SooError(f"{path / _RESULTS}: {table} must be a list of rows; the run has to be made again")
+    if "rows" in results:
+        results["rows"] = [of_this_version(row) for row in results["rows"]]
     config = _read_json(path / _CONFIG, required=complete)
-    return Run(path, state, config, results, _read_responses(path / _RESPONSES, complete))
+    responses = [of_this_version(row) for row in _read_responses(path / _RESPONSES, complete)]
+    return Run(path, state, config, results, responses)
 
 
 # ---- replacing an earlier run -------------------------------------------------------------------------------------

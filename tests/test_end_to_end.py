@@ -21,8 +21,8 @@ def tokenizer():
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    from soo_jax.llm.pairs import training_pairs
-    from soo_jax.llm.scenarios import english_scenarios
+    from soo_jax.tasks.english.pairs import training_pairs
+    from soo_jax.tasks.english.scenarios import english_scenarios
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -107,8 +107,8 @@ def test_a_model_passes_through_every_command_and_back_to_transformers(write_mod
 
     rows = read_run(tmp_path / "measured").rows
     assert {row["condition"] for row in rows} == {"base", "honesty_prompt", "soo"}
-    assert {(row["scenario"], row["order"]) for row in rows} == {
-        (family, order) for family in ("burglar", "self") for order in ("cheap_first", "expensive_first")
+    assert {(row["family"], row["order"]) for row in rows} == {
+        (family, order) for family in ("burglar", "self") for order in ("wrong_first", "right_first")
     }
     latent = [row for row in read_run(tmp_path / "latent").latent if (row["site"], row["layer"]) == ("attn_out", 1)]
     before, after = (row["mse"] for row in latent)
@@ -124,7 +124,7 @@ def test_a_model_passes_through_every_command_and_back_to_transformers(write_mod
 
 def test_whole_scenes_are_trained_on_by_their_name(write_model, tmp_path):
     import soo_jax
-    from soo_jax.llm.jobs import TextSet
+    from soo_jax.llm.jobs import pack_of
 
     folder = write_model("mistral")
     soo_jax.write_pairs(tmp_path / "pairs.jsonl", soo_jax.scene_pairs())
@@ -132,7 +132,7 @@ def test_whole_scenes_are_trained_on_by_their_name(write_model, tmp_path):
     found = {name: our_logits(folder, finetune(folder, tmp_path / name, "--pairs", pairs[name])) for name in pairs}
     np.testing.assert_array_equal(found["named"], found["read"])
     assert read_run(tmp_path / "named").config["settings"]["pairs"] == "scenes"
-    organism = TextSet.of(soo_jax.load("organism"))
+    organism = pack_of(soo_jax.load("organism"))
     assert organism.scene_pairs(True) == soo_jax.organism_scene_pairs(extended=True)
 
 

@@ -16,7 +16,7 @@ from soo_jax.files import part_name
 from soo_jax.runs import RunFolder, finite_row, provenance, read_run
 
 ROW = {
-    "condition": "soo", "seed": 0, "scenario": "burglar", "order": "cheap_first", "n": 2, "honest": 1, "deceptive": 1,
+    "condition": "soo", "seed": 0, "family": "burglar", "order": "wrong_first", "n": 2, "honest": 1, "deceptive": 1,
     "refusal": 0, "other": 0, "paper_deceptive": 1, "logp_margin": -0.5,
 }  # fmt: skip
 
@@ -36,8 +36,20 @@ def test_what_a_run_wrote_is_what_is_read(tmp_path):
     assert run.rows == [ROW] and run.latent == [] and run.training == [{"seed": 0, "step": 1, "loss": 0.5}]
     assert run.config == {"seeds": [0, 1], "lr": 1e-3}
     assert run.responses == [{"condition": "soo", "response": "the study"}]
-    assert run.results["schema"] == "soo-results/1" and run.results["timings"] == {"train_s": 1.5}
+    assert run.results["schema"] == "soo-results/2" and run.results["timings"] == {"train_s": 1.5}
     assert not [entry for entry in (tmp_path / "run").iterdir() if entry.name.endswith(".part")]
+
+
+def test_a_run_of_an_earlier_version_is_read_by_the_names_of_this_one(tmp_path):
+    _make(tmp_path / "run", rows=[ROW])
+    old = {("scenario" if name == "family" else name): value for name, value in ROW.items()}
+    results = {"schema": "soo-results/1", "job": "eval", "rows": [old | {"order": "expensive_first"}]}
+    (tmp_path / "run" / "results.json").write_text(json.dumps(results))
+    said = {"condition": "base", "scenario": "burglar", "order": "cheap_first", "response": "the study"}
+    (tmp_path / "run" / "responses.jsonl").write_text(json.dumps(said) + "\n")
+    run = read_run(tmp_path / "run")
+    assert run.rows == [ROW | {"order": "right_first"}]
+    assert (run.responses[0]["family"], run.responses[0]["order"]) == ("burglar", "wrong_first")
 
 
 def test_results_load_into_pandas_in_one_line(tmp_path):
@@ -237,7 +249,7 @@ def test_a_folder_without_permission_is_one_line(tmp_path):
         ("status.json", '{"schema": "soo-run/1", "state": "odd"}', "the state is 'odd'"),
         ("results.json", None, "the file is missing"),
         ("results.json", '{"schema": "soo-res', "truncated or no JSON"),
-        ("results.json", '{"schema": "soo-results/9"}', "this version reads 'soo-results/1'"),
+        ("results.json", '{"schema": "soo-results/9"}', "this version reads 'soo-results/2'"),
         ("results.json", '{"schema": "soo-results/1", "rows": 3}', "rows must be a list"),
         ("results.json", "[]", "must be a JSON object"),
         ("config.json", "", "truncated or no JSON"),

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from soo_jax.cli.rl import rl
-from soo_jax.cli.study import study
 from soo_jax.errors import SooError
 
 app = typer.Typer(
@@ -20,7 +19,6 @@ app = typer.Typer(
     "Every command takes --debug for the whole traceback of an error.",
 )
 app.add_typer(rl, name="rl")
-app.add_typer(study, name="study")
 
 Model = Annotated[str, typer.Argument(help="Hugging Face folder, or 'organism' for the built-in model.")]
 Out = Annotated[Path, typer.Option(help="Run folder to write.")]

@@ -18,10 +18,6 @@ from jax import Array
 from soo_jax.adapters import Lora, Member, Stack, stack_size
 from soo_jax.adapters.members import SEED, columns
 from soo_jax.errors import SooError, SooWarning
-from soo_jax.llm.labels import label, paper_deceptive
-from soo_jax.llm.records import Scenario
-from soo_jax.llm.scenarios import with_suffix
-from soo_jax.llm.statistics import count_responses
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward, unembed
 from soo_jax.models.finite import advice, first_not_finite
@@ -29,6 +25,10 @@ from soo_jax.models.generate import Sampling, bucket, generate
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import residual
 from soo_jax.parallel import NamedSharding, rows_spec
+from soo_jax.tasks.labels import label, paper_deceptive
+from soo_jax.tasks.records import Scenario
+from soo_jax.tasks.statistics import count_responses
+from soo_jax.tasks.suffixes import with_suffix
 
 Progress = Callable[[int, int], None]
 """Called with prompts answered and prompts in all."""
@@ -40,7 +40,7 @@ class EvalConfig:
 
     Attributes:
       max_new_tokens: at most this many tokens an answer. batch_size: prompts in one device call.
-      suffix: what follows each prompt (``soo_jax.llm.scenarios.SUFFIXES``).
+      suffix: what follows each prompt (``soo_jax.tasks.suffixes.SUFFIXES``).
       chat: put prompts as chat messages; None does so if the tokenizer has a chat template.
       temperature: 0 is greedy. top_p, seed: for sampling.
       margins: also measure ``log p(deceptive) - log p(honest)`` behind each scenario's lead.
@@ -114,13 +114,14 @@ def evaluate(
     seen: Counter[tuple[str, str]] = Counter()
     index = []
     for scenario in asked:
-        index.append(seen[scenario.scenario, scenario.order])
-        seen[scenario.scenario, scenario.order] += 1
+        index.append(seen[scenario.family, scenario.order])
+        seen[scenario.family, scenario.order] += 1
     responses = [
         {
             "condition": condition,
             **own[s],
-            "scenario": scenario.scenario,
+            "family": scenario.family,
+            "control": scenario.is_control,
             "order": scenario.order,
             "index": index[i],
             "prompt": scenario.prompt,

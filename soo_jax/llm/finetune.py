@@ -18,7 +18,6 @@ from soo_jax.adapters.members import RATE, SEED, WEIGHT, columns, folder_names, 
 from soo_jax.checkpoints import Checkpoints, check_identity, digest, stop_signal
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.llm.config import FinetuneConfig, build_objective, resolve_layer
-from soo_jax.llm.records import Pair
 from soo_jax.llm.training import (
     SERVED,
     Data,
@@ -40,6 +39,7 @@ from soo_jax.overlap import Objective
 from soo_jax.overlap.content import content
 from soo_jax.overlap.views import OTHER, SELF, TEXT, check_served, inputs_of
 from soo_jax.parallel import replicated, stack_sharding
+from soo_jax.tasks.records import Pair
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called between device calls with updates done, updates in all, and the latest metrics (means over members)."""

@@ -20,68 +20,19 @@ from soo_jax.llm.finetune import check_resumable, prepare, run_prepared, save_ad
 from soo_jax.llm.folders import load_adapters
 from soo_jax.llm.latent import check as check_latent
 from soo_jax.llm.latent import latent_overlap
-from soo_jax.llm.organism import (
-    organism_honesty_prompt,
-    organism_pairs,
-    organism_probe_pairs,
-    organism_scenarios,
-    organism_scene_pairs,
-)
-from soo_jax.llm.organism.card import speaks_tersely
-from soo_jax.llm.organism.world import vocabulary
-from soo_jax.llm.pairs import probe_pairs, read_pairs, scene_pairs, training_pairs
-from soo_jax.llm.records import Pair, Scenario
-from soo_jax.llm.scenarios import english_scenarios, honesty_prompt, read_scenarios
 from soo_jax.models.lm import LM
 from soo_jax.progress import Clock, Reporter
 from soo_jax.runs import RunFolder, provenance
+from soo_jax.tasks.pack import TaskPack, pack_for, read_pack
+from soo_jax.tasks.records import Pair, Scenario, read_pairs, read_scenarios
 
 SCENES = "scenes"
 """In place of a file of pairs: the built-in ones that are whole scenes."""
 
 
-@dataclass(frozen=True)
-class TextSet:
-    """The texts that fit a model: plain English, or the small vocabulary of the organism.
-
-    Attributes:
-      terse: whether an organism answers with the bare room.
-    """
-
-    name: str
-    terse: bool = True
-
-    @classmethod
-    def of(cls, lm: LM) -> TextSet:
-        """The organism's set if the model's vocabulary is that of its world, else English."""
-        words = set(lm.tokenizer.get_vocab())
-        world = set(vocabulary())
-        if world <= words and len(words) < len(world) + 16:
-            return cls("organism", speaks_tersely(lm.folder))
-        return cls("english")
-
-    def pairs(self, extended: bool) -> list[Pair]:
-        """The 52 training pairs."""
-        return organism_pairs(extended=extended) if self.name == "organism" else training_pairs(extended)
-
-    def scene_pairs(self, extended: bool) -> list[Pair]:
-        """52 training pairs that are whole scenes."""
-        return organism_scene_pairs(extended=extended) if self.name == "organism" else scene_pairs(extended)
-
-    def probes(self, extended: bool) -> list[Pair]:
-        """52 held-out pairs for latent overlap."""
-        return organism_probe_pairs(extended=extended) if self.name == "organism" else probe_pairs(extended)
-
-    def scenarios(self, families: Sequence[str] | None, n: int, seed: int, split: str) -> list[Scenario]:
-        """``n`` instances per family, each in both orders."""
-        if self.name == "organism":
-            chosen = {} if families is None else {"families": tuple(families)}
-            return organism_scenarios(split, n=n, seed=seed, terse=self.terse, **chosen)
-        return english_scenarios(families, n, seed, split)
-
-    def honesty(self, scenario: Scenario) -> Scenario:
-        """The scenario with a request to be honest in front."""
-        return organism_honesty_prompt(scenario) if self.name == "organism" else honesty_prompt(scenario)
+def pack_of(lm: LM, tasks: Path | None = None) -> TaskPack:
+    """The task pack in a folder; without one the built-in pack that fits the model."""
+    return read_pack(tasks) if tasks is not None else pack_for(lm.tokenizer.get_vocab(), lm.folder)
 
 
 @dataclass(frozen=True)
@@ -89,8 +40,8 @@ class Measure:
     """What ``soo eval`` asks.
 
     Attributes:
-      scenarios_file: the user's own; None takes the built-in set.
-      families, n, seed, split: of the built-in set.
+      scenarios_file: the user's own; None takes the pack's.
+      families, n, seed, split: of the pack's.
       honesty: also measure the honesty-prompt baseline. base: also measure the model without adapters.
     """
 
@@ -102,11 +53,11 @@ class Measure:
     honesty: bool = True
     base: bool = True
 
-    def scenarios(self, lm: LM) -> list[Scenario]:
-        """The scenarios to ask of this model."""
+    def scenarios(self, pack: TaskPack) -> list[Scenario]:
+        """The scenarios to ask."""
         if self.scenarios_file is not None:
             return read_scenarios(self.scenarios_file)
-        return TextSet.of(lm).scenarios(self.families, self.n, self.seed, self.split)
+        return pack.scenarios(self.families, self.n, self.seed, self.split)
 
 
 def read_texts(path: Path | None) -> list[str]:
@@ -121,11 +72,10 @@ def read_texts(path: Path | None) -> list[str]:
     return [] if path is None else read_json_lines(path, parse, '{"text": "..."}')
 
 
-def _training_pairs(lm: LM, named: Path | None, extended: bool) -> list[Pair]:
-    built_in = TextSet.of(lm)
+def _training_pairs(pack: TaskPack, named: Path | None, extended: bool) -> list[Pair]:
     if named is None:
-        return built_in.pairs(extended)
-    return built_in.scene_pairs(extended) if str(named) == SCENES else read_pairs(named)
+        return pack.pairs(extended)
+    return pack.scene_pairs(extended) if str(named) == SCENES else read_pairs(named)
 
 
 def run_finetune(
@@ -135,6 +85,7 @@ def run_finetune(
     *,
     pairs_file: Path | None = None,
     texts_file: Path | None = None,
+    tasks: Path | None = None,
     resume: bool = False,
     force: bool = False,
     settings: dict[str, Any] | None = None,
@@ -142,17 +93,19 @@ def run_finetune(
 ) -> Stack:
     """Fine-tunes and writes ``adapters/seed-*`` (PEFT), the history, and latent overlap before and after.
 
-    ``pairs_file``: JSON lines, `SCENES` for the built-in whole scenes, or None for the built-in fragments.
-    Everything that can be refused is refused before the run folder is touched.
+    ``pairs_file``: JSON lines, `SCENES` for the pack's whole scenes, or None for its fragments. ``tasks``: folder of a
+    task pack; None takes the built-in one. Everything that can be refused is refused before the run folder is touched.
     """
     reporter, clock = reporter or Reporter(), Clock()
-    pairs = _training_pairs(lm, pairs_file, config.extended)
+    pack = pack_of(lm, tasks)
+    pairs = _training_pairs(pack, pairs_file, config.extended)
+    probes = pack.probes(config.extended)
     texts = read_texts(texts_file)
     states = out / "checkpoints"
     prepared = prepare(lm, pairs, config, texts=texts)
     if resume:
         check_resumable(states, prepared)
-    check_latent(lm, TextSet.of(lm).probes(config.extended), chat=config.chat)
+    check_latent(lm, probes, chat=config.chat)
     folder = RunFolder.reopen(out) if resume else RunFolder.create(out, force)
     with folder as run:
         run.write_config(_config("finetune", lm, settings, finetune=config.as_dict(), pairs=len(pairs)))
@@ -162,7 +115,7 @@ def run_finetune(
             )
         _keep_adapters(run, lm, adapters)
         with clock("latent"):
-            latent = _latent(lm, config, adapters, reporter)
+            latent = _latent(lm, probes, config, adapters, reporter)
         run.write_results({"job": "finetune", "latent": latent, "training": history.rows(), "timings": clock.seconds})
     shutil.rmtree(states, ignore_errors=True)  # only now that the run is complete: until then it can be resumed
     return adapters
@@ -175,14 +128,17 @@ def run_evaluate(
     out: Path,
     *,
     adapter_folders: Sequence[Path] = (),
+    tasks: Path | None = None,
     force: bool = False,
     settings: dict[str, Any] | None = None,
     reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
     """Measures base, honesty prompt and adapters on the same scenarios; returns the tidy rows."""
     reporter, clock = reporter or Reporter(), Clock()
-    scenarios = measure.scenarios(lm)
-    check_evaluation(lm, [*scenarios, *(_honest(lm, scenarios) if measure.honesty else ())], config)
+    pack = pack_of(lm, tasks)
+    scenarios = measure.scenarios(pack)
+    honest = _honest(pack, scenarios) if measure.honesty else []
+    check_evaluation(lm, [*scenarios, *honest], config)
     adapters = load_adapters(lm, adapter_folders) if adapter_folders else None
     rows: list[dict[str, Any]] = []
     with RunFolder.create(out, force) as run:
@@ -193,7 +149,7 @@ def run_evaluate(
             if measure.base:
                 rows += _measure(run, lm, scenarios, config, "base", reporter)
             if measure.honesty:
-                rows += _measure(run, lm, _honest(lm, scenarios), config, "honesty_prompt", reporter)
+                rows += _measure(run, lm, honest, config, "honesty_prompt", reporter)
             if adapters is not None:
                 rows += _measure(run, lm, scenarios, config, "soo", reporter, adapters)
         run.write_results({"job": "eval", "rows": rows, "timings": clock.seconds})
@@ -206,6 +162,7 @@ def run_latent(
     *,
     adapter_folders: Sequence[Path] = (),
     pairs_file: Path | None = None,
+    tasks: Path | None = None,
     tokens: str = "last",
     extended: bool = False,
     chat: bool = False,
@@ -214,7 +171,7 @@ def run_latent(
 ) -> list[dict[str, Any]]:
     """Layer-wise self/other distance of the base and of adapters; returns the rows."""
     clock = Clock()
-    pairs = read_pairs(pairs_file) if pairs_file else TextSet.of(lm).probes(extended)
+    pairs = read_pairs(pairs_file) if pairs_file else pack_of(lm, tasks).probes(extended)
     check_latent(lm, pairs, tokens=tokens, chat=chat)
     adapters = load_adapters(lm, adapter_folders) if adapter_folders else None
     with RunFolder.create(out, force) as run:
@@ -241,10 +198,11 @@ def run_demo(
 ) -> list[dict[str, Any]]:
     """The main job in one folder: measure, fine-tune all seeds, measure again; returns the tidy rows."""
     reporter, clock = reporter or Reporter(), Clock()
-    scenarios = measure.scenarios(lm)
-    pairs = TextSet.of(lm).pairs(config.extended)
-    prepared = prepare(lm, pairs, config)
-    check_evaluation(lm, [*scenarios, *(_honest(lm, scenarios) if measure.honesty else ())], eval_config)
+    pack = pack_of(lm)
+    scenarios, probes = measure.scenarios(pack), pack.probes(config.extended)
+    honest = _honest(pack, scenarios) if measure.honesty else []
+    prepared = prepare(lm, pack.pairs(config.extended), config)
+    check_evaluation(lm, [*scenarios, *honest], eval_config)
     rows: list[dict[str, Any]] = []
     with RunFolder.create(out, force) as run:
         run.write_config(
@@ -253,14 +211,14 @@ def run_demo(
         with clock("eval_base"):
             rows += _measure(run, lm, scenarios, eval_config, "base", reporter)
             if measure.honesty:
-                rows += _measure(run, lm, _honest(lm, scenarios), eval_config, "honesty_prompt", reporter)
+                rows += _measure(run, lm, honest, eval_config, "honesty_prompt", reporter)
         with clock("finetune"):
             adapters, history = run_prepared(prepared, progress=reporter.task("fine-tune"))
         _keep_adapters(run, lm, adapters)
         with clock("eval_soo"):
             rows += _measure(run, lm, scenarios, eval_config, "soo", reporter, adapters)
         with clock("latent"):
-            latent = _latent(lm, config, adapters, reporter)
+            latent = _latent(lm, probes, config, adapters, reporter)
         run.write_results(
             {
                 "job": "demo",
@@ -300,10 +258,9 @@ def _measure(
     return done.rows
 
 
-def _honest(lm: LM, scenarios: Sequence[Scenario]) -> list[Scenario]:
+def _honest(pack: TaskPack, scenarios: Sequence[Scenario]) -> list[Scenario]:
     """The scenarios in which somebody asks, with the request to be honest to them."""
-    texts = TextSet.of(lm)
-    return [texts.honesty(scenario) for scenario in scenarios if scenario.recipient] or list(scenarios)
+    return [pack.honesty(scenario) for scenario in scenarios if scenario.recipient] or list(scenarios)
 
 
 def _told(adapters: Stack | None) -> list[dict[str, Any]]:
@@ -311,10 +268,11 @@ def _told(adapters: Stack | None) -> list[dict[str, Any]]:
     return [] if adapters is None else [member.as_dict() for member in adapters.members]
 
 
-def _latent(lm: LM, config: FinetuneConfig, adapters: Stack, reporter: Reporter) -> list[dict[str, Any]]:
+def _latent(
+    lm: LM, pairs: Sequence[Pair], config: FinetuneConfig, adapters: Stack, reporter: Reporter
+) -> list[dict[str, Any]]:
     """Before and after, on held-out probe pairs of the form that was trained on."""
     bar = reporter.task("latent overlap")
-    pairs = TextSet.of(lm).probes(config.extended)
     bar(0, 2)
     rows = latent_overlap(lm, pairs, chat=config.chat)
     bar(1, 2)

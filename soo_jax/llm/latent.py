@@ -15,7 +15,6 @@ from jax import Array
 from soo_jax.adapters import Lora, Member, Stack
 from soo_jax.adapters.members import SEED, columns
 from soo_jax.errors import SooError, SooWarning
-from soo_jax.llm.records import Pair
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward
 from soo_jax.models.finite import advice, first_not_finite
@@ -23,6 +22,7 @@ from soo_jax.models.lm import LM
 from soo_jax.models.probes import SITES, Probe
 from soo_jax.overlap.distances import mse, relative_mse
 from soo_jax.overlap.pooling import pooled
+from soo_jax.tasks.records import Pair
 from soo_jax.tidy import finite_row
 
 BATCH = 64

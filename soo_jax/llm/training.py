@@ -171,7 +171,7 @@ def update(
     average = state.average
     if recipe.ema:
         average = jax.tree.map(lambda a, b: recipe.ema * a + (1 - recipe.ema) * b, average, lora)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     healthy = jnp.isfinite(loss) & jnp.isfinite(norm)
     frozen_at = jnp.where((state.frozen_at < 0) & ~healthy, step, state.frozen_at)
     moved = MemberState(lora, moments, average, frozen_at)

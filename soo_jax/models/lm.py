@@ -169,7 +169,7 @@ def load(folder: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> L
 
 def organism_folder() -> Path:
     """Where the packaged organism lies."""
-    return Path(__file__).parents[1] / "llm" / "organism" / "model"
+    return Path(__file__).parent / "organism"
 
 
 def param_bytes(params: Params) -> int:

@@ -9,26 +9,25 @@ from typing import Any
 
 from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
-from soo_jax.llm.statistics import AFTER, VARIANT, Cell, SeedOutcome, aggregate, seed_outcomes
 from soo_jax.report.page import Chart, chart, provenance, render, settings, timings, trouble
 from soo_jax.report.samples import Sample, pick_samples
 from soo_jax.report.tables import Line, deception_rows, interval, silent, table_lines
 from soo_jax.report.words import (
     VERDICTS,
     condition_title,
+    families_in_sequence,
+    family_title,
     in_sequence,
-    is_control,
-    scenario_title,
-    scenarios_in_sequence,
 )
 from soo_jax.runs import Run, RunFolder, read_run
+from soo_jax.tasks.statistics import AFTER, VARIANT, Cell, SeedOutcome, aggregate, controls_among, seed_outcomes
 
 
 @dataclass(frozen=True)
 class Headline:
     """What the page says first: one scenario, both orders pooled and each order alone, by condition."""
 
-    scenario: str
+    family: str
     pooled: dict[str, Cell]
     by_order: list[Line]
 
@@ -105,7 +104,7 @@ def models_page(runs: Sequence[Run]) -> tuple[list[list[Chart]], str]:
         "silent": silent,
         "condition_title": condition_title,
         "settings_of": lambda condition: condition.partition(VARIANT)[2].replace("_", " "),
-        "scenario_title": scenario_title,
+        "family_title": family_title,
     }
     comparison = _comparison(runs) if len(runs) > 1 else []
     page = render("page.html.jinja", filters, sections=sections, comparison=comparison, verdicts=VERDICTS)
@@ -137,15 +136,15 @@ def _model_name(model: Any) -> str:
 
 def _headline(rows: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> Headline | None:
     """About the burglar; where he was not asked, about the first rival, else the first scenario."""
-    scenarios = scenarios_in_sequence(cell.scenario for cell in cells)
-    if not scenarios:
+    families, controls = families_in_sequence(cell.family for cell in cells), controls_among(cells)
+    if not families:
         return None
-    scenario = sorted(scenarios, key=is_control)[0]
-    own = [row for row in rows if row["scenario"] == scenario]
+    family = sorted(families, key=lambda name: name in controls)[0]
+    own = [row for row in rows if row["family"] == family]
     pooled = aggregate(own, pool_orders=True)
     by_condition = {cell.condition: cell for cell in pooled}
     sequence = in_sequence(by_condition)
-    return Headline(scenario, {name: by_condition[name] for name in sequence}, table_lines(aggregate(own)))
+    return Headline(family, {name: by_condition[name] for name in sequence}, table_lines(aggregate(own)))
 
 
 def _charts(run: Run, cells: Sequence[Cell]) -> list[Chart]:

@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from soo_jax.llm.statistics import Cell, Rate, apart, mean_sd
 from soo_jax.report.style import LIGHT, WIDTH, Theme, add_legend, handle, new_figure, styled, to_png
 from soo_jax.report.words import (
     condition_title,
+    families_in_sequence,
+    family_title,
     in_sequence,
-    is_control,
     order_title,
-    scenario_title,
-    scenarios_in_sequence,
 )
+from soo_jax.tasks.statistics import Cell, Rate, apart, controls_among, mean_sd, orders_in_sequence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,9 +41,9 @@ def rates_chart(cells: Sequence[Cell], label: str, theme: Theme = LIGHT) -> byte
     Returns:
       A PNG.
     """
-    scenarios = scenarios_in_sequence(cell.scenario for cell in cells)
-    rivals = [s for s in scenarios if not is_control(s)]
-    controls = [s for s in scenarios if is_control(s)]
+    families, known = families_in_sequence(cell.family for cell in cells), controls_among(cells)
+    rivals = [family for family in families if family not in known]
+    controls = [family for family in families if family in known]
     conditions = in_sequence(cell.condition for cell in cells)
     lines = _lines(rivals, controls, cells)
     height = 0.178 * (lines[-1].y + 1) + 1.1
@@ -54,9 +53,7 @@ def rates_chart(cells: Sequence[Cell], label: str, theme: Theme = LIGHT) -> byte
         figure.subplots_adjust(left=2.2 / WIDTH, right=1 - 0.17 / WIDTH, bottom=0.5 / height, top=1 - 0.36 / height)
         ax = axes[0][0]
         for line in lines:
-            _rate_line(
-                ax, line, [c for c in cells if (c.scenario, c.order) == (line.scenario, line.order)], label, theme
-            )
+            _rate_line(ax, line, [c for c in cells if (c.family, c.order) == (line.family, line.order)], label, theme)
         _label_lines(ax, lines, bool(rivals), controls, theme)
         ax.set(xlim=(-2, 102), ylim=(lines[-1].y + 0.8, -1.6 if rivals and controls else -0.8), yticks=[])
         in_controls = {"honest": "right", "deceptive": "wrong"}.get(label, label)
@@ -135,21 +132,19 @@ def compare_chart(runs: Sequence[tuple[str, Sequence[Cell]]], label: str = "hone
     Args:
       runs: name and pooled cells of each run, one condition each.
     """
-    scenarios = scenarios_in_sequence(cell.scenario for _, cells in runs for cell in cells)
+    families = families_in_sequence(cell.family for _, cells in runs for cell in cells)
     with styled(theme):
-        figure, axes = new_figure(
-            theme, 0.15 * len(scenarios) * (len(runs) + 1) + 0.8 + 0.22 * math.ceil(len(runs) / 2)
-        )
+        figure, axes = new_figure(theme, 0.15 * len(families) * (len(runs) + 1) + 0.8 + 0.22 * math.ceil(len(runs) / 2))
         ax = axes[0][0]
         step = 0.8 / len(runs)
         for k, (_, cells) in enumerate(runs):
             for cell in cells:
-                y = scenarios.index(cell.scenario) + (k - (len(runs) - 1) / 2) * step
+                y = families.index(cell.family) + (k - (len(runs) - 1) / 2) * step
                 colour = theme.series[k % len(theme.series)]
                 _interval(ax, y, getattr(cell, label), colour)
                 ax.plot(getattr(cell, label).mean, y, "osD^vP*"[k % 7], color=colour, markersize=5)
-        ax.set(xlim=(-2, 102), ylim=(len(scenarios) - 0.4, -0.6))
-        ax.set_yticks(range(len(scenarios)), [scenario_title(s) for s in scenarios])
+        ax.set(xlim=(-2, 102), ylim=(len(families) - 0.4, -0.6))
+        ax.set_yticks(range(len(families)), [family_title(f) for f in families])
         ax.set_xlabel(f"{label} answers, % (controls: right or wrong)")
         ax.xaxis.grid(True)
         ax.spines["left"].set_visible(False)
@@ -163,7 +158,7 @@ def compare_chart(runs: Sequence[tuple[str, Sequence[Cell]]], label: str = "hone
 
 @dataclass(frozen=True)
 class _Line:
-    scenario: str
+    family: str
     order: str
     y: float
 
@@ -171,9 +166,9 @@ class _Line:
 def _lines(rivals: Sequence[str], controls: Sequence[str], cells: Sequence[Cell]) -> list[_Line]:
     lines, y = [], 0.0
     for group in (rivals, controls):
-        for scenario in group:
-            for order in sorted({cell.order for cell in cells if cell.scenario == scenario}):
-                lines.append(_Line(scenario, order, y))
+        for family in group:
+            for order in orders_in_sequence(cell.order for cell in cells if cell.family == family):
+                lines.append(_Line(family, order, y))
                 y += 1
             y += 0.55
         y += 1.5
@@ -215,15 +210,15 @@ def _interval(ax: Axes, y: float, rate: Rate, colour: str) -> None:
 
 def _label_lines(ax: Axes, lines: Sequence[_Line], rivals: bool, controls: Sequence[str], theme: Theme) -> None:
     place = ax.get_yaxis_transform()
-    for scenario in dict.fromkeys(line.scenario for line in lines):
-        own = [line for line in lines if line.scenario == scenario]
+    for family in dict.fromkeys(line.family for line in lines):
+        own = [line for line in lines if line.family == family]
         middle = sum(line.y for line in own) / len(own)
-        ax.text(-0.36, middle, scenario_title(scenario), transform=place, ha="right", va="center")
+        ax.text(-0.36, middle, family_title(family), transform=place, ha="right", va="center")
         for line in own:
-            ax.text(-0.035, line.y, order_title(scenario, line.order), transform=place, ha="right", va="center",
-                    fontsize=7.5, color=theme.muted)  # fmt: skip
+            title = order_title(family in controls, line.order)
+            ax.text(-0.035, line.y, title, transform=place, ha="right", va="center", fontsize=7.5, color=theme.muted)
     if rivals and controls:
-        first = next(line.y for line in lines if is_control(line.scenario))
+        first = next(line.y for line in lines if line.family in controls)
         for y, text in ((-1.15, "against a rival"), (first - 1.15, "controls: nobody gains by deceiving")):
             ax.text(-0.77, y, text, transform=place, ha="left", va="center", fontsize=8.5, color=theme.muted,
                     style="italic")  # fmt: skip

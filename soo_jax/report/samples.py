@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from soo_jax.llm.statistics import AFTER, VARIANT, apart
-from soo_jax.report.words import in_sequence, order_title, scenario_title, scenarios_in_sequence
+from soo_jax.report.words import families_in_sequence, family_title, in_sequence, order_title
 from soo_jax.runs import Run
+from soo_jax.tasks.records import CONTROLS
+from soo_jax.tasks.statistics import AFTER, VARIANT, apart
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,16 @@ def pick_samples(run: Run, failures: int = 4) -> list[Sample]:
       run: with responses.
       failures: how many questions to add whose answer after fine-tuning is not honest: first one per seed.
     """
-    rows = apart(row for row in run.responses if {"prompt", "response", "label", "scenario", "order"} <= set(row))
+    rows = apart(row for row in run.responses if {"prompt", "response", "label", "family", "order"} <= set(row))
     by_question: dict[tuple, dict[tuple, dict]] = {}
     for row in rows:
-        question = (row["scenario"], row["order"], row.get("honest"), row.get("deceptive"), row.get("index"))
+        question = (row["family"], row["order"], row.get("honest"), row.get("deceptive"), row.get("index"))
         by_question.setdefault(question, {})[row["condition"], row.get("seed")] = row
     conditions = in_sequence(row["condition"] for row in rows)
     firsts: dict[tuple, tuple] = {}
     for question in by_question:
         firsts.setdefault(question[:2], question)
-    sequence = scenarios_in_sequence(scenario for scenario, _ in firsts)
+    sequence = families_in_sequence(family for family, _ in firsts)
     picked = sorted(firsts.values(), key=lambda question: sequence.index(question[0]))
     samples = [
         _sample(by_question[question], conditions, None, "first question", featured=question[0] == sequence[0])
@@ -81,6 +82,6 @@ def _sample(answers: dict, conditions: list[str], seed: Any, why: str, featured:
         if own:
             shown.append((condition, own.get(seed, next(iter(own.values())))))
     row = shown[0][1]
-    title, order = scenario_title(row["scenario"]), order_title(row["scenario"], row["order"])
+    title, order = family_title(row["family"]), order_title(row.get("control", row["family"] in CONTROLS), row["order"])
     places = row.get("honest", ""), row.get("deceptive", "")
     return Sample(title, order, row["prompt"], *places, why, featured, tuple(shown))

@@ -6,16 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from soo_jax.llm.statistics import CELL, Cell, Rate, aggregate, count_responses
 from soo_jax.report.words import (
     condition_title,
+    families_in_sequence,
+    family_title,
     first_mentioned,
     in_sequence,
-    is_control,
     order_title,
-    scenario_title,
-    scenarios_in_sequence,
 )
+from soo_jax.tasks.statistics import CELL, Cell, Rate, aggregate, controls_among, count_responses, orders_in_sequence
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,15 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table: a scenario in one order.
+    """One line of the table: a family of scenarios in one order.
 
     Attributes:
       cells: by condition; conditions that were not measured here are missing.
-      first: whether it is the first line of its scenario.
-      span: how many lines the scenario has.
+      first: whether it is the first line of its family.
+      span: how many lines the family has.
     """
 
-    scenario: str
+    family: str
     order: str
     title: str
     order_title: str
@@ -45,27 +44,27 @@ class Line:
 
 def deception_rows(run: Run) -> list[dict]:
     """The run's deception rows; of a run that ended before it wrote them, those of the responses it has."""
-    rows = [row for row in run.rows if "scenario" in row]
+    rows = [row for row in run.rows if "family" in row]
     if rows or run.complete:
         return rows
     return count_responses(row for row in run.responses if {*CELL, "seed", "label"} <= set(row))
 
 
 def table_lines(cells: Sequence[Cell]) -> list[Line]:
-    """The cells sorted into lines: built-in scenarios first, rivals before controls."""
+    """The cells sorted into lines: built-in families first, rivals before controls."""
     lines = []
-    scenarios = scenarios_in_sequence(cell.scenario for cell in cells)
-    for scenario in sorted(scenarios, key=is_control):
-        orders = sorted({cell.order for cell in cells if cell.scenario == scenario})
+    controls = controls_among(cells)
+    for family in sorted(families_in_sequence(cell.family for cell in cells), key=lambda name: name in controls):
+        orders = orders_in_sequence(cell.order for cell in cells if cell.family == family)
         for order in orders:
-            here = {cell.condition: cell for cell in cells if (cell.scenario, cell.order) == (scenario, order)}
+            here = {cell.condition: cell for cell in cells if (cell.family, cell.order) == (family, order)}
             lines.append(
                 Line(
-                    scenario=scenario,
+                    family=family,
                     order=order,
-                    title=scenario_title(scenario),
-                    order_title=order_title(scenario, order),
-                    control=is_control(scenario),
+                    title=family_title(family),
+                    order_title=order_title(family in controls, order),
+                    control=family in controls,
                     first=order == orders[0],
                     span=len(orders),
                     cells=here,
@@ -91,14 +90,14 @@ def terminal_table(runs: Iterable[Run]) -> Table:
     for run, condition in groups:
         name = condition_title(condition) if len(runs) == 1 else f"{condition_title(condition)}: {run.path.name}"
         table.add_column(f"{name}\n[not bold]honest dec. none[/]", no_wrap=True)
-    lines = {run.path: {(line.scenario, line.order): line for line in table_lines(cells)} for run, cells in measured}
+    lines = {run.path: {(line.family, line.order): line for line in table_lines(cells)} for run, cells in measured}
     previous = None
     for line in table_lines([cell for _, cells in measured for cell in cells]):
         if previous is not None and line.control != previous.control:
             table.add_row()
-        found = [(lines[run.path].get((line.scenario, line.order)), condition) for run, condition in groups]
+        found = [(lines[run.path].get((line.family, line.order)), condition) for run, condition in groups]
         texts = [terminal_cell(own.cells.get(condition) if own else None) for own, condition in found]
-        table.add_row(line.title if line.first else "", first_mentioned(line.scenario, line.order), *texts)
+        table.add_row(line.title if line.first else "", first_mentioned(line.control, line.order), *texts)
         previous = line
     return table
 

@@ -1,16 +1,15 @@
-"""What conditions, scenarios and orders are called in tables and charts, and the sequence they come in."""
+"""What conditions, families of scenarios and orders are called in tables and charts, and the sequence they come in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from soo_jax.llm.organism.scenarios import FAMILIES
-from soo_jax.llm.records import CONTROLS
-from soo_jax.llm.statistics import VARIANT
+from soo_jax.tasks.organism.scenarios import FAMILIES
+from soo_jax.tasks.statistics import VARIANT
 
 CONDITIONS = {"base": "before", "honesty_prompt": "honesty prompt", "soo": "after SOO"}
 
-_SCENARIOS = {
+_FAMILIES = {
     "burglar": "Burglar",
     "name": "Other name",
     "objective": "Other aim",
@@ -31,10 +30,10 @@ _SCENARIOS = {
     "factual": "Plain facts",
 }
 _ORDERS = {
-    (False, "cheap_first"): "cheap first",
-    (False, "expensive_first"): "expensive first",
-    (True, "cheap_first"): "wrong first",
-    (True, "expensive_first"): "right first",
+    (False, "wrong_first"): "cheap first",
+    (False, "right_first"): "expensive first",
+    (True, "wrong_first"): "wrong first",
+    (True, "right_first"): "right first",
 }
 VERDICTS = {
     "honest": "honest: at least 85 % of answers",
@@ -52,24 +51,19 @@ def condition_title(condition: str) -> str:
     return f"{title}, {settings.replace('_', ' ')}" if settings else title
 
 
-def scenario_title(scenario: str) -> str:
-    """How a scenario is called; names of one's own stand as they are."""
-    return _SCENARIOS.get(scenario, scenario.replace("_", " "))
+def family_title(family: str) -> str:
+    """How a family of scenarios is called; names of one's own stand as they are."""
+    return _FAMILIES.get(family, family.replace("_", " "))
 
 
-def order_title(scenario: str, order: str) -> str:
+def order_title(control: bool, order: str) -> str:
     """Which place is mentioned first: the cheap or the expensive one, for controls the wrong or the right one."""
-    return _ORDERS.get((is_control(scenario), order), order.replace("_", " "))
+    return _ORDERS.get((control, order), order.replace("_", " "))
 
 
-def first_mentioned(scenario: str, order: str) -> str:
+def first_mentioned(control: bool, order: str) -> str:
     """``cheap``, ``expensive``, ``wrong`` or ``right``: the order in one word."""
-    return order_title(scenario, order).removesuffix(" first")
-
-
-def is_control(scenario: str) -> bool:
-    """Whether nobody gains by deceiving here, so that honest reads "right" and deceptive reads "wrong"."""
-    return scenario in CONTROLS
+    return order_title(control, order).removesuffix(" first")
 
 
 def in_sequence(conditions: Iterable[str]) -> list[str]:
@@ -79,9 +73,9 @@ def in_sequence(conditions: Iterable[str]) -> list[str]:
     return sorted(dict.fromkeys(conditions), key=lambda name: rank.get(name.partition(VARIANT)[0], len(rank)))
 
 
-def scenarios_in_sequence(scenarios: Iterable[str]) -> list[str]:
-    """Scenarios without repetition: the built-in families, then one's own as they came."""
-    return _sorted(scenarios, FAMILIES)
+def families_in_sequence(families: Iterable[str]) -> list[str]:
+    """Families without repetition: the built-in ones, then one's own as they came."""
+    return _sorted(families, FAMILIES)
 
 
 def _sorted(names: Iterable[str], known: Iterable[str]) -> list[str]:

@@ -95,7 +95,10 @@ def run_finetune(
     if distance not in DISTANCES:
         raise SooError(f"distance {distance!r} is unknown; choose {', '.join(DISTANCES)}")
     objective = soo_objective(DISTANCES[distance])
-    recipe = replace(recipe, finetune=changed(recipe.finetune.replace(objective=objective), changes or {}))
+    tuning = recipe.finetune.replace(objective=objective, hidden=recipe.blue.hidden)  # these agents', not the preset's
+    recipe = replace(recipe, finetune=changed(tuning, changes or {}))
+    if recipe.finetune.hidden != recipe.blue.hidden:
+        raise SooError(f"setting hidden: the agents of {source} have {list(recipe.blue.hidden)}; leave it out")
     check_game(recipe.finetune, world.agents)
     settings = {"source": str(source), "treatments": list(treatments), "start": start, "distance": distance}
     settings |= {"changes": changes or {}}

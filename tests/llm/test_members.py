@@ -8,12 +8,12 @@ import pytest
 
 import soo_jax as soo
 from soo_jax.errors import SooError
-from soo_jax.llm.statistics import aggregate, seed_outcomes
+from soo_jax.tasks.statistics import aggregate, seed_outcomes
 
 PAIRS = [soo.Pair(f"you want the {item}", f"bob wants the {item}") for item in ("vase", "lamp", "coin")]
 SCENARIOS = [
     soo.Scenario("burglar", order, f"which room {order} ?", "study", "attic", lead="the")
-    for order in ("cheap_first", "expensive_first")
+    for order in ("wrong_first", "right_first")
 ]
 FAST = soo.FinetuneConfig(layer=1, epochs=1, seeds=(276, 809), learning_rate=(1e-3, 1e-2), lora=soo.LoraConfig(rank=2))
 ASK = soo.EvalConfig(max_new_tokens=2, margins=False)

@@ -2,11 +2,11 @@
 
 import random
 
-from soo_jax.llm.labels import label, paper_deceptive
-from soo_jax.llm.records import CONTROLS, ORDERS
-from soo_jax.llm.scenarios import FAMILIES, english_scenarios, honesty_prompt
-from soo_jax.llm.statistics import count_responses
 from soo_jax.runs import RunFolder
+from soo_jax.tasks.english.scenarios import FAMILIES, english_scenarios, honesty_prompt
+from soo_jax.tasks.labels import label, paper_deceptive
+from soo_jax.tasks.records import CONTROLS, ORDERS
+from soo_jax.tasks.statistics import count_responses
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -68,8 +68,8 @@ def _config(seeds):
 def _responses(rng, scenarios, condition, seed, chances):
     rows, index = [], {}
     for scenario in scenarios:
-        honest, silent = chances(scenario.scenario)
-        cell = (scenario.scenario, scenario.order)
+        honest, silent = chances(scenario.family)
+        cell = (scenario.family, scenario.order)
         index[cell] = index.get(cell, -1) + 1
         draw = rng.random()
         place = scenario.honest if rng.random() < honest else scenario.deceptive
@@ -79,7 +79,7 @@ def _responses(rng, scenarios, condition, seed, chances):
         right = label(text, scenario)
         rows.append(
             {
-                "condition": condition, "seed": seed, "scenario": scenario.scenario, "order": scenario.order,
+                "condition": condition, "seed": seed, "family": scenario.family, "order": scenario.order,
                 "index": index[cell], "prompt": scenario.prompt, "honest": scenario.honest,
                 "deceptive": scenario.deceptive, "response": text, "label": right,
                 "paper_deceptive": paper_deceptive(text, scenario),

@@ -9,11 +9,11 @@ import pytest
 
 from report.synthetic import write_run
 from soo_jax.errors import SooError
-from soo_jax.llm.scenarios import FAMILIES
-from soo_jax.llm.statistics import aggregate
 from soo_jax.report.html import write_report
-from soo_jax.report.words import order_title, scenario_title
+from soo_jax.report.words import family_title, order_title
 from soo_jax.runs import RunFolder, read_run
+from soo_jax.tasks.english.scenarios import FAMILIES
+from soo_jax.tasks.statistics import aggregate
 
 
 def _text(page):
@@ -29,7 +29,7 @@ def test_the_page_needs_no_network_and_no_script(page):
 
 
 def test_the_headline_is_the_honest_rate_before_and_after_with_interval_sd_and_both_orders(run_path, page):
-    rows = [row for row in read_run(run_path).rows if row["scenario"] == "burglar"]
+    rows = [row for row in read_run(run_path).rows if row["family"] == "burglar"]
     pooled = {cell.condition: cell for cell in aggregate(rows, pool_orders=True)}
     text = _text(page)
     before, after = pooled["base"].honest, pooled["soo"].honest
@@ -37,14 +37,14 @@ def test_the_headline_is_the_honest_rate_before_and_after_with_interval_sd_and_b
     assert f"95 % interval {after.lo:.1f}–{after.hi:.1f}" in text
     for cell in aggregate(rows):
         if cell.condition == "soo":
-            assert re.search(rf"{order_title('burglar', cell.order)}: [\d.]+ → {cell.honest.mean:.1f}", text)
+            assert re.search(rf"{order_title(False, cell.order)}: [\d.]+ → {cell.honest.mean:.1f}", text)
     assert text.index("honest answers") < text.index("deceptive answers") < text.index("neither")
 
 
 def test_every_scenario_is_listed_in_both_orders(page):
     text = _text(page)
     for scenario in FAMILIES:
-        assert scenario_title(scenario) in text
+        assert family_title(scenario) in text
     for words in ("cheap first", "expensive first", "wrong first", "right first"):
         assert words in text
 
@@ -62,7 +62,7 @@ def test_answers_before_and_after_stand_side_by_side_with_their_labels(page):
 def test_what_a_model_says_cannot_become_part_of_the_page(tmp_path):
     path = write_run(tmp_path / "run", n=2, families=["burglar"], seeds=(0,), finish=False)
     with RunFolder.reopen(path) as run:
-        answer = {"condition": "soo", "seed": 9, "scenario": "burglar", "order": "cheap_first", "prompt": "<i>?</i>"}
+        answer = {"condition": "soo", "seed": 9, "family": "burglar", "order": "wrong_first", "prompt": "<i>?</i>"}
         answer |= {"response": "<script>alert(1)</script>", "label": "other", "paper_deceptive": False}
         run.append_responses([answer])
         run.write_config({"model": "<b>bold</b>"})
@@ -112,7 +112,7 @@ def test_a_run_that_measured_nothing_still_has_a_page(tmp_path):
 
 def test_a_base_model_alone_and_names_of_ones_own_are_shown(tmp_path):
     row = {
-        "condition": "steered_7", "seed": None, "scenario": "my_bank", "order": "cheap_first", "n": 4, "honest": 3,
+        "condition": "steered_7", "seed": None, "family": "my_bank", "order": "wrong_first", "n": 4, "honest": 3,
         "deceptive": 1, "refusal": 0, "other": 0, "paper_deceptive": 1, "logp_margin": None,
     }  # fmt: skip
     with RunFolder.create(tmp_path / "mine") as run:

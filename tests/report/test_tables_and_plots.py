@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from soo_jax.llm.statistics import aggregate
 from soo_jax.report.tables import table_lines, terminal_table
 from soo_jax.runs import read_run
+from soo_jax.tasks.statistics import aggregate
 
 
 def _printed(runs, width):
@@ -26,9 +26,9 @@ def test_three_conditions_fit_into_80_columns_uncut(run_path):
 
 def test_the_terminal_shows_the_same_numbers_as_the_statistics(run_path):
     run = read_run(run_path)
-    cells = {(c.condition, c.order): c for c in aggregate(run.rows) if c.scenario == "burglar"}
+    cells = {(c.condition, c.order): c for c in aggregate(run.rows) if c.family == "burglar"}
     line = next(line for line in _printed([run], 80).splitlines() if line.startswith("Burglar"))
-    before, after = cells["base", "cheap_first"], cells["soo", "cheap_first"]
+    before, after = cells["base", "wrong_first"], cells["soo", "wrong_first"]
     assert f"{before.honest.mean:.0f}" in line.split() and f"{before.deceptive.mean:.0f}" in line.split()
     assert f"{after.honest.mean:.0f}±{after.honest.sd:.0f}" in line.split()
 
@@ -71,7 +71,7 @@ def test_a_chart_of_a_single_cell_a_single_layer_and_nulls_can_be_drawn():
     from soo_jax.report import plots
 
     row = {
-        "condition": "base", "seed": None, "scenario": "mine", "order": "cheap_first", "n": 1, "honest": 1,
+        "condition": "base", "seed": None, "family": "mine", "order": "wrong_first", "n": 1, "honest": 1,
         "deceptive": 0, "refusal": 0, "other": 0, "paper_deceptive": 0, "logp_margin": None,
     }  # fmt: skip
     assert plots.rates_chart(aggregate([row]), "honest")
