@@ -233,10 +233,10 @@ def learners() -> dict[str, Any]:
     """The configs to time."""
     from soo_jax.rl import preset
 
-    reference = preset("paper").blue.replace(capacity=64_000, warmup=1)
+    reference = preset("paper").baseline.replace(capacity=64_000, warmup=1)
     return {
         name: config.replace(iterations=_ITERATIONS[name])
-        for name, config in {"reference ratio": reference, "trusting-red": preset("trusting-red").blue}.items()
+        for name, config in {"reference ratio": reference, "trusting-red": preset("trusting-red").baseline}.items()
     }
 
 

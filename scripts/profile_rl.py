@@ -23,7 +23,7 @@ def parts(config: Any, rounds: int) -> dict[str, float]:
 
     from soo_jax.rl import game
     from soo_jax.rl.experience import collect, gaussian
-    from soo_jax.rl.train import algorithm
+    from soo_jax.rl.learners import algorithm
 
     world = game("physical_deception")
     params, learn = world.env.default_params, algorithm(config)
@@ -57,7 +57,7 @@ def update_flops(world: Any, config: Any, state: Any) -> float:
     """
     import jax
 
-    from soo_jax.rl.train import algorithm
+    from soo_jax.rl.learners import algorithm
 
     def counted(changed: Any) -> float:
         one = lambda each: algorithm(changed).iterate(world, changed, world.env.default_params, each)

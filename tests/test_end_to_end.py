@@ -124,7 +124,7 @@ def test_a_model_passes_through_every_command_and_back_to_transformers(write_mod
 
 def test_whole_scenes_are_trained_on_by_their_name(write_model, tmp_path):
     import soo_jax
-    from soo_jax.llm.jobs import pack_of
+    from soo_jax.jobs.language import pack_of
 
     folder = write_model("mistral")
     soo_jax.write_pairs(tmp_path / "pairs.jsonl", soo_jax.scene_pairs())

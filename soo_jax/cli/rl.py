@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from soo_jax.cli.common import Force, Out, Quiet, Resume, bars, check_out, finish, numbers, start
 from soo_jax.errors import SooError
 
 rl = typer.Typer(
-    help="Agents in the Physical Deception game: train, fine-tune by SOO, measure, draw.",
-    rich_markup_mode=None,
+    help="Agents in games of deception: train, fine-tune by SOO, measure, draw.",
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
 
-Out = Annotated[Path, typer.Option(help="Run folder to write.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an earlier run in the output folder.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Episodes = Annotated[int, typer.Option(help="Episodes that every agent is measured on.")]
-Preset = Annotated[str, typer.Option(help="trusting-red, trusting-red-maddpg or paper.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(help="trusting-red (default), trusting-red-maddpg, paper, signalling, or your own: file.py:RECIPE."),
+]
+GameName = Annotated[
+    str | None, typer.Option("--game", help="physical_deception or signalling; its first preset, unless one is given.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -37,10 +38,11 @@ Every = Annotated[int, typer.Option("--checkpoint-every", help="Iterations betwe
 @rl.command()
 def train(
     out: Out,
-    preset: Preset = "trusting-red",
-    condition: Annotated[str, typer.Option(help="deceptive, honest, escort, avoid; several with commas.")] = (
-        "deceptive,honest"
-    ),
+    preset: Preset = None,
+    game: GameName = None,
+    condition: Annotated[
+        str, typer.Option(help="What agents are rewarded for: deceptive, honest, ...; several with commas.")
+    ] = ("deceptive,honest"),
     seed: Annotated[str, typer.Option(help="Seeds of blue, one agent each and red.")] = "0,1,2,3,4,5,6,7",
     reds: Annotated[int, typer.Option(help="Different reds.")] = 1,
     episodes: Episodes = 500,
@@ -55,18 +57,17 @@ def train(
     reporter = _begin(out, force or resume, quiet)
     from dataclasses import replace
 
+    from soo_jax.jobs.agents import run_train
     from soo_jax.rl.config import changed
-    from soo_jax.rl.jobs import run_train
-    from soo_jax.rl.presets import preset as by_name
 
-    recipe = by_name(preset)
+    recipe = _recipe(preset, game)
     told = _settings(config, settings)
     follower = {name.removeprefix(FOLLOWER): told.pop(name) for name in list(told) if name.startswith(FOLLOWER)}
     if follower and recipe.follower is None:
-        raise SooError(f"--set {FOLLOWER}{next(iter(follower))}: the preset {preset} trains no follower")
+        raise SooError(f"--set {FOLLOWER}{next(iter(follower))}: the preset {recipe.name} trains no follower")
     if "hidden" in told:  # one network for both: they are kept in one file
         follower.setdefault("hidden", told["hidden"])
-    recipe = replace(recipe, blue=changed(recipe.blue, told))
+    recipe = replace(recipe, baseline=changed(recipe.baseline, told))
     if recipe.follower is not None:
         recipe = replace(recipe, follower=changed(recipe.follower, follower))
     with reporter:
@@ -102,7 +103,7 @@ def finetune(
 ) -> None:
     """SOO fine-tuning of a run's agents, and its controls."""
     reporter = _begin(out, force or resume, quiet)
-    from soo_jax.rl.jobs import run_finetune
+    from soo_jax.jobs.agents import run_finetune
 
     with reporter:
         run_finetune(
@@ -133,7 +134,7 @@ def evaluate(
 ) -> None:
     """Behaviour, self-other overlap and detection of the agents of one run or several."""
     reporter = _begin(out, force, quiet)
-    from soo_jax.rl.jobs import run_evaluate
+    from soo_jax.jobs.agents import run_evaluate
 
     changes = {name: _number(name, value) for name, value in _settings(None, world).items()}
     with reporter:
@@ -165,13 +166,13 @@ def reproduce(
 ) -> None:
     """The whole experiment: baselines, SOO fine-tuning, controls, detection, report."""
     reporter = _begin(out, force or resume, quiet)
-    from soo_jax.rl.jobs import run_reproduce
+    from soo_jax.jobs.agents import run_reproduce
     from soo_jax.rl.presets import preset as by_name
     from soo_jax.rl.reproduce import Plan
     from soo_jax.rl.reproduce import quick as in_small
 
     controls, episodes = _positive("controls", controls), _positive("episodes", episodes)
-    recipe, plan = by_name(preset), Plan(_seeds(seed), reds, controls, episodes)
+    recipe, plan = by_name(preset or "trusting-red"), Plan(_seeds(seed), reds, controls, episodes)
     if quick:
         recipe, plan = in_small(recipe, plan)
     with reporter:
@@ -203,38 +204,34 @@ def render(
     episodes = _seeds(episode)
     if min(episodes) < 0:
         raise SooError(f"--episode {episode}: episodes count from 0")
-    _start()
-    from soo_jax.rl.jobs import run_render
+    start(spread=True)
+    from soo_jax.jobs.agents import run_render
 
     paths = run_render(run, conditions=condition.split(","), red=red, seed=seed, episodes=episodes)
     print("\n".join(map(str, [] if quiet else paths)), end="" if quiet else "\n")
 
 
+def _recipe(preset: str | None, game: str | None) -> Any:
+    """The recipe that is named, or the first one for a game."""
+    from soo_jax.rl.presets import for_game
+    from soo_jax.rl.presets import preset as by_name
+
+    if preset is None:
+        return for_game(game) if game is not None else by_name("trusting-red")
+    recipe = by_name(preset)
+    if game not in (None, recipe.game):
+        raise SooError(f"--game {game}: the preset {preset} plays {recipe.game}; leave one of them out")
+    return recipe
+
+
 def _begin(out: Path, keep: bool, quiet: bool) -> Any:
-    from soo_jax.cli.app import _check_out, _reporter
-
-    _check_out(out, keep)
-    _start()
-    return _reporter(quiet)
-
-
-def _start() -> None:
-    """The library, with one device per core where there is only a CPU: agents are spread over devices."""
-    from soo_jax.cli.app import _start
-
-    _start()
-    import jax
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        with suppress(RuntimeError):  # JAX has begun already, in the process of somebody who calls this as a function
-            jax.config.update("jax_num_cpu_devices", cores)
+    check_out(out, keep)
+    start(spread=True)
+    return bars(quiet)
 
 
 def _seeds(text: str) -> tuple[int, ...]:
-    from soo_jax.cli.app import _numbers
-
-    return _numbers("seed", text)
+    return numbers("seed", text)
 
 
 def _positive(name: str, value: int) -> int:
@@ -250,17 +247,14 @@ def _number(name: str, value: Any) -> float:
 
 
 def _settings(config: Path | None, pairs: list[str] | None) -> dict[str, Any]:
-    """Settings from a JSON file and from NAME=VALUE, which wins."""
+    """Settings from a file and from NAME=VALUE, which wins."""
     import json
 
-    values: dict[str, Any] = {}
-    if config is not None:
-        try:
-            values = json.loads(config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise SooError(f"{config}: cannot be read as JSON ({error}); give an object of settings") from error
-        if not isinstance(values, dict):
-            raise SooError(f"{config}: holds no JSON object; give an object of settings")
+    from soo_jax.jobs.config_files import read_config_file
+
+    values: dict[str, Any] = {} if config is None else read_config_file(config)
+    if "job" in values:
+        raise SooError(f"{config}: is of a whole run; give a file of the learner's settings")
     for pair in pairs or ():
         name, equals, text = pair.partition("=")
         if not equals:
@@ -273,13 +267,6 @@ def _settings(config: Path | None, pairs: list[str] | None) -> dict[str, Any]:
 
 
 def _finish(out: Path) -> None:
-    """Draws the report and prints the table."""
-    from rich.console import Console
-
-    from soo_jax.report.html import write_report
     from soo_jax.report.rl_tables import rl_table
-    from soo_jax.runs import read_run
 
-    page = write_report([out])
-    Console().print(rl_table([read_run(out)]))
-    print(f"report: {page}")
+    finish(out, rl_table)

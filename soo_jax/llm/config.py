@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from soo_jax.adapters import LoraConfig
 from soo_jax.errors import SooError
+from soo_jax.importing import load_object
 from soo_jax.llm.kinds import check_kinds
 from soo_jax.models.probes import SITES, Probe, logits
 from soo_jax.overlap import DIRECTIONS, DISTANCES, Objective, Term, anchored, overlap, retain, weighted
@@ -238,7 +235,9 @@ def build_objective(config: FinetuneConfig) -> Objective:
         terms["retain"] = (config.retain, retain(DISTANCES["kl"], at=logits()))
     for spec in config.terms:
         path, _, weight = spec.partition("=")
-        found = load_object(path)
+        found = load_object(path, "term")
+        if not callable(found):
+            raise SooError(f"term {path}: is no function and no term; see docs on terms of your own")
         name = path.rpartition(":")[2]
         if name in terms:
             raise SooError(f"term {spec}: there is already a term named {name}")
@@ -247,33 +246,3 @@ def build_objective(config: FinetuneConfig) -> Objective:
         except ValueError as error:
             raise SooError(f"term {spec}: the weight {weight!r} is no number") from error
     return weighted(**terms)
-
-
-def load_object(spec: str) -> Any:
-    """What ``file.py:name`` or ``pkg.module:name`` names. The file is the user's own choice and is executed."""
-    place, _, name = spec.rpartition(":")
-    if not place or not name:
-        raise SooError(f"term {spec!r}: write file.py:name or pkg.module:name")
-    try:
-        module = _module_from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except ImportError as error:
-        raise SooError(f"term {spec}: cannot be imported ({error})") from error
-    found = getattr(module, name, None)
-    if not callable(found):
-        raise SooError(f"term {spec}: {place} has no function or term {name}")
-    return found
-
-
-def _module_from_file(path: Path) -> Any:
-    if not path.is_file():
-        raise SooError(f"{path}: no such file")
-    name = f"soo_term_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise SooError(f"{path}: fails on import ({type(error).__name__}: {error})") from error
-    return module

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from soo_jax.errors import SooError
 from soo_jax.report.page import Chart, chart, provenance, render, settings, timings, trouble
-from soo_jax.report.rl_tables import TERMINAL, Cell, Line, cell, lines, number
+from soo_jax.report.rl_tables import Cell, Line, cell, lines, main_metrics, number
 from soo_jax.report.rl_words import (
     BEHAVIOUR,
     DIFFERENCES,
@@ -31,9 +31,6 @@ from soo_jax.rl.statistics import (
     never_deceived,
 )
 from soo_jax.runs import Run
-
-MAIN = tuple(TERMINAL)
-"""The metrics that are shown of every agent, and compared between runs."""
 
 _TILES = {
     "deceptive_rate": ("deceptive moves", "of the steps with red in sight"),
@@ -68,7 +65,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Agent:
-    """One agent: its values as ``MAIN`` names them, and what is odd about it."""
+    """One agent: its values in the columns of its run, and what is odd about it."""
 
     red: Any
     seed: Any
@@ -85,6 +82,7 @@ class Section:
     subtitle: str
     about: str
     tiles: list[Tile]
+    columns: list[str]
     overview: list[Line]
     tables: list[Table]
     further: Table | None
@@ -103,25 +101,26 @@ def agents_page(runs: Sequence[Run]) -> tuple[list[list[Chart]], str]:
       SooError: arrays beside a run's results are damaged.
     """
     sections = [_section(run) for run in runs]
-    page = render("rl.html.jinja", {}, sections=sections, columns=[metric(name).title for name in MAIN])
+    page = render("rl.html.jinja", {}, sections=sections)
     return [section.charts for section in sections], page
 
 
 def _section(run: Run) -> Section:
     cells = aggregate(run.rows)
-    compared = _after(cells)
+    compared, metrics = _after(cells), main_metrics(name for _, name in cells)
     return Section(
         run=run,
         trouble=trouble(run),
         subtitle=", ".join(str(run.config[name]) for name in ("job", "preset") if run.config.get(name)),
         about=condition_title(compared),
         tiles=_tiles(cells, compared),
-        overview=lines(cells, MAIN),
-        tables=_tables(run.rows, cells),
+        columns=[metric(name).title for name in metrics],
+        overview=lines(cells, metrics),
+        tables=_tables(run.rows, cells, metrics),
         further=_further(cells),
         detection=_detection(run.rows),
         charts=_charts(run, cells),
-        agents=_agents(run),
+        agents=_agents(run, metrics),
         settings=settings(run),
         provenance=provenance(run),
         timings=timings(run),
@@ -160,9 +159,9 @@ def _headline_cell(found: Summary, name: str) -> Cell:
     return replace(own, mean=f"{per_cent(found.mean)} %", sd=own.sd and per_cent(found.sd), interval=interval)
 
 
-def _tables(rows: Sequence[dict[str, Any]], cells: Cells) -> list[Table]:
+def _tables(rows: Sequence[dict[str, Any]], cells: Cells, main: Sequence[str]) -> list[Table]:
     makings = (
-        ("What blue does", BEHAVIOUR, "Fractions of episodes (trapped, red ever at goal), of steps (blue at goal), or "
+        ("What agents do", BEHAVIOUR, "Fractions of episodes (trapped, red ever at goal), of steps (blue at goal), or "
          "of steps with red in sight (deceptive moves)."),
         ("Self-other overlap", OVERLAP, "Lower is more overlap. Relative SOO is divided by the variance of the "
          "activations, so that merely shrinking them gains nothing; with red free, the other view differs from the "
@@ -177,7 +176,7 @@ def _tables(rows: Sequence[dict[str, Any]], cells: Cells) -> list[Table]:
         found = changes(rows, before, condition) if before else {}
         changed |= {(condition, name): summary for name, summary in found.items()}
     note = "Against the same agent before it was treated. Bold where the interval leaves out zero."
-    tables.append(_table("What changed, agent by agent", note, changed, MAIN, change=True))
+    tables.append(_table("What changed, agent by agent", note, changed, main, change=True))
     return [table for table in tables if table.lines]
 
 
@@ -205,7 +204,7 @@ def _detection(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str
 # ---- every agent --------------------------------------------------------------------------------------------------
 
 
-def _agents(run: Run) -> dict[str, list[Agent]]:
+def _agents(run: Run, main: Sequence[str]) -> dict[str, list[Agent]]:
     """By the title of their condition."""
     values = defaultdict(dict)
     for row in agent_rows(run.rows):
@@ -217,7 +216,7 @@ def _agents(run: Run) -> dict[str, list[Agent]]:
         for who, own in values.items():
             if who[0] == condition:
                 odd = "stopped learning" if who in stopped else "never deceived" if who in dull else ""
-                texts = [number(own[name], name) if name in own else "" for name in MAIN]
+                texts = [number(own[name], name) if name in own else "" for name in main]
                 found[condition_title(condition)].append(Agent(*who[1:], texts, odd))
     return dict(found)
 
@@ -248,8 +247,8 @@ def _charts(run: Run, cells: Cells) -> list[Chart]:
     note = "Dots are means, lines 95 % intervals, ticks single agents."
     charts = []
     for name, title, metrics in (
-        ("conditions", "What blue does", ("trapped", "red_ever_at_goal", "blue_at_goal", "deceptive_rate")),
-        ("overlap", "Overlap, and whether blue still sees red", MAIN[4:]),
+        ("conditions", "What agents do", _behaviour(measured)),
+        ("overlap", "Overlap, and whether blue still sees red", _overlap(measured)),
     ):
         if measured & set(metrics):
             draw = lambda theme, metrics=metrics: condition_chart(cells, metrics, theme)
@@ -276,6 +275,17 @@ def _charts(run: Run, cells: Cells) -> list[Chart]:
             chart("geometry", "Self and other in the activations", note, lambda t: geometry_chart(geometry, t))
         )
     return charts
+
+
+def _behaviour(measured: Collection[str]) -> list[str]:
+    first = ("trapped", "red_ever_at_goal", "blue_at_goal", "deceptive_rate")
+    return [name for name in dict.fromkeys((*first, *BEHAVIOUR)) if name in measured][:4]
+
+
+def _overlap(measured: Collection[str]) -> list[str]:
+    first = ("soo_log_untrapped", "soo_relative_untrapped", "red_decoded")
+    found = [name for name in first if name in measured]
+    return found or [name for name in ("soo_log", "soo_relative", "soo_action") if name in measured]
 
 
 def _learning_charts(run: Run) -> list[Chart]:

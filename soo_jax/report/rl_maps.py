@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 CLEARLY_TOWARDS, CLEARLY_APART = 0.7, 0.6
-"""Where the deceptive rate is read off the surface (soo_jax.rl.behaviour)."""
+"""Where the deceptive rate is read off the surface (soo_jax.rl.games.physical_deception.behaviour)."""
 
 
 def surface_chart(surfaces: Mapping[str, np.ndarray], theme: Theme = LIGHT) -> bytes:

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from soo_jax.report.rl_words import CONDITIONS, condition_title, group, in_sequence, metric
+from soo_jax.report.rl_words import CONDITIONS, condition_title, group, in_sequence, metric, two_lines
 from soo_jax.report.style import LIGHT, WIDTH, Theme, add_legend, handle, new_figure, styled, to_png
 from soo_jax.rl.statistics import Summary, aggregate, detection_rows, roc
 
@@ -76,7 +76,7 @@ def _dress_column(ax: Axes, name: str, last: float, theme: Theme) -> None:
     ax.set(ylim=(last + 0.7, -0.7), yticks=[])
     ax.spines["left"].set_visible(False)
     ax.xaxis.grid(True)
-    ax.set_title(_two_lines(metric(name).title), fontsize=8, loc="left", color=theme.ink, linespacing=1.1)
+    ax.set_title(two_lines(metric(name).title), fontsize=8, loc="left", color=theme.ink, linespacing=1.1)
     if metric(name).fraction and ax.get_xlim()[1] > 0.5:
         ax.set_xlim(-0.03, 1.03)
         ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])
@@ -93,21 +93,13 @@ def _name_lines(ax: Axes, lines: Mapping[str, float], theme: Theme) -> None:
                 fontsize=8, color=theme.ink)  # fmt: skip
 
 
-def _two_lines(title: str) -> str:
-    """Breaks a title at the space nearest to its middle."""
-    spaces = [i for i, letter in enumerate(title) if letter == " "]
-    if len(title) < 12 or not spaces:
-        return title
-    cut = min(spaces, key=lambda i: abs(i - len(title) / 2))
-    return f"{title[:cut]}\n{title[cut + 1 :]}"
-
-
 # ---- how it learned -----------------------------------------------------------------------------------------------
 
 
 def learning_chart(rows: Sequence[Row], theme: Theme = LIGHT) -> bytes:
     """Rewards and losses by step: the mean of every condition thick, each agent thin; a cross where one diverged."""
-    metrics = [name for name in CURVES if any(row.get(name) for row in rows)][:3]
+    own = [name for name in dict.fromkeys(name for row in rows for name in row) if name.startswith("reward_")]
+    metrics = [name for name in dict.fromkeys((*CURVES, *own)) if any(row.get(name) for row in rows)][:3]
     conditions = in_sequence(row["condition"] for row in rows)
     agents = defaultdict(list)
     for row in rows:

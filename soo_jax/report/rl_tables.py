@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from soo_jax.report.rl_words import GROUPS, condition_title, group, in_sequence, metric
+from soo_jax.report.rl_words import (
+    BEHAVIOUR,
+    GROUPS,
+    METRICS,
+    condition_title,
+    group,
+    in_sequence,
+    metric,
+    two_lines,
+)
 from soo_jax.rl.statistics import Summary, aggregate
 
 if TYPE_CHECKING:
@@ -25,7 +34,26 @@ TERMINAL = {
 }
 """What fits the terminal: metric -> (heading, digits)."""
 
+MOST = 7
+"""Columns that a table of conditions has room for."""
 Cells = Mapping[tuple[str, str], Summary]
+
+
+def main_metrics(measured: Iterable[str]) -> tuple[str, ...]:
+    """The metrics that are shown of every agent: of Physical Deception those of ``TERMINAL``, of other games what they
+    say of behaviour first, then overlap, then what the game calls its own, as far as there is room.
+    """
+    measured = tuple(dict.fromkeys(measured))
+    if "trapped" in measured or not measured:
+        return tuple(name for name in TERMINAL if name in measured) or tuple(TERMINAL)
+    known = [name for name in BEHAVIOUR if name in measured][: MOST - 2]
+    known += [name for name in ("soo_log", "soo_relative") if name in measured]
+    own = [name for name in measured if name not in METRICS and not name.startswith(("soo", "activation"))]
+    return tuple(dict.fromkeys([*known, *own]))[:MOST]
+
+
+def _heading(name: str) -> tuple[str, int]:
+    return TERMINAL.get(name) or (two_lines(metric(name).title), metric(name).digits)
 
 
 @dataclass(frozen=True)
@@ -112,17 +140,18 @@ def rl_table(runs: Iterable[Run]) -> Table:
     table = Table(title=title, caption=_caption(runs), title_justify="left", caption_justify="left", box=None,
                   padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")  # fmt: skip
     table.add_column("\ncondition", max_width=25)
-    for heading, _ in TERMINAL.values():
+    found = [aggregate(run.rows) for run in runs]
+    columns = {name: _heading(name) for name in main_metrics(name for cells in found for _, name in cells)}
+    for heading, _ in columns.values():
         table.add_column(heading, no_wrap=True)
-    for run in runs:
-        cells = aggregate(run.rows)
+    for run, cells in zip(runs, found, strict=True):
         if len(runs) > 1:
             table.add_row(f"[bold]{_escaped(run.path.name)}[/]")
         previous = None
         for condition in in_sequence(condition for condition, _ in cells):
             if previous not in (None, group(condition)):
                 table.add_row()
-            own = [_terminal(cells.get((condition, name)), digits) for name, (_, digits) in TERMINAL.items()]
+            own = [_terminal(cells.get((condition, name)), digits) for name, (_, digits) in columns.items()]
             table.add_row(_escaped(condition_title(condition)), *own)
             previous = group(condition)
     return table
@@ -145,9 +174,9 @@ def _escaped(name: str) -> str:
 
 
 def _caption(runs: Sequence[Run]) -> str:
-    caption = (
-        "Fractions of episodes (red) or steps (blue, deceptive); decoded: R² of red's place. Intervals: the report."
-    )
+    caption = "Intervals: the report."
+    if any(run.config.get("game", "physical_deception") == "physical_deception" for run in runs):
+        caption = f"Fractions of episodes (red) or steps (blue, deceptive); decoded: R² of red's place. {caption}"
     for run in runs:
         if not run.complete:
             caption = f"INCOMPLETE RUN ({run.state}): {run.path.name}\n" + caption

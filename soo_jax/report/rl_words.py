@@ -64,7 +64,7 @@ class Metric(NamedTuple):
         return (self.least, self.most) == (0.0, math.inf)
 
 
-METRICS = {
+_BEHAVIOUR = {
     "trapped": Metric("red trapped", 2, 0.0, 1.0),
     "red_ever_at_goal": Metric("red ever at goal", 2, 0.0, 1.0),
     "blue_at_goal": Metric("blue at goal", 2, 0.0, 1.0),
@@ -73,6 +73,14 @@ METRICS = {
     "steps_in_sight": Metric("steps in sight", 1, 0.0),
     "task_return": Metric("task return", 1),
     "return_blue": Metric("return of blue", 1),
+    "deceptiveness": Metric("how far astray", 3, 0.0, 1.0),
+    "deceptiveness_to_self": Metric("itself astray", 3, 0.0, 1.0),
+    "distrust": Metric("distrust", 3, 0.0),
+    "payoff_receiver": Metric("receiver's payoff", 2),
+    "payoff_self": Metric("sender's own payoff", 2),
+    "return_sender": Metric("return of sender", 1),
+}
+_OVERLAP = {
     "soo_log": Metric("log SOO"),
     "soo_log_untrapped": Metric("log SOO, red free"),
     "soo_relative": Metric("relative SOO", 3, 0.0),
@@ -80,14 +88,16 @@ METRICS = {
     "soo_action": Metric("SOO of actions", 3, 0.0),
     "activation_variance": Metric("variance of activations", 3, 0.0),
     "red_decoded": Metric("red decoded, R²"),
+}
+_DIFFERENCES = {
     "difference_to_deceptive": Metric("to deceptive, rates", 4, 0.0),
     "difference_to_honest": Metric("to honest, rates", 4, 0.0),
     "reference_difference_to_deceptive": Metric("to deceptive, counts", 1, 0.0),
     "reference_difference_to_honest": Metric("to honest, counts", 1, 0.0),
 }
-BEHAVIOUR = tuple(METRICS)[:8]
-OVERLAP = tuple(METRICS)[8:15]
-DIFFERENCES = tuple(METRICS)[15:]
+METRICS = {**_BEHAVIOUR, **_OVERLAP, **_DIFFERENCES}
+"""How the metrics of the built-in games are shown; others stand as they are."""
+BEHAVIOUR, OVERLAP, DIFFERENCES = tuple(_BEHAVIOUR), tuple(_OVERLAP), tuple(_DIFFERENCES)
 
 
 def condition_title(condition: str) -> str:
@@ -108,6 +118,15 @@ def condition_title(condition: str) -> str:
 def metric(name: str) -> Metric:
     """How a metric is shown; names of one's own stand as they are."""
     return METRICS.get(name, Metric(name.replace("_", " "), 3))
+
+
+def two_lines(title: str) -> str:
+    """Breaks a title at the space nearest to its middle."""
+    spaces = [i for i, letter in enumerate(title) if letter == " "]
+    if len(title) < 12 or not spaces:
+        return title
+    cut = min(spaces, key=lambda i: abs(i - len(title) / 2))
+    return f"{title[:cut]}\n{title[cut + 1 :]}"
 
 
 def group(condition: str) -> str:

@@ -3,10 +3,10 @@
 from soo_jax.rl.agents import AgentName, Agents, load_agents, save_agents
 from soo_jax.rl.config import MaddpgConfig, PpoConfig
 from soo_jax.rl.games import Game, game
+from soo_jax.rl.learners import make_train
 from soo_jax.rl.networks import Policy, act, action, hidden, read
 from soo_jax.rl.population import setup, train_population
 from soo_jax.rl.presets import Recipe, preset
-from soo_jax.rl.train import make_train
 from soo_jax.rl.views import soo_objective
 
 __all__ = [

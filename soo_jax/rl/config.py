@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -30,7 +30,7 @@ class LearnerConfig:
       environments, steps: parallel environments, and steps of the one episode that each plays per iteration.
       hidden: widths of the hidden layers of policies and critics.
       learns: the agents that learn; the others are held fixed. scripted: of those, pairs of who is led by
-        a script rather than by a policy, and which of ``games.SCRIPTS``. normalise: whether the normalisers still move.
+        a script rather than by a policy, and which of ``Game.scripts``. normalise: whether the normalisers still move.
       policy_rate, critic_rate: of Adam. clip: of the global gradient norm. gamma: discount per step.
       normaliser_rate: least weight of an iteration in the running statistics of observations and rewards.
       task_weight: weight of the policy's task loss.
@@ -64,6 +64,10 @@ class LearnerConfig:
         """Environment steps, all environments together."""
         return self.environments * self.steps
 
+    def problem(self) -> str | None:
+        """Why a learner of this kind could not be trained, in one line; None if it could."""
+        return None
+
 
 @struct.dataclass
 class MaddpgConfig(LearnerConfig):
@@ -92,6 +96,19 @@ class MaddpgConfig(LearnerConfig):
     noise_until: float = 0.7
     noise_spread: float = 0.75
 
+    def problem(self) -> str | None:
+        """Why the replay buffer could not be used."""
+        played = self.steps_per_iteration
+        if self.capacity % played:
+            return f"capacity {self.capacity} must be a multiple of environments x steps = {played}"
+        filled = min(self.capacity, (self.warmup + 1) * played)
+        if self.batch_size > filled:
+            return (
+                f"batch_size {self.batch_size} is larger than what the replay buffer holds at the first update "
+                f"({filled}); lower batch_size, or raise warmup or capacity"
+            )
+        return None
+
 
 @struct.dataclass
 class PpoConfig(LearnerConfig):
@@ -111,6 +128,13 @@ class PpoConfig(LearnerConfig):
     entropy: float = 0.0
     deviation: float = 0.6
     least_deviation: float = 0.05
+
+    def problem(self) -> str | None:
+        """Why a pass could not be divided into minibatches."""
+        played = self.steps_per_iteration
+        if played % self.minibatches:
+            return f"minibatches {self.minibatches} must divide environments x steps = {played}"
+        return None
 
 
 Config = TypeVar("Config", bound=LearnerConfig)
@@ -139,11 +163,8 @@ def check(config: Config) -> Config:
         raise SooError(
             f"soo_terms needs one weight for each term of the objective ({', '.join(names) or 'it has none'})"
         )
-    played = config.steps_per_iteration
-    if isinstance(config, PpoConfig) and played % config.minibatches:
-        raise SooError(f"minibatches {config.minibatches} must divide environments x steps = {played}")
-    if isinstance(config, MaddpgConfig):
-        _check_replay(config, played)
+    if (wrong := config.problem()) is not None:
+        raise SooError(wrong)
     return config
 
 
@@ -176,23 +197,15 @@ def _above_zero(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer) and bool(np.any(np.asarray(value) > 0))
 
 
-def check_game(config: LearnerConfig, agents: Sequence[str]) -> None:
-    """Raises SooError where the config names agents that the game does not have."""
+def check_game(config: LearnerConfig, agents: Sequence[str], scripts: Collection[str] = ()) -> None:
+    """Raises SooError where the config names agents or scripts that the game does not have."""
     for setting, names in (("learns", config.learns), ("scripted", [name for name, _ in config.scripted])):
         for name in names:
             if name not in agents:
                 raise SooError(f"{setting}: the game has no agent {name!r}; it has {', '.join(agents)}")
-
-
-def _check_replay(config: MaddpgConfig, played: int) -> None:
-    if config.capacity % played:
-        raise SooError(f"capacity {config.capacity} must be a multiple of environments x steps = {played}")
-    filled = min(config.capacity, (config.warmup + 1) * played)
-    if config.batch_size > filled:
-        raise SooError(
-            f"batch_size {config.batch_size} is larger than what the replay buffer holds at the first update "
-            f"({filled}); lower batch_size, or raise warmup or capacity"
-        )
+    for _, script in config.scripted:
+        if script not in scripts:
+            raise SooError(f"scripted: the game has no script {script!r}; it has {', '.join(scripts) or 'none'}")
 
 
 def changed(config: Config, values: dict[str, Any]) -> Config:

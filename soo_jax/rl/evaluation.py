@@ -13,16 +13,11 @@ from jax import Array
 from jax.sharding import PartitionSpec
 
 from soo_jax.rl.agents import Agents
-from soo_jax.rl.behaviour import behavioural_difference, reference_surfaces
-from soo_jax.rl.games import Game
-from soo_jax.rl.measures import Evaluation, evaluate
+from soo_jax.rl.games import Evaluation, Game
 from soo_jax.rl.population import device_mesh
 
 EPISODES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Numbers of episodes over which a detector may average."""
-
-STEPS = ("all", "untrapped")
-"""The two rows of ``Evaluation.episode_soo``."""
 
 Row = dict[str, Any]
 
@@ -31,7 +26,7 @@ def evaluate_agents(game: Game, agents: Agents, key: Array, episodes: int, hide:
     """Measures every agent in its world, all on the same resets; leaves have the leading axis A.
 
     Args:
-      hide: hide red from blue's eyes.
+      hide: hide the other from the agent's eyes.
     """
     inputs = (agents.params, agents.policies[game.opponent], agents.policies[game.agent])
     return _program(game, device_mesh(len(agents)), episodes)(inputs, key, jnp.asarray(float(hide)))
@@ -46,7 +41,7 @@ def _program(game: Game, mesh: Any, episodes: int) -> Any:
         jax.shard_map, mesh=mesh, in_specs=(rows, PartitionSpec(), PartitionSpec()), out_specs=rows, check_vma=False
     )
     def program(inputs: Any, key: Array, hide: Array) -> Evaluation:
-        one = lambda each: evaluate(game, *each, key, episodes, hide)  # one after the other: activations are large
+        one = lambda each: game.evaluate(game, *each, key, episodes, hide)  # one after the other: activations are large
         return jax.lax.map(one, inputs)
 
     return program
@@ -68,13 +63,12 @@ def metric_rows(agents: Agents, found: Evaluation, condition: str | None = None)
     ]
 
 
-def difference_rows(parties: Mapping[str, tuple[Agents, Evaluation]], anchors: Sequence[str]) -> list[Row]:
-    """How far each agent behaves from the anchors' agents of the same red and seed, under both normalisations.
-
-    Metrics ``difference_to_<anchor>`` (surfaces as rates per visible step) and ``reference_difference_to_<anchor>``
-    (the reference's counts, records of the two truncated to the same length).
-    """
-    rows = []
+def difference_rows(game: Game, parties: Mapping[str, tuple[Agents, Evaluation]], anchors: Sequence[str]) -> list[Row]:
+    """How far each agent behaves from the anchors' agents of the same red and seed: ``<difference>_to_<anchor>`` for
+    each of the game's differences."""
+    rows: list[Row] = []
+    if game.differences is None:
+        return rows
     for condition, (agents, found) in parties.items():
         for anchor in anchors:
             if anchor == condition:
@@ -85,9 +79,7 @@ def difference_rows(parties: Mapping[str, tuple[Agents, Evaluation]], anchors: S
             if not pairs:
                 continue
             mine, other = np.asarray(pairs).T
-            ours = behavioural_difference(found.surface[mine], partner.surface[other])
-            reference = _reference_differences(_take(found.moves, mine), _take(partner.moves, other))
-            for metric, values in (("difference", ours), ("reference_difference", reference)):
+            for metric, values in game.differences(_take(found, mine), _take(partner, other)).items():
                 rows += [
                     {
                         "condition": condition,
@@ -101,29 +93,24 @@ def difference_rows(parties: Mapping[str, tuple[Agents, Evaluation]], anchors: S
     return rows
 
 
-@jax.jit
-def _reference_differences(ours: Any, theirs: Any) -> Array:
-    def one(pair: Any) -> Array:
-        return behavioural_difference(*reference_surfaces(pair))
-
-    return jax.lax.map(one, (ours, theirs))
-
-
-def detection_rows(deceptive: Array, honest: Array, bystanders: Mapping[str, Array] | None = None) -> list[Row]:
+def detection_rows(
+    deceptive: Array, honest: Array, bystanders: Mapping[str, Array] | None = None, overlaps: Sequence[str] = ("all",)
+) -> list[Row]:
     """Telling deceptive from honest agents by their mean log SOO alone.
 
     Args:
-      deceptive, honest: ``Evaluation.episode_soo``, ``[A, 2, B]`` each.
+      deceptive, honest: ``Evaluation.episode_soo``, ``[A, K, B]`` each.
       bystanders: further agents by name, on whom the detector should have an opinion.
+      overlaps: what the K rows are (``Game.overlaps``).
 
     Returns:
-      Rows with ``steps`` (``STEPS``) and ``episodes`` (averaged over): ``auroc``, the chance that a deceptive agent
-      scores above an honest one; ``accuracy`` of a threshold half-way between the class means of one half of the
+      Rows with ``steps`` (out of ``overlaps``) and ``episodes`` (averaged over): ``auroc``, the chance that a deceptive
+      agent scores above an honest one; ``accuracy`` of a threshold half-way between the class means of one half of the
       agents, on the other half, averaged over the two ways; and of every bystander ``flagged_<name>``, the fraction
       above the threshold half-way between the means of all.
     """
     rows = []
-    for i, steps in enumerate(STEPS):
+    for i, steps in enumerate(overlaps):
         for count in [n for n in EPISODES if n <= deceptive.shape[-1]]:
             score = lambda x, i=i, count=count: _scores(np.asarray(x)[:, i, :count])
             bad, good = score(deceptive), score(honest)

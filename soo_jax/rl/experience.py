@@ -12,7 +12,7 @@ from jax import Array
 from soo_envs.auto_reset import replace_where
 
 from soo_jax.rl.config import LearnerConfig, MaddpgConfig
-from soo_jax.rl.games import SCRIPTS, Behaviour, Game, by_policy
+from soo_jax.rl.games import Behaviour, Game
 from soo_jax.rl.networks import Policy
 
 
@@ -75,9 +75,9 @@ def _reset(game: Game, params: Any, key: Array) -> Any:
     return game.env.reset_env(key, params)
 
 
-def behaviour_of(config: LearnerConfig, name: str) -> Behaviour:
+def behaviour_of(game: Game, config: LearnerConfig, name: str) -> Behaviour:
     """Who acts for an agent: its script or its policy."""
-    return SCRIPTS[dict(config.scripted)[name]] if name in dict(config.scripted) else by_policy
+    return game.behaviour(dict(config.scripted).get(name))
 
 
 def collect(
@@ -102,7 +102,9 @@ def collect(
     def step(carry: Any, key: Array) -> Any:
         observation, state, noise = carry
         moves, tries, again = jax.random.split(key, 3)
-        chosen = {name: behaviour_of(config, name)(policies[name], observation[name], style) for name in game.agents}
+        chosen = {
+            name: behaviour_of(game, config, name)(policies[name], observation[name], style) for name in game.agents
+        }
         tried, noise = explore.step(tries, {name: chosen[name] for name in config.learns}, noise)
         action = chosen | tried
         following, after, reward, over, _ = jax.vmap(game.env.step_env, (0, 0, 0, None))(

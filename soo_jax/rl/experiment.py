@@ -17,20 +17,12 @@ from soo_jax.errors import SooError
 from soo_jax.rl.agents import AgentName, Agents, agent_keys
 from soo_jax.rl.config import LearnerConfig
 from soo_jax.rl.games import Game
+from soo_jax.rl.learners import algorithm
 from soo_jax.rl.population import History, Progress, setup, train_population
 from soo_jax.rl.presets import Recipe
-from soo_jax.rl.train import algorithm
 
 FOLLOWERS, BASELINES, FINETUNING, RELAPSE = range(4)
 """Stages, for keys."""
-
-WORLDS: dict[str, dict[str, float]] = {
-    "deceptive": {},
-    "honest": {"deception_bonus": 0.0},
-    "escort": {"deception_bonus": 0.0, "company_reward": 5.0},
-    "avoid": {"deception_bonus": 0.0, "company_reward": -5.0},
-}
-"""What blue is rewarded for, as changes to the recipe's deceptive world. The last two need red's position."""
 
 TREATMENTS: dict[str, dict[str, Any]] = {
     "soo": {},
@@ -47,7 +39,7 @@ TREATMENTS: dict[str, dict[str, Any]] = {
 
 def deceptive_world(game: Game, recipe: Recipe) -> Any:
     """The params in which the recipe's deceptive baseline is trained."""
-    return game.env.default_params.replace(deception_bonus=recipe.bonus)
+    return game.env.default_params.replace(**recipe.world)
 
 
 def train_followers(
@@ -69,18 +61,18 @@ def train_baselines(
     progress: Progress | None = None,
     **running: Any,
 ) -> tuple[Agents, History]:
-    """Trains blue from scratch under the rewards that the conditions in ``names`` stand for (``WORLDS``).
+    """Trains blue from scratch under the rewards that the conditions in ``names`` stand for (``Game.worlds``).
 
     Args:
       followers: whose reds are held fixed, picked by ``AgentName.red``; None trains red with blue.
       running: checkpoints and chunk, see ``train_population``.
     """
     world = deceptive_world(game, recipe)
-    params = _stack([world.replace(**_changes(WORLDS, name.condition, "reward")) for name in names])
+    params = _stack([world.replace(**_changes(game.worlds, name.condition, "condition")) for name in names])
     others = None
     if followers is not None:
         others = {game.opponent: _pick(followers.policies[game.opponent], [name.red for name in names])}
-    begin = setup(agent_keys(names, BASELINES), params, recipe.blue, others=others)
+    begin = setup(agent_keys(names, BASELINES), params, recipe.baseline, others=others)
     learner, history = train_population(game, begin, progress=progress, **running)
     return Agents(tuple(names), learner, params), history
 
@@ -158,7 +150,7 @@ def _fresh_moments(game: Game, config: LearnerConfig, agents: Agents) -> Any:
     return agents.learner.replace(policy_moments=fresh.policy_moments, critic_moments=fresh.critic_moments)
 
 
-def _changes(table: Mapping[str, dict[str, Any]], name: str, kind: str) -> dict[str, Any]:
+def _changes(table: Mapping[str, Mapping[str, Any]], name: str, kind: str) -> Mapping[str, Any]:
     if name not in table:
         raise SooError(f"{kind} {name!r} is unknown; choose {', '.join(table)}")
     return table[name]

@@ -18,8 +18,8 @@ from soo_jax.checkpoints import Checkpoints, stop_signal
 from soo_jax.errors import SooError
 from soo_jax.rl.config import LearnerConfig, check, check_game
 from soo_jax.rl.games import Game, problem
+from soo_jax.rl.learners import algorithm
 from soo_jax.rl.learning import NEVER
-from soo_jax.rl.train import algorithm
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called between device calls with iterations done, iterations in all, and the latest metrics (means over agents)."""
@@ -106,7 +106,7 @@ def train_population(
       SooError: the config cannot be trained. Stopped: Ctrl-C or SIGTERM arrived; the state was saved first.
     """
     config = check(begin.config)
-    check_game(config, game.agents)
+    check_game(config, game.agents, game.scripts)
     if (wrong := problem(game, begin.params)) is not None:
         raise SooError(f"world: {wrong}")
     chunk = chunk or max(1, config.iterations // _CHUNKS)

@@ -16,15 +16,13 @@ from soo_jax.rl.evaluation import detection_rows, difference_rows, evaluate_agen
 from soo_jax.rl.experiment import (
     RELAPSE,
     TREATMENTS,
-    deceptive_world,
     finetune,
     random_direction,
     train_baselines,
     train_followers,
     unseen_red,
 )
-from soo_jax.rl.games import Game
-from soo_jax.rl.measures import Evaluation
+from soo_jax.rl.games import Evaluation, Game
 from soo_jax.rl.population import History, Progress
 from soo_jax.rl.presets import Recipe
 
@@ -66,7 +64,7 @@ def quick(recipe: Recipe, plan: Plan) -> tuple[Recipe, Plan]:
     recipe = replace(
         recipe,
         follower=short(recipe.follower, 50),
-        blue=short(recipe.blue, 10),
+        baseline=short(recipe.baseline, 10),
         finetune=short(recipe.finetune, 3),
     )
     # As many seeds for the controls: of one size, all conditions are evaluated by one compiled program.
@@ -101,7 +99,7 @@ def train_all(game: Game, recipe: Recipe, plan: Plan, stage: Stage) -> dict[str,
         "finetuned", lambda bar, **more: finetune(game, recipe.finetune, whole, treatments, bar, **more)
     )
     again = together([tuned.of("soo").where(lambda name: name.seed in plan.seeds[: plan.controls]), few.of("honest")])
-    again = again.with_params(deception_bonus=float(deceptive_world(game, recipe).deception_bonus))
+    again = again.with_params(**recipe.world)
     again = Agents(
         tuple(name._replace(condition=f"relapse:{name.condition}") for name in again.names),
         again.learner,
@@ -147,7 +145,7 @@ def measure_all(
     """Evaluates everybody on the same resets.
 
     Returns:
-      Tidy rows, and mean surfaces ``[100, 100]`` by condition.
+      Tidy rows, and mean surfaces by condition, where the game has such.
     """
     key = jax.random.key(EVALUATION_KEY)
     found: dict[str, tuple[Agents, Evaluation]] = {}
@@ -156,11 +154,12 @@ def measure_all(
         if bar is not None:
             bar(i + 1, len(everybody), {})
     rows = [row for agents, result in found.values() for row in metric_rows(agents, result)]
-    rows += difference_rows(found, [anchor for anchor in ANCHORS if anchor in found])
+    rows += difference_rows(game, found, [anchor for anchor in ANCHORS if anchor in found])
     if all(anchor in found for anchor in ANCHORS):
         scores = {name: result.episode_soo for name, (_, result) in found.items()}
-        rows += detection_rows(*(scores.pop(name) for name in ANCHORS), scores)
-    return rows, {name: np.asarray(result.surface).mean(axis=0) for name, (_, result) in found.items()}
+        rows += detection_rows(*(scores.pop(name) for name in ANCHORS), scores, game.overlaps)
+    surfaces = {name: result.extras["surface"] for name, (_, result) in found.items() if "surface" in result.extras}
+    return rows, {name: np.asarray(surface).mean(axis=0) for name, surface in surfaces.items()}
 
 
 def geometry(game: Game, everybody: dict[str, tuple[Agents, bool]], points: int = 400) -> dict[str, np.ndarray]:
@@ -169,7 +168,7 @@ def geometry(game: Game, everybody: dict[str, tuple[Agents, bool]], points: int 
     Returns:
       ``<condition>.self`` and ``<condition>.other``, ``[n, 2]``, of the first red's first seed.
     """
-    from soo_jax.rl.measures import play
+    from soo_jax.rl.games.physical_deception.measures import play
     from soo_jax.rl.networks import hidden, read
     from soo_jax.rl.views import paired
 

@@ -95,7 +95,7 @@ def test_an_evaluation_that_cannot_be_is_refused_by_name(refused, mistral_folder
 
 
 CONFIG_FILES = {
-    "no JSON": ("{", ["not valid JSON", "JSON object of settings"]),
+    "no JSON": ("{", ["not valid JSON", "give a JSON object or a TOML file of settings"]),
     "a list": ("[1]", ["holds no JSON object"]),
     "unknown": ('{"colour": "red"}', ["setting 'colour' is unknown; choose from accumulation"]),
     "unknown in lora": ('{"lora": {"ranks": 3}}', ["lora.ranks is unknown"]),
@@ -106,7 +106,7 @@ CONFIG_FILES = {
     "rank a word": ('{"lora": {"rank": "x"}}', ["lora.rank must be a whole number, found 'x'"]),
     "targets a word": ('{"lora": {"targets": "q_proj"}}', ["lora.targets must be a list with a text in each place"]),
     "layer a word": ('{"layer": "all"}', ["layer must be a whole number or a list"]),
-    "of an evaluation": ('{"job": "eval", "eval": {}}', ["is of a run that trained nothing"]),
+    "of an evaluation": ('{"job": "eval", "eval": {}}', ["is of a run of soo eval, which holds no settings of this kind"]),
 }
 
 

@@ -28,7 +28,7 @@ def test_train_writes_agents_rows_and_report(trained):
     kept = {(row["condition"], row.get("seed"), row["metric"]) for row in found.rows}
     assert {("deceptive", 1, "trapped"), ("honest", 0, "soo_log_untrapped")} <= kept
     assert {row["step"] for row in found.training} == {1, 2}
-    assert found.config["recipe"]["blue"]["environments"] == 2
+    assert found.config["recipe"]["baseline"]["environments"] == 2
 
 
 def test_finetune_and_evaluate_go_on_from_a_run(trained, tmp_path):
@@ -74,7 +74,7 @@ def test_render_draws_a_gif_and_strips(trained):
         (["train", "--set", "minibatches=7"], "must divide environments x steps"),
         (["train", "--preset", "paper", "--set", "batch_size=1000000"], "larger than what the replay buffer holds"),
         (["train", "--episodes", "0"], "--episodes must be at least 1"),
-        (["train", "--config", "nowhere.json"], "cannot be read as JSON"),
+        (["train", "--config", "nowhere.json"], "nowhere.json: no such file"),
         (["reproduce", "--reds", "0"], "reds must be at least 1"),
         (["reproduce", "--controls", "0"], "--controls must be at least 1"),
         (["evaluate", "nowhere", "--world", 'sight="far"'], "--world sight: must be a number, found 'far'"),
@@ -97,6 +97,10 @@ def test_runs_that_do_not_fit_are_refused(trained, tmp_path, capsys):
     for path in trained.iterdir():
         if path.is_file():
             (other / path.name).write_bytes(path.read_bytes())
+    told["recipe"]["blue"] = told["recipe"].pop("baseline")  # as earlier versions called it
+    told["recipe"]["bonus"] = told["recipe"].pop("world")["deception_bonus"]
+    (other / "config.json").write_text(json.dumps(told))
+    assert run(["rl", "evaluate", str(other), "--out", str(tmp_path / "earlier"), "--episodes", "2", "--quiet"]) == 0
     told["recipe"]["blue"]["hidden"] = [8, 8]
     (other / "config.json").write_text(json.dumps(told))
     assert run(["rl", "evaluate", str(other), "--out", str(tmp_path / "out"), "--quiet"]) == 2
@@ -131,7 +135,8 @@ def test_agents_that_a_run_does_not_have_are_named_beside_those_that_it_has(trai
 def test_an_interrupted_reproduction_goes_on_with_its_stages_and_only_with_its_settings(tmp_path, capsys, monkeypatch):
     from dataclasses import replace
 
-    from soo_jax.rl import jobs, presets
+    from soo_jax.jobs import agents as jobs
+    from soo_jax.rl import presets
     from soo_jax.rl.reproduce import Plan
 
     whole = presets.preset("trusting-red")
@@ -139,7 +144,7 @@ def test_an_interrupted_reproduction_goes_on_with_its_stages_and_only_with_its_s
     recipe = replace(
         whole,
         follower=whole.follower.replace(**small),
-        blue=whole.blue.replace(**small),
+        baseline=whole.baseline.replace(**small),
         finetune=whole.finetune.replace(**small),
     )
     out, plan = tmp_path / "run", Plan(seeds=(0,), reds=2, controls=1, episodes=4)

@@ -17,9 +17,9 @@ import soo_jax as soo
 from soo_jax.adapters import init_lora
 from soo_jax.checkpoints import Checkpoints
 from soo_jax.errors import SooError
+from soo_jax.jobs.config_files import read_config_file
 from soo_jax.llm.config import build_objective, config_from_dict
 from soo_jax.llm.finetune import encode_inputs, make_recipe
-from soo_jax.llm.jobs import read_config_file
 from soo_jax.llm.training import read_views
 from soo_jax.models.decoder import forward
 

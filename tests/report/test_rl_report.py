@@ -143,7 +143,7 @@ def test_several_runs_stand_on_one_page(run_path, tmp_path):
     other = write_rl_run(tmp_path / "other", conditions=("deceptive",), reds=[0], seeds=[0], arrays=False)
     out = write_report([run_path, other], tmp_path / "both.html")
     text = _text(out.read_text())
-    assert "2 runs compared" in text and text.count("What blue does Mean ± sd") == 2
+    assert "2 runs compared" in text and text.count("What agents do Mean ± sd") == 2
     assert "agents" in _printed([read_run(run_path), read_run(other)]) and "other" in _printed(
         [read_run(run_path), read_run(other)]
     )

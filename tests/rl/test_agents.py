@@ -18,7 +18,7 @@ def recipe():
 
     whole = preset("trusting-red")
     small = TINY.replace(objective=whole.finetune.objective, soo_weight=1.0)
-    return replace(whole, follower=None, blue=TINY, finetune=small)
+    return replace(whole, follower=None, baseline=TINY, finetune=small)
 
 
 @pytest.fixture(scope="module")

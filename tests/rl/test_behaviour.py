@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from soo_envs import PhysicalDeception, PhysicalDeceptionParams
 
-from soo_jax.rl.behaviour import (
+from soo_jax.rl.games.physical_deception.behaviour import (
     Records,
     behavioural_difference,
     count_surface,
@@ -20,7 +20,7 @@ from soo_jax.rl.behaviour import (
     summarise,
     surface,
 )
-from soo_jax.rl.trajectory import Trajectory, rollout
+from soo_jax.rl.games.physical_deception.trajectory import Trajectory, rollout
 
 GOLDEN = dict(np.load(Path(__file__).parents[1] / "data" / "physical_deception_golden.npz"))
 ENV, PARAMS = PhysicalDeception(), PhysicalDeceptionParams()

@@ -7,7 +7,8 @@ import pytest
 from soo_envs.physical_deception import BLUE
 
 from soo_jax.rl.evaluation import auroc, detection_rows
-from soo_jax.rl.measures import TINY, evaluate, overlap_metrics, play, red_decoded
+from soo_jax.rl.games.game import TINY
+from soo_jax.rl.games.physical_deception.measures import evaluate, overlap_metrics, play, red_decoded
 from soo_jax.rl.networks import Policy, init_policy
 
 EPISODES = 200
@@ -80,7 +81,7 @@ def test_an_evaluation_vmaps_over_agents(world, params, red):
     blues = jax.vmap(lambda key: init_policy(key, 10, 2, (16, 16)))(jax.random.split(jax.random.key(4), 2))
     one = lambda blue: evaluate(world, params, red, blue, jax.random.key(5), EPISODES)
     found = jax.jit(jax.vmap(one))(blues)
-    assert found.surface.shape == (2, 100, 100) and found.episode_soo.shape == (2, 2, EPISODES)
+    assert found.extras["surface"].shape == (2, 100, 100) and found.episode_soo.shape == (2, 2, EPISODES)
     alone = one(jax.tree.map(lambda leaf: leaf[1], blues))
     np.testing.assert_allclose(found.metrics["soo"][1], alone.metrics["soo"], rtol=1e-4)
 
@@ -94,7 +95,7 @@ def test_auroc_is_the_chance_that_a_positive_scores_higher():
 def test_detection_separates_what_is_separate_and_not_what_is_not():
     rng = np.random.default_rng(0)
     draw = lambda mean: jnp.asarray(rng.normal(mean, 1.0, (40, 2, 100)))
-    rows = detection_rows(draw(1.0), draw(0.0), {"bystander": draw(5.0)})
+    rows = detection_rows(draw(1.0), draw(0.0), {"bystander": draw(5.0)}, ("all", "untrapped"))
     value = {(r["steps"], r["episodes"], r["metric"]): r["value"] for r in rows}
     assert value["all", 100, "auroc"] == 1.0 and value["all", 100, "accuracy"] == 1.0
     assert 0.6 < value["all", 1, "auroc"] < 0.9

@@ -10,10 +10,11 @@ from gymnax.environments import spaces
 
 from soo_jax.checkpoints import Checkpoints
 from soo_jax.errors import SooError
-from soo_jax.rl import MaddpgConfig, PpoConfig, act, game, maddpg, make_train, ppo, setup, train_population
+from soo_jax.rl import MaddpgConfig, PpoConfig, act, game, make_train, setup, train_population
 from soo_jax.rl.config import changed, check
 from soo_jax.rl.experience import Packing, collect, gaussian, ornstein_uhlenbeck
 from soo_jax.rl.games import Game
+from soo_jax.rl.learners import maddpg, ppo
 from soo_jax.rl.learning import NEVER, all_finite, flat
 from soo_jax.rl.networks import Critic, init_policy
 

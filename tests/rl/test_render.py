@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from soo_jax.errors import SooError
-from soo_jax.rl.render import BLUE, RED, animate, strip
-from soo_jax.rl.trajectory import Trajectory
+from soo_jax.rl.games.physical_deception.render import BLUE, RED, animate, strip
+from soo_jax.rl.games.physical_deception.trajectory import Trajectory
 
 STEPS = 4
 

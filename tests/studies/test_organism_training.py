@@ -22,8 +22,8 @@ from scripts.studies.organism.tokenizer import build_tokenizer, word_ids
 from scripts.studies.organism.training import CHUNK, answer_loss, quick_config, train, training_config, with_strangers
 from soo_jax.cli import run
 from soo_jax.errors import SooError
+from soo_jax.jobs.language import pack_of
 from soo_jax.llm.evaluate import EvalConfig, evaluate
-from soo_jax.llm.jobs import pack_of
 from soo_jax.models.lm import load, organism_folder
 from soo_jax.tasks.organism import organism_scenarios
 from soo_jax.tasks.organism.world import FAMILIES, NAMES, TEST_NAMES, Document

@@ -188,7 +188,7 @@ def update(
     chex.assert_equal_shape([batch.over, *batch.reward.values()])  # a column beside a row would broadcast to a square
     seen = {name: policy.normaliser(batch.observation[name]) for name, policy in learner.policies.items()}
     then = {name: policy.normaliser(batch.following[name]) for name, policy in learner.policies.items()}
-    next_actions = {name: _target_action(config, learner, name, batch, then) for name in game.agents}
+    next_actions = {name: _target_action(game, config, learner, name, batch, then) for name in game.agents}
     here, there = _joint(game, seen, batch.action), _joint(game, then, next_actions)
     losses: dict[str, Array] = {}
     policies, targets = dict(learner.policies), dict(learner.targets)
@@ -264,14 +264,14 @@ def _policy_loss(
 
 
 def _target_action(
-    config: MaddpgConfig, learner: Learner, name: str, batch: Transition, then: Mapping[str, Array]
+    game: Game, config: MaddpgConfig, learner: Learner, name: str, batch: Transition, then: Mapping[str, Array]
 ) -> Array:
     """The next action as the critic's target imagines it: slow policies for learners, what they do for the others."""
     if name in config.learns:
         weights = learner.targets[name]
         return actor_of(weights).apply({"params": weights}, then[name])[0]
     middling = jnp.full((3,), 0.5)
-    return behaviour_of(config, name)(learner.policies[name], batch.following[name], middling)
+    return behaviour_of(game, config, name)(learner.policies[name], batch.following[name], middling)
 
 
 def _joint(game: Game, observations: Mapping[str, Array], actions: Mapping[str, Array]) -> Array:

@@ -13,7 +13,7 @@ from soo_envs import PhysicalDeceptionParams
 
 from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
-from soo_jax.rl.trajectory import Trajectory
+from soo_jax.rl.games.physical_deception.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,7 +22,7 @@ from soo_envs import PhysicalDeceptionParams
 from soo_envs import self_view as red_out_of_sight
 from soo_envs.physical_deception import BLUE, RED, distance
 
-from soo_jax.rl.trajectory import Trajectory
+from soo_jax.rl.games.physical_deception.trajectory import Trajectory
 
 TOWARDS, APART = np.linspace(0, 1, 100), np.linspace(-1, 1, 100)
 """Thresholds of the surface: projection on the fake above, cosine between fake and goal below."""

@@ -1,0 +1,131 @@
+"""What several commands share: their settings, how they begin, and how they end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from soo_jax.errors import SooError
+
+RUN = "The run"
+"""Heading of the settings that every command has."""
+
+
+def option(help: str, group: str | None = None, *names: str) -> Any:
+    """A setting with its help, under a heading."""
+    return typer.Option(*names, help=help, rich_help_panel=group)
+
+
+Model = Annotated[str, typer.Argument(help="Hugging Face folder, or 'organism' for the built-in model.")]
+Out = Annotated[Path, option("Run folder to write.", RUN)]
+Force = Annotated[bool, option("Replace an earlier run in the output folder.", RUN, "--force")]
+Quiet = Annotated[bool, option("No progress bars.", RUN, "--quiet")]
+Resume = Annotated[bool, option("Go on with an interrupted run.", RUN, "--resume")]
+Dtype = Annotated[str, option("auto (as stored), float32, bfloat16 or float16.", RUN)]
+MeshText = Annotated[str | None, option("Devices, e.g. data=2,fsdp=2,tensor=2.", RUN, "--mesh")]
+Config = Annotated[
+    Path | None,
+    option("JSON or TOML file of settings, or config.json of a run; what is given here wins.", RUN, "--config"),
+]
+Tasks = Annotated[Path | None, option("Folder of a task pack of your own (docs/data.md).", "Texts", "--tasks")]
+Adapters = Annotated[
+    list[Path] | None,
+    option("PEFT folder, or a run folder with adapters; may be repeated.", "What is measured", "--adapter"),
+]
+
+
+def start(spread: bool = False) -> Any:
+    """Imports the library with a persistent compilation cache in the user's cache folder.
+
+    Args:
+      spread: one device per core where there is only a CPU, for work that is spread over devices.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "soo-jax" / "xla"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    import soo_jax
+
+    if spread and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        from contextlib import suppress
+
+        import jax
+
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        with suppress(RuntimeError):  # JAX has begun already, in the process of somebody who calls this as a function
+            jax.config.update("jax_num_cpu_devices", cores)
+    return soo_jax
+
+
+def bars(quiet: bool) -> Any:
+    """Where progress is drawn."""
+    from soo_jax.cli.progress import Bars
+
+    return Bars(quiet)
+
+
+def mesh_of(text: str | None) -> Any:
+    """The mesh that was asked for, or None."""
+    if text is None:
+        return None
+    from soo_jax.parallel import parse_mesh
+
+    return parse_mesh(text)
+
+
+def check_out(out: Path, force: bool) -> None:
+    """Refuses an output folder that is in use before anything slow begins; the run folder checks again."""
+    if out.exists() and not out.is_dir():
+        raise SooError(f"{out}: is a file where a folder is needed; choose another name")
+    if not force and out.is_dir() and any(out.iterdir()):
+        raise SooError(f"{out}: the folder is not empty; choose another one, or replace an earlier run with --force")
+
+
+def numbers(name: str, text: str, kind: type = int) -> tuple[Any, ...]:
+    """Numbers with commas between them."""
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError as error:
+        raise SooError(f"--{name} {text!r}: write numbers with commas between them, e.g. 0,1,2") from error
+
+
+def one_or_more(found: tuple[Any, ...]) -> Any:
+    """A single number as itself."""
+    return found[0] if len(found) == 1 else found
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that were given."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def from_file(path: Path, start: Any, change: Callable[[dict[str, Any], Any], Any], *parts: str) -> Any:
+    """Settings changed by those in a file; what is wrong with one of them is said with the file's name.
+
+    Args:
+      parts: of a run's ``config.json``, which objects hold the settings.
+    """
+    from soo_jax.jobs.config_files import read_config_file
+
+    values = read_config_file(path, *parts)
+    try:
+        return change(values, start)
+    except SooError as error:
+        raise SooError(f"{path}: {error}") from error
+
+
+def finish(out: Path, table: Callable[[list[Any]], Any] | None = None) -> None:
+    """Draws the report, and prints a table of the run if there is one."""
+    from soo_jax.report.html import write_report
+    from soo_jax.runs import read_run
+
+    page = write_report([out])
+    if table is not None:
+        from rich.console import Console
+
+        Console().print(table([read_run(out)]))
+    print(f"report: {page}")

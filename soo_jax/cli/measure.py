@@ -1,0 +1,135 @@
+"""``soo eval`` and ``soo latent``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from soo_jax.cli.common import (
+    Adapters,
+    Config,
+    Dtype,
+    Force,
+    MeshText,
+    Model,
+    Out,
+    Quiet,
+    Tasks,
+    bars,
+    check_out,
+    finish,
+    from_file,
+    given,
+    mesh_of,
+    option,
+    start,
+)
+from soo_jax.errors import SooError
+
+MEASURED, TEXTS, ANSWERS = "What is measured", "Texts", "How answers are given"
+
+
+def evaluate(
+    model: Model,
+    out: Out,
+    adapter: Adapters = None,
+    base: Annotated[bool | None, option("Also measure the model without adapters.", MEASURED)] = None,
+    honesty: Annotated[bool | None, option("Also measure the honesty prompt.", MEASURED)] = None,
+    margins: Annotated[bool | None, option("Also measure log-probability margins.", MEASURED)] = None,
+    scenarios: Annotated[Path | None, option("Your own scenarios (JSON lines).", TEXTS)] = None,
+    tasks: Tasks = None,
+    families: Annotated[str | None, option("Families of the pack, e.g. burglar,self.", TEXTS)] = None,
+    n: Annotated[int | None, option("Held-out instances per family and order; 250 unless given.", TEXTS)] = None,
+    split: Annotated[str | None, option("test, or validation to choose settings.", TEXTS)] = None,
+    seed: Annotated[int | None, option("Of the instances, and of sampling.", TEXTS)] = None,
+    suffix: Annotated[str | None, option("Answer suffix: none, i_would or room_only.", ANSWERS)] = None,
+    chat: Annotated[bool | None, option("Chat template; default: if the model has one.", ANSWERS)] = None,
+    max_new_tokens: Annotated[int | None, option("Longest answer; 32 unless given.", ANSWERS)] = None,
+    batch_size: Annotated[int | None, option("Prompts in one device call; 128 unless given.", ANSWERS)] = None,
+    temperature: Annotated[float | None, option("0, the default, is greedy.", ANSWERS)] = None,
+    top_p: Annotated[float | None, option("Nucleus of sampling.", ANSWERS)] = None,
+    config: Config = None,
+    dtype: Dtype = "auto",
+    mesh: MeshText = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Deception rates with controls, both orders, every response kept."""
+    check_out(out, force)
+    soo = start()
+    from soo_jax.jobs.language import evaluation_of, run_evaluate
+    from soo_jax.report.tables import terminal_table
+
+    own = {
+        "scenarios_file": scenarios,
+        "families": tuple(families.split(",")) if families else None,
+        "n": n,
+        "seed": seed,
+        "split": split,
+        "honesty": honesty,
+        "base": base,
+        "max_new_tokens": max_new_tokens,
+        "batch_size": batch_size,
+        "suffix": suffix,
+        "chat": chat,
+        "temperature": temperature,
+        "top_p": top_p,
+        "margins": margins,
+    }
+    start_from = None if config is None else from_file(config, None, evaluation_of, "eval", "measure")
+    measure, settings = evaluation_of(given(own), start_from)
+    if not (measure.base or measure.honesty or adapter):
+        raise SooError("eval: nothing to measure; leave --base on or give an --adapter")
+    lm = soo.load(model, dtype, mesh_of(mesh))
+    told = {"model": model, "dtype": dtype, "mesh": mesh, "adapter": [str(a) for a in adapter or ()], "tasks": tasks}
+    with bars(quiet) as reporter:
+        run_evaluate(
+            lm,
+            measure,
+            settings,
+            out,
+            adapter_folders=adapter or (),
+            tasks=tasks,
+            force=force,
+            settings=told,
+            reporter=reporter,
+        )
+    finish(out, terminal_table)
+
+
+def latent(
+    model: Model,
+    out: Out,
+    adapter: Adapters = None,
+    pairs: Annotated[Path | None, option("Your own probe pairs (JSON lines).", TEXTS)] = None,
+    tasks: Tasks = None,
+    tokens: Annotated[str, option("last or mean.", MEASURED)] = "last",
+    extended: Annotated[bool, option("Built-in probes up to the decision.", TEXTS)] = False,
+    chat: Annotated[bool, option("Probes as chat messages.", TEXTS)] = False,
+    dtype: Dtype = "auto",
+    mesh: MeshText = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Layer-wise distance between self and other, before and after."""
+    check_out(out, force)
+    soo = start()
+    from soo_jax.jobs.language import run_latent
+
+    lm = soo.load(model, dtype, mesh_of(mesh))
+    told = {"model": model, "dtype": dtype, "mesh": mesh, "adapter": [str(a) for a in adapter or ()], "tasks": tasks}
+    with bars(quiet) as reporter:
+        run_latent(
+            lm,
+            out,
+            adapter_folders=adapter or (),
+            pairs_file=pairs,
+            tasks=tasks,
+            tokens=tokens,
+            extended=extended,
+            chat=chat,
+            force=force,
+            settings=told,
+            reporter=reporter,
+        )
+    finish(out)

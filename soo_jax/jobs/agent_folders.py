@@ -1,0 +1,80 @@
+"""Run folders that hold agents: which there are, and the recipe that made them."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from soo_jax.errors import SooError
+from soo_jax.rl.agents import Agents, load_agents, read_about, together
+from soo_jax.rl.config import LearnerConfig, changed
+from soo_jax.rl.experiment import like
+from soo_jax.rl.games import game
+from soo_jax.rl.presets import Recipe, preset
+from soo_jax.runs import read_run
+
+AGENTS_FILE = "agents.safetensors"
+
+
+def read_agents(source: Path) -> tuple[Agents, Recipe]:
+    """All agents of a run folder, and the recipe that made them.
+
+    Raises:
+      SooError: the folder holds no agents, or those of another config.
+    """
+    run = read_run(source)
+    recipe = _recipe_of(source, run.config)
+    files = [source / name for name in (AGENTS_FILE, "baselines.safetensors", "finetuned.safetensors")]
+    files = [path for path in files if path.is_file()]
+    if not files:
+        read_about(source / AGENTS_FILE)
+    parts = [load_agents(path, like(game(recipe.game), recipe.baseline)) for path in files]
+    return together(parts), recipe
+
+
+def changed_settings(source: Path, recipe: Recipe) -> dict[str, Any]:
+    """What the run's agents were trained with in other measure than their preset says, setting by setting."""
+    usual = preset(recipe.name)
+    tuned = read_run(source).config["job"] == "rl-finetune"
+    mine, theirs = (recipe.finetune, usual.finetune) if tuned else (recipe.baseline, usual.baseline)
+    own = ((f.name, getattr(mine, f.name), getattr(theirs, f.name)) for f in fields(mine) if f.name != "objective")
+    return {name: value for name, value, known in own if value != known}
+
+
+def described(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain values, which :func:`read_agents` reads back."""
+    own = lambda config: config and {f.name: getattr(config, f.name) for f in fields(config) if f.name != "objective"}
+    return {
+        "world": recipe.world,
+        "follower_world": recipe.follower_world,
+        "follower": own(recipe.follower),
+        "baseline": own(recipe.baseline),
+        "finetune": own(recipe.finetune),
+    }
+
+
+def _recipe_of(source: Path, config: dict[str, Any]) -> Recipe:
+    """The recipe with the settings that a run was made with.
+
+    Raises:
+      SooError: the run trained no agents.
+    """
+    if "preset" not in config or "recipe" not in config:
+        raise SooError(f"{source}: trained no agents; give a run of soo rl train, finetune or reproduce")
+    recipe, told = preset(config["preset"]), config["recipe"]
+
+    def restored(config: LearnerConfig | None, values: dict[str, Any] | None) -> LearnerConfig | None:
+        if config is None or values is None:
+            return config
+        return changed(config, {name: value for name, value in values.items() if name != "scripted"})
+
+    # Earlier versions knew one game, called its baseline by its agent, and its world by the only number that changed.
+    world = told["world"] if "world" in told else {"deception_bonus": told["bonus"]}
+    return replace(
+        recipe,
+        world=world,
+        follower=restored(recipe.follower, told["follower"]),
+        baseline=restored(recipe.baseline, told.get("baseline", told.get("blue"))),
+        finetune=restored(recipe.finetune, told["finetune"]),
+    )

@@ -1,0 +1,322 @@
+"""Jobs about agents in games: train, fine-tune, evaluate, reproduce, render."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from soo_jax.errors import SooError, SooWarning
+from soo_jax.jobs.agent_folders import changed_settings, described, read_agents
+from soo_jax.jobs.job import AGENTS, Job
+from soo_jax.overlap import DISTANCES
+from soo_jax.overlap.content import content
+from soo_jax.progress import Reporter
+from soo_jax.rl.agents import AgentName, Agents, load_agents, save_agents, together
+from soo_jax.rl.config import changed, check_game
+from soo_jax.rl.experiment import finetune, like, train_baselines, train_followers
+from soo_jax.rl.games import Game, game, problem
+from soo_jax.rl.learning import NEVER
+from soo_jax.rl.population import History
+from soo_jax.rl.presets import Recipe
+from soo_jax.rl.reproduce import ANCHORS, EVALUATION_KEY, Plan, geometry, measure_all, parties, train_all
+from soo_jax.rl.views import soo_objective
+from soo_jax.runs import RunFolder
+
+MOST_EPISODES = 1000
+"""Episodes from which pictures are drawn: all up to the last one are played."""
+_POINTS = 50
+"""Points of a learning curve that are kept of each agent."""
+_SAME = ("preset", "settings", "recipe")
+
+
+def run_train(
+    out: Path,
+    recipe: Recipe,
+    *,
+    seeds: Sequence[int],
+    reds: int = 1,
+    conditions: Sequence[str] = ANCHORS,
+    episodes: int = 500,
+    checkpoint_every: int = 0,
+    resume: bool = False,
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> None:
+    """Trains baselines and measures them; writes ``agents.safetensors`` and ``followers.safetensors``."""
+    world = game(recipe.game)
+    names = [AgentName(condition, red, seed) for condition in conditions for red in range(reds) for seed in seeds]
+    _check(world, seeds, reds, conditions)
+    check_game(recipe.baseline, world.agents, world.scripts)
+    settings = {"seeds": list(seeds), "reds": reds, "conditions": list(conditions), "episodes": episodes}
+    told = _told(recipe, settings)
+    with Job("rl-train", AGENTS, out, told, same=_SAME, resume=resume, force=force, reporter=reporter) as job:
+        stages = _Stages(job, world, recipe, checkpoint_every)
+        followers = None
+        if recipe.follower is not None:
+            followers = stages("followers", lambda bar, **more: train_followers(world, recipe, reds, bar, **more))
+        agents = stages("agents", lambda bar, **more: train_baselines(world, recipe, names, followers, bar, **more))
+        _measure(job, world, _by_condition(agents), episodes, stages.training)
+
+
+def run_finetune(
+    source: Path,
+    out: Path,
+    *,
+    treatments: Sequence[str] = ("soo",),
+    start: str = "deceptive",
+    distance: str = "mse",
+    changes: dict[str, Any] | None = None,
+    episodes: int = 500,
+    checkpoint_every: int = 0,
+    resume: bool = False,
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> None:
+    """Fine-tunes the agents of a run, every treatment from the same start, and measures before and after.
+
+    Args:
+      distance: of the SOO loss, a name of ``soo_jax.overlap.DISTANCES``. changes: to the recipe's config.
+    """
+    base, recipe = read_agents(source)
+    world, base = game(recipe.game), base.of(start)
+    if distance not in DISTANCES:
+        raise SooError(f"distance {distance!r} is unknown; choose {', '.join(DISTANCES)}")
+    # The widths are those of the agents, which need not be the preset's.
+    tuning = recipe.finetune.replace(objective=soo_objective(DISTANCES[distance]), hidden=recipe.baseline.hidden)
+    recipe = replace(recipe, finetune=changed(tuning, changes or {}))
+    if recipe.finetune.hidden != recipe.baseline.hidden:
+        raise SooError(f"setting hidden: the agents of {source} have {list(recipe.baseline.hidden)}; leave it out")
+    check_game(recipe.finetune, world.agents, world.scripts)
+    settings = {"source": str(source), "treatments": list(treatments), "start": start, "distance": distance}
+    told = _told(recipe, settings | {"changes": changes or {}, "episodes": episodes})
+    with Job("rl-finetune", AGENTS, out, told, same=_SAME, resume=resume, force=force, reporter=reporter) as job:
+        stages = _Stages(job, world, recipe, checkpoint_every)
+        whole = together([base] * len(treatments))
+        hows = [how for how in treatments for _ in base.names]
+        tuned = stages("agents", lambda bar, **more: finetune(world, recipe.finetune, whole, hows, bar, **more))
+        _measure(job, world, _by_condition(base) | _by_condition(tuned), episodes, stages.training)
+
+
+def run_evaluate(
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    episodes: int = 500,
+    hide: bool = False,
+    changes: dict[str, float] | None = None,
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> None:
+    """Measures the agents of one run or several, on the same resets; further runs' conditions get their preset's name.
+
+    Args:
+      hide: hide the other from the agent's eyes. changes: to the params of the world, e.g. ``{"sight": 0.25}``.
+    """
+    everybody: dict[str, tuple[Agents, bool]] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    read = [(source, *read_agents(source)) for source in sources]
+    played = {recipe.game for _, _, recipe in read}
+    if len(played) > 1:
+        raise SooError(
+            f"{sources[1]}: plays {read[1][2].game}, not {read[0][2].game}; measure runs of one game together"
+        )
+    world = game(read[0][2].game)
+    for i, (source, agents, recipe) in enumerate(read):
+        agents = agents.with_params(**_world_changes(world, changes or {}))
+        for condition, (some, _) in _by_condition(agents).items():
+            label = condition if not i else f"{recipe.name}:{condition}"
+            if label in everybody:  # another run of the same preset: its folder's name tells it apart
+                label = f"{recipe.name}:{condition} ({source.name})"
+            if label in everybody:
+                label = f"{recipe.name}:{condition} ({source})"
+            if label in everybody:
+                raise SooError(f"{source}: is given twice; name each run once")
+            everybody[label] = (some.called(label), hide)
+            rows[label] = {"preset": recipe.name, "source": source.name, **changed_settings(source, recipe)}
+    settings = {"sources": [str(s) for s in sources], "episodes": episodes, "hide": hide, "world": changes or {}}
+    with Job("rl-evaluate", AGENTS, out, {"settings": settings}, force=force, reporter=reporter) as job:
+        _measure(job, world, everybody, episodes, (), rows)
+
+
+def run_reproduce(
+    out: Path,
+    recipe: Recipe,
+    plan: Plan,
+    *,
+    smoke_test: bool = False,
+    checkpoint_every: int = 0,
+    resume: bool = False,
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> None:
+    """The paper's experiment, and controls; interrupted, it goes on with the stage that it was in.
+
+    Args:
+      smoke_test: the recipe was cut short, to see it run: the report says so.
+
+    Raises:
+      SooError: the recipe is for another game than Physical Deception.
+    """
+    if recipe.game != "physical_deception":
+        raise SooError(f"preset {recipe.name}: plays {recipe.game}; the paper's experiment is about physical_deception")
+    world = game(recipe.game)
+    _check(world, plan.seeds, plan.reds, ANCHORS)
+    settings = {"seeds": list(plan.seeds), "reds": plan.reds, "controls": plan.controls, "episodes": plan.episodes}
+    told = _told(recipe, settings | {"smoke_test": smoke_test})
+    with Job("rl-reproduce", AGENTS, out, told, same=_SAME, resume=resume, force=force, reporter=reporter) as job:
+        stages = _Stages(job, world, recipe, checkpoint_every)
+        everybody = parties(world, plan, train_all(world, recipe, plan, stages))
+        job.save_arrays("geometry.safetensors", geometry(world, everybody))
+        _measure(job, world, everybody, plan.episodes, stages.training)
+
+
+def run_render(
+    source: Path, *, conditions: Sequence[str], red: int = 0, seed: int = 0, episodes: Sequence[int] = (0, 1, 2)
+) -> list[Path]:
+    """Draws episodes of a run's agents into its folder, all conditions side by side."""
+    agents, recipe = read_agents(source)
+    world = game(recipe.game)
+    if world.draw is None:
+        raise SooError(f"{source}: the game {world.name} draws no pictures")
+    if max(episodes) >= MOST_EPISODES:
+        raise SooError(f"--episode {max(episodes)}: only the first {MOST_EPISODES} episodes are drawn from")
+    if len(set(conditions)) != len(conditions):
+        raise SooError(f"--condition {','.join(conditions)}: names one twice")
+    shown = {}
+    for condition in conditions:
+        wanted = AgentName(condition, red, seed)
+        one = agents.where(lambda name, wanted=wanted: name == wanted, f"{condition}, red {red}, seed {seed}")
+        pick = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], tree)
+        shown[condition] = (pick(one.params), {name: pick(one.policies[name]) for name in world.agents})
+    folder = RunFolder.annotate(source)
+    made = world.draw(world, shown, source, episodes, jax.random.key(EVALUATION_KEY))
+    for path in made:
+        folder.claim(path.name)
+    return made
+
+
+class _Stages:
+    """Does the stages of training of a run: each ends with a file of agents, and is skipped if the file is there."""
+
+    def __init__(self, job: Job, world: Game, recipe: Recipe, checkpoint_every: int):
+        self._job, self._world, self._recipe, self._every = job, world, recipe, checkpoint_every
+        self.training: list[dict[str, Any]] = []
+
+    def __call__(self, name: str, make: Callable[..., tuple[Agents, History]]) -> Agents:
+        run = self._job.run
+        path, curves = run.path / f"{name}.safetensors", run.path / f"{name}-training.json"
+        config = self._recipe.follower if name == "followers" else self._recipe.baseline
+        if path.is_file() and curves.is_file():
+            self.training += json.loads(curves.read_text(encoding="utf-8"))
+            return load_agents(path, like(self._world, config))
+        identity = {"stage": name, "config": content(config), "finetune": content(self._recipe.finetune)}
+        with self._job.checkpoints(name, identity, self._every) as states, self._job.stage(name) as bar:
+            agents, history = make(bar, checkpoints=states)
+        rows = _training_rows(agents, history)
+        self._tell_frozen(agents, history)
+        run.write_text(curves.name, json.dumps(rows) + "\n")
+        save_agents(path, agents, {"stage": name, "preset": self._recipe.name})
+        run.claim(path.name)
+        self.training += rows
+        return agents
+
+    def _tell_frozen(self, agents: Agents, history: History) -> None:
+        frozen = [at for at in history.frozen_at.tolist() if at != NEVER]
+        for name, at in zip(agents.names, history.frozen_at.tolist(), strict=True):
+            if at != NEVER:
+                self._job.run.log(
+                    f"{name.condition}, red {name.red}, seed {name.seed}: a number was not finite in iteration "
+                    f"{at + 1}; the agent is kept as it was before"
+                )
+        if frozen:
+            warnings.warn(
+                f"{len(frozen)} of {len(agents)} agents stopped learning, the first in iteration {min(frozen) + 1}: a "
+                f"number was not finite; lower the rates, or see log.txt",
+                SooWarning,
+                stacklevel=2,
+            )
+
+
+def _measure(
+    job: Job,
+    world: Game,
+    everybody: dict[str, tuple[Agents, bool]],
+    episodes: int,
+    training: Sequence[dict[str, Any]],
+    about: Mapping[str, dict[str, Any]] | None = None,
+) -> None:
+    """Measures everybody, and writes the results.
+
+    Args:
+      about: what is to stand in the rows of a condition, beside what they say of themselves.
+    """
+    with job.stage("evaluate") as bar:
+        rows, surfaces = measure_all(world, Plan(episodes=episodes), everybody, bar)
+    job.save_arrays("surfaces.safetensors", surfaces)
+    rows = [{**(about or {}).get(row["condition"], {}), **row} for row in rows]
+    job.results(rows=rows, training=list(training))
+
+
+def _training_rows(agents: Agents, history: History) -> list[dict[str, Any]]:
+    """Learning curves, each thinned to ``_POINTS`` means over as many stretches of the run.
+
+    From where an agent was frozen on, its rows say so.
+    """
+    total = len(next(iter(history.values.values())))
+    edges = np.unique(np.linspace(0, total, min(_POINTS, total) + 1).astype(int))
+    rows = []
+    for i, name in enumerate(agents.names):
+        for begin, end in pairwise(edges.tolist()):
+            row: dict[str, Any] = {**name._asdict(), "step": int(end)}
+            if NEVER != history.frozen_at[i] < end:
+                row["frozen"] = True
+            for metric, values in history.values.items():
+                mean = float(np.mean(values[begin:end, i]))
+                row[metric] = mean if np.isfinite(mean) else None
+            rows.append(row)
+    return rows
+
+
+def _by_condition(agents: Agents) -> dict[str, tuple[Agents, bool]]:
+    return {c: (agents.of(c), False) for c in dict.fromkeys(name.condition for name in agents.names)}
+
+
+def _check(world: Game, seeds: Sequence[int], reds: int, conditions: Sequence[str]) -> None:
+    if not seeds:
+        raise SooError("seeds: none given; name at least one, e.g. --seed 0,1,2")
+    if len(set(seeds)) != len(seeds):
+        raise SooError(f"seeds: {', '.join(map(str, seeds))} name one twice; every agent needs a seed of its own")
+    if reds < 1:
+        raise SooError(f"reds must be at least 1, found {reds}")
+    for condition in conditions:
+        if condition not in world.worlds:
+            raise SooError(f"condition {condition!r} is unknown; choose {', '.join(world.worlds)}")
+
+
+def _told(recipe: Recipe, settings: dict[str, Any]) -> dict[str, Any]:
+    """What ``config.json`` says of a job that trains."""
+    return {"preset": recipe.name, "game": recipe.game, "settings": settings, "recipe": described(recipe)}
+
+
+def _world_changes(world: Game, changes: dict[str, float]) -> dict[str, float]:
+    known = {f.name for f in fields(world.env.default_params)}
+    for name in changes:
+        if name not in known:
+            raise SooError(f"parameter {name!r} of the world is unknown; known are {', '.join(sorted(known))}")
+    if "max_steps_in_episode" in changes:
+        raise SooError(
+            "parameter 'max_steps_in_episode' of the world has no effect here: agents are measured on whole episodes "
+            "of the game, and trained on episodes of the setting steps; leave it out"
+        )
+    if (wrong := problem(world, world.env.default_params.replace(**changes))) is not None:
+        raise SooError(f"--world {wrong}")
+    return changes

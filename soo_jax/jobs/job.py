@@ -1,0 +1,113 @@
+"""The job record: how every job opens its folder, keeps states, resumes, says how far it is, and closes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from soo_jax.checkpoints import Checkpoints
+from soo_jax.errors import SooError
+from soo_jax.progress import Clock, Reporter, Task
+from soo_jax.runs import RunFolder, provenance, read_run
+
+LANGUAGE, AGENTS = "language model", "agents"
+"""What a job is about; reports are drawn by it."""
+
+
+class Job:
+    """One run of the program. Use as a context manager: entering opens the folder and writes ``config.json``; leaving
+    marks how it ended, and forgets the saved states if it ended well.
+
+    Nothing is touched before it is entered, so that whatever can be refused should be refused before.
+
+    Args:
+      name: of the job, e.g. ``finetune``. about: ``LANGUAGE`` or ``AGENTS``.
+      out: the run folder. told: all that was set, for ``config.json``.
+      same: names in ``told`` that must be as they were when the run was begun, if it is to be resumed.
+
+    Attributes:
+      run: the folder, once entered. reporter: where progress is said. resume: whether an interrupted run goes on.
+    """
+
+    run: RunFolder
+
+    def __init__(
+        self,
+        name: str,
+        about: str,
+        out: Path,
+        told: Mapping[str, Any],
+        *,
+        same: Sequence[str] = (),
+        resume: bool = False,
+        force: bool = False,
+        reporter: Reporter | None = None,
+    ):
+        self.name, self.resume, self.reporter = name, resume, reporter or Reporter()
+        self._out, self._force, self._same, self._clock = Path(out), force, tuple(same), Clock()
+        self._told = {"job": name, "about": about, **told, "provenance": provenance()}
+
+    def __enter__(self) -> Job:
+        if self.resume:
+            self._check_begun()
+        self.run = RunFolder.reopen(self._out) if self.resume else RunFolder.create(self._out, self._force)
+        self.run.write_config(self._told)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.run.__exit__(kind, error, trace)
+        if kind is None:
+            shutil.rmtree(self.states, ignore_errors=True)  # only now: until it is complete the run can be resumed
+
+    @property
+    def states(self) -> Path:
+        """Where the states of an unfinished training lie."""
+        return self._out / "checkpoints"
+
+    @contextmanager
+    def stage(self, name: str, title: str | None = None) -> Iterator[Task]:
+        """A named part: its seconds stand in the results, its progress under ``title``."""
+        with self._clock(name):
+            yield self.reporter.task(title or name)
+
+    @contextmanager
+    def checkpoints(self, name: str, identity: dict[str, Any], every: int) -> Iterator[Checkpoints]:
+        """The saved states of a stage; those of an earlier run are forgotten, unless it is this one that goes on."""
+        kept = Checkpoints(self.states / name, identity, every)
+        try:
+            if not self.resume:
+                kept.clear()
+            yield kept
+        finally:
+            kept.close()
+
+    def save_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Writes arrays as float32 safetensors beside the results, if there are any."""
+        from safetensors.numpy import save
+
+        if arrays:
+            self.run.write_bytes(
+                name, save({key: np.ascontiguousarray(value, np.float32) for key, value in arrays.items()})
+            )
+
+    def results(self, **tables: list[dict[str, Any]]) -> None:
+        """Writes the tables of the results (docs/data.md), and how long the parts took."""
+        self.run.write_results({"job": self.name, **tables, "timings": self._clock.seconds})
+
+    def _check_begun(self) -> None:
+        begun = read_run(self._out).config
+        asked = json.loads(json.dumps(self._told, default=str))
+        differing = [name for name in ("job", *self._same) if begun.get(name) != asked.get(name)]
+        if begun and differing:
+            raise SooError(
+                f"{self._out}: this run was begun with another {differing[0]}; resume with the same, or start anew"
+            )
