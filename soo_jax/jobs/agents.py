@@ -143,7 +143,8 @@ def run_evaluate(
             everybody[label] = (some.called(label), hide)
             rows[label] = {"preset": recipe.name, "source": source.name, **changed_settings(source, recipe)}
     settings = {"sources": [str(s) for s in sources], "episodes": episodes, "hide": hide, "world": changes or {}}
-    with Job("rl-evaluate", AGENTS, out, {"settings": settings}, force=force, reporter=reporter) as job:
+    told = {"game": world.name, "settings": settings}
+    with Job("rl-evaluate", AGENTS, out, told, force=force, reporter=reporter) as job:
         _measure(job, world, everybody, episodes, (), rows)
 
 

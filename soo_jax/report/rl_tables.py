@@ -34,7 +34,7 @@ TERMINAL = {
 }
 """What fits the terminal: metric -> (heading, digits)."""
 
-MOST = 7
+MOST = 6
 """Columns that a table of conditions has room for."""
 Cells = Mapping[tuple[str, str], Summary]
 
@@ -53,7 +53,7 @@ def main_metrics(measured: Iterable[str]) -> tuple[str, ...]:
 
 
 def _heading(name: str) -> tuple[str, int]:
-    return TERMINAL.get(name) or (two_lines(metric(name).title), metric(name).digits)
+    return TERMINAL.get(name) or (two_lines(metric(name).title), min(metric(name).digits, 2))
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def rl_table(runs: Iterable[Run]) -> Table:
     title = "Mean ± sd over agents" + (f": {runs[0].path.name}" if len(runs) == 1 else "")
     table = Table(title=title, caption=_caption(runs), title_justify="left", caption_justify="left", box=None,
                   padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")  # fmt: skip
-    table.add_column("\ncondition", max_width=25)
+    table.add_column("\ncondition", min_width=14, max_width=25)
     found = [aggregate(run.rows) for run in runs]
     columns = {name: _heading(name) for name in main_metrics(name for cells in found for _, name in cells)}
     for heading, _ in columns.values():

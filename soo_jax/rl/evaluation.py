@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec
 
 from soo_jax.rl.agents import Agents
 from soo_jax.rl.games import Evaluation, Game
-from soo_jax.rl.population import device_mesh
+from soo_jax.rl.population import device_mesh, padded
 
 EPISODES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Numbers of episodes over which a detector may average."""
@@ -28,8 +28,10 @@ def evaluate_agents(game: Game, agents: Agents, key: Array, episodes: int, hide:
     Args:
       hide: hide the other from the agent's eyes.
     """
+    mesh = device_mesh(len(agents))
     inputs = (agents.params, agents.policies[game.opponent], agents.policies[game.agent])
-    return _program(game, device_mesh(len(agents)), episodes)(inputs, key, jnp.asarray(float(hide)))
+    found = _program(game, mesh, episodes)(padded(inputs, len(agents), mesh.size), key, jnp.asarray(float(hide)))
+    return jax.tree.map(lambda leaf: leaf[: len(agents)], found)
 
 
 @cache

@@ -73,13 +73,18 @@ def soo_loss(
     config: LearnerConfig,
     params: Any,
     policy: Policy,
+    base: Policy,
     observation: Array,
     place: Array,
     key: Array,
 ) -> Array:
-    """The config's objective on the self views among observations ``[B, O]``; a scalar, unweighted by soo_weight."""
+    """The config's objective on observations ``[B, O]``; a scalar, unweighted by soo_weight.
+
+    Args:
+      base: the policy before fine-tuning, for terms that compare with it.
+    """
     selves, others, mask = paired(game, params, observation, place, key, config.mismatch)
-    views = read_views(policy, selves, others, mask, config.objective.reads["self"])
+    views = read_views(policy, base, selves, others, mask, config.objective.reads)
     own = dict(zip(config.objective.names, config.soo_terms, strict=True)) if config.soo_terms else None
     return config.objective(views, own)[0]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,8 @@ from soo_jax.rl.learning import NEVER
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called between device calls with iterations done, iterations in all, and the latest metrics (means over agents)."""
+
+Tree = TypeVar("Tree")
 
 _CHUNKS = 20
 
@@ -113,7 +115,7 @@ def train_population(
     if checkpoints is not None and checkpoints.every:
         chunk = max(n for n in range(1, min(chunk, checkpoints.every) + 1) if checkpoints.every % n == 0)
     agents, mesh = begin.size, device_mesh(begin.size)
-    begin = _padded(begin, mesh.size)
+    begin = padded(begin, agents, mesh.size)
     start, advance = _programs(game, mesh)
     # What is given may lie on other devices than these: a red trained alone, blues by the dozen.
     begin = jax.device_put(begin, NamedSharding(mesh, PartitionSpec("sweep")))
@@ -142,11 +144,10 @@ def train_population(
     return learner, History(history, np.asarray(frozen_at)[:agents])
 
 
-def _padded(begin: Setup, devices: int) -> Setup:
-    """The setup with its last agent repeated until the devices divide the number; the copies are dropped in the end."""
-    more = -begin.size % devices
-    repeat = lambda leaf: jnp.concatenate([leaf, *[leaf[-1:]] * more])
-    return jax.tree.map(repeat, begin)
+def padded(agents: Tree, size: int, devices: int) -> Tree:
+    """A stack of ``size`` agents with the last repeated until the devices divide it; drop the copies in the end."""
+    more = -size % devices
+    return jax.tree.map(lambda leaf: jnp.concatenate([leaf, *[leaf[-1:]] * more]), agents)
 
 
 def _lengths(done: int, total: int, chunk: int) -> Iterator[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from soo_jax.overlap import Objective, View, Views, mse, overlap, weighted
-from soo_jax.overlap.views import OTHER, SELF
+from soo_jax.overlap.views import OTHER, SELF, TEXT, check_served, inputs_of, is_base
 from soo_jax.rl.games import Game
 from soo_jax.rl.networks import Policy, PolicyProbe, hidden, read
 
@@ -47,7 +47,33 @@ def paired(
     return observation, others, mask & jnp.where(wrong, jnp.roll(mask, 1), True)
 
 
-def read_views(policy: Policy, selves: Array, others: Array, mask: Array, probes: Iterable[PolicyProbe]) -> Views:
-    """Runs the policy on both sides."""
-    probes = tuple(probes)
-    return {SELF: View(read(policy, selves, probes), mask), OTHER: View(read(policy, others, probes), mask)}
+SERVED = (SELF, OTHER, TEXT)
+"""The inputs that learners serve: self views, their other views, and all that the agent saw (what text is to a
+language model), each also as seen before fine-tuning."""
+
+
+def read_views(
+    policy: Policy,
+    base: Policy,
+    selves: Array,
+    others: Array,
+    mask: Array,
+    reads: Mapping[str, tuple[PolicyProbe, ...]],
+) -> Views:
+    """Runs policies on what an objective reads.
+
+    Args:
+      policy: as it is now. base: as it was before fine-tuning.
+      selves: ``[B, O]``, all observations. others: the other views of those that are self views.
+      mask: ``[B]``, where there was a self view. reads: ``Objective.reads``.
+
+    Raises:
+      SooError: a view that learners do not serve, by its name.
+    """
+    check_served(reads, SERVED, "training of agents")
+    inputs = {SELF: (selves, mask), OTHER: (others, mask), TEXT: (selves, jnp.ones_like(mask))}
+    views = {}
+    for name, probes in reads.items():
+        seen, own = inputs[inputs_of(name)]
+        views[name] = View(read(base if is_base(name) else policy, seen, probes), own)
+    return views

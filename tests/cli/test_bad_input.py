@@ -106,7 +106,10 @@ CONFIG_FILES = {
     "rank a word": ('{"lora": {"rank": "x"}}', ["lora.rank must be a whole number, found 'x'"]),
     "targets a word": ('{"lora": {"targets": "q_proj"}}', ["lora.targets must be a list with a text in each place"]),
     "layer a word": ('{"layer": "all"}', ["layer must be a whole number or a list"]),
-    "of an evaluation": ('{"job": "eval", "eval": {}}', ["is of a run of soo eval, which holds no settings of this kind"]),
+    "of an evaluation": (
+        '{"job": "eval", "eval": {}}',
+        ["is of a run of soo eval, which holds no settings of this kind"],
+    ),
 }
 
 

@@ -55,17 +55,26 @@ def test_a_red_trained_on_one_device_is_met_on_two():
 UNEVEN = """
 import jax, numpy as np
 jax.config.update("jax_num_cpu_devices", 4)
-from soo_jax.rl import PpoConfig, game, population, setup, train_population
+from soo_jax.rl import AgentName, Agents, PpoConfig, evaluation, game, population, setup, train_population
 world, keys = game("physical_deception"), jax.random.split(jax.random.key(0), 5)
 config = PpoConfig(iterations=2, environments=2, steps=5, hidden=(8,), minibatches=1, epochs=1, learns=("blue",))
 begin = setup(keys, world.env.default_params, config)
 assert [population.device_mesh(n).size for n in (1, 3, 4, 5, 7, 11)] == [1, 3, 4, 3, 4, 4]
 spread, history = train_population(world, begin)
 assert history.frozen_at.shape == (5,) and history.values["reward_blue"].shape == (2, 5)
-population.device_mesh = lambda size, whole=population.device_mesh: whole(1)
+whole = population.device_mesh
+population.device_mesh = evaluation.device_mesh = lambda size: whole(1)
 single, _ = train_population(world, begin)
 for a, b in zip(jax.tree.leaves(spread), jax.tree.leaves(single), strict=True):
     np.testing.assert_allclose(a, b, atol=1e-5)
+params = jax.tree.map(lambda leaf: jax.numpy.full(5, leaf, float), world.env.default_params)
+agents = Agents(tuple(AgentName("deceptive", 0, seed) for seed in range(5)), single, params)
+one = evaluation.evaluate_agents(world, agents, jax.random.key(1), 4)
+evaluation.device_mesh = whole
+several = evaluation.evaluate_agents(world, agents, jax.random.key(1), 4)
+assert several.metrics["trapped"].shape == (5,)
+for a, b in zip(jax.tree.leaves(several), jax.tree.leaves(one), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-4)
 """
 
 

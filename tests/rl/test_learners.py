@@ -208,8 +208,10 @@ def test_a_critic_of_maddpg_expects_nothing_behind_the_end_of_a_game():
     seen = [learner.policies[name].normaliser(played.observation[name]) for name in PAY_ONCE.agents]
     value = weigh(jnp.concatenate([*seen, *(played.action[name] for name in PAY_ONCE.agents)], axis=-1))
     reward = learner.rewards["blue"](played.reward["blue"])
-    weight, turn = jnp.zeros(()), jnp.asarray(True)
-    losses = lambda batch: maddpg.update(PAY_ONCE, config, params, learner, batch, jax.random.key(2), weight, turn)[1]
+    weight, turn, base = jnp.zeros(()), jnp.asarray(True), learner.policies["blue"]
+    losses = lambda batch: maddpg.update(
+        PAY_ONCE, config, params, learner, base, batch, jax.random.key(2), weight, turn
+    )[1]
     ended = losses(played)["critic_loss_blue"]
     assert float(ended) == pytest.approx(float(jnp.mean((value - reward) ** 2)), rel=1e-5)
     assert float(losses(played._replace(over=0 * played.over))["critic_loss_blue"]) != pytest.approx(float(ended))

@@ -34,7 +34,7 @@ def test_pairs_differ_in_red_and_the_trap_alone(world, params, met):
 
 def test_the_loss_is_the_mean_squared_difference_of_hidden_layers_over_self_views(world, params, met, small):
     policy = init_policy(jax.random.key(1), 10, 2, (16, 16))
-    loss = soo_loss(world, small, params, policy, *met, jax.random.key(0))
+    loss = soo_loss(world, small, params, policy, policy, *met, jax.random.key(0))
     selves, others, mask = paired(world, params, *met, jax.random.key(0))
     here, there = (read(policy, side, (hidden(0), hidden(1))) for side in (selves, others))
     squared = [np.mean((np.asarray(here[p]) - np.asarray(there[p])) ** 2, axis=1) for p in here]
@@ -47,7 +47,7 @@ def test_directions_hold_one_side_still(world, params, met):
     objective = soo_objective()
 
     def loss(weights_of_terms, here, there):
-        views = read_views(policy, here, there, mask, objective.reads["self"])
+        views = read_views(policy, policy, here, there, mask, objective.reads)
         return objective(views, dict(zip(objective.names, weights_of_terms, strict=True)))[0]
 
     for terms, moved_here, moved_there in (
@@ -57,6 +57,47 @@ def test_directions_hold_one_side_still(world, params, met):
     ):
         slope = jax.grad(loss, argnums=(1, 2))(terms, selves, others)
         assert [bool(np.abs(s).max() > 0) for s in slope] == [moved_here, moved_there]
+
+
+def test_terms_about_the_agent_before_fine_tuning_are_served(world, params, met, small):
+    """The same terms as for language models: what each reads is computed here by hand."""
+    before, now = (init_policy(jax.random.key(seed), 10, 2, (16, 16)) for seed in (1, 2))
+    selves, others, mask = paired(world, params, *met, jax.random.key(0))
+    at = lambda policy, seen: np.asarray(read(policy, seen, (hidden(),))[hidden()])
+    rows = lambda x, y: np.mean((x - y) ** 2, axis=-1)
+    chosen = np.asarray(mask)
+    anchor = at(before, selves)
+    expected = {
+        "retain": rows(anchor, at(now, selves)).mean(),
+        "anchored": sum(rows(anchor, at(now, side))[chosen].mean() for side in (selves, others)) / 2,
+    }
+    for name, term in (
+        ("retain", soo.retain(mse, at=hidden(), tokens=None)),
+        ("anchored", soo.anchored(mse, at=hidden(), tokens=None)),
+    ):
+        config = small.replace(objective=weighted(**{name: (1.0, term)}), soo_terms=(1.0,))
+        loss = soo_loss(world, config, params, now, before, *met, jax.random.key(0))
+        assert float(loss) == pytest.approx(float(expected[name]), rel=1e-5), name
+        start, _ = make_train(world, config.replace(iterations=1))(jax.random.key(0))
+        tuned = config.replace(iterations=2, task_weight=0.0, soo_weight=1.0)
+        state, metrics = make_train(world, tuned)(jax.random.key(1), learner=start.learner)
+        assert np.isfinite(metrics["soo_loss"]).all()
+        kept = jax.tree.map(np.array_equal, state.base, start.learner.policies["blue"])
+        assert all(jax.tree.leaves(kept)), "it goes on being compared with what it began as"
+
+
+def test_a_view_that_no_learner_serves_is_refused_by_its_name(world, small):
+    class Strange:
+        reads = (("dream", hidden()),)
+
+        def __call__(self, views):
+            return 0.0
+
+    config = small.replace(objective=weighted(strange=(1.0, Strange())), soo_terms=(1.0,))
+    with pytest.raises(
+        SooError, match="view 'dream': training of agents does not serve it; it serves self, other, text"
+    ):
+        make_train(world, config)(jax.random.key(0))
 
 
 def test_a_distance_of_ones_own_serves_policies_and_language_models_alike(world, params, met, small):

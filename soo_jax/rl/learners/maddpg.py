@@ -63,6 +63,7 @@ class TrainState:
     Attributes:
       replay: of flashbax, rows as ``Packing`` lays them out.
       iteration: iterations done. frozen_at: the iteration at which a number was not finite, or ``NEVER``.
+      base: the policy of the game's agent when the run began.
     """
 
     learner: Learner
@@ -70,6 +71,7 @@ class TrainState:
     key: Array
     iteration: Array
     frozen_at: Array
+    base: Policy
 
 
 def init_learner(game: Game, config: MaddpgConfig, params: Any, key: Array) -> Learner:
@@ -116,6 +118,7 @@ def init_state(
         key=run,
         iteration=jnp.asarray(0),
         frozen_at=jnp.asarray(NEVER),
+        base=learner.policies[game.agent],
     )
     if not config.warmup:
         return state
@@ -159,7 +162,7 @@ def iterate(game: Game, config: MaddpgConfig, params: Any, state: TrainState) ->
         key, turn = inputs
         pick, views = jax.random.split(key)
         batch = packing.unpack(sample(after.replay, pick).experience)
-        return update(game, config, params, learner, batch, views, weight, turn % config.delay == 0)
+        return update(game, config, params, learner, state.base, batch, views, weight, turn % config.delay == 0)
 
     inputs = (jax.random.split(learn, config.updates), jnp.arange(config.updates))
     learner, losses = jax.lax.scan(step, after.learner, inputs)
@@ -174,6 +177,7 @@ def update(
     config: MaddpgConfig,
     params: Any,
     learner: Learner,
+    base: Policy,
     batch: Transition,
     key: Array,
     soo_weight: Array,
@@ -182,7 +186,8 @@ def update(
     """One gradient step for the critic and, on its turn, the policy of every agent that learns, then of the targets.
 
     Args:
-      batch: transitions ``[B, ...]``. soo_weight: of the objective, now. policy_turn: [] bool.
+      base: the game's agent before this run. batch: transitions ``[B, ...]``.
+      soo_weight: of the objective, now. policy_turn: [] bool.
     """
     chex.assert_rank(batch.over, 1)
     chex.assert_equal_shape([batch.over, *batch.reward.values()])  # a column beside a row would broadcast to a square
@@ -210,7 +215,7 @@ def update(
 
         def policy_loss(weights: Any, name: str = name) -> tuple[Array, dict[str, Array]]:
             return _policy_loss(
-                game, config, params, learner, critics[name], name, weights, seen, batch, key, soo_weight
+                game, config, params, learner, base, critics[name], name, weights, seen, batch, key, soo_weight
             )
 
         (_, parts), slope = jax.value_and_grad(policy_loss, has_aux=True)(policies[name].params)
@@ -237,6 +242,7 @@ def _policy_loss(
     config: MaddpgConfig,
     params: Any,
     learner: Learner,
+    base: Policy,
     critic: Any,
     name: str,
     weights: Any,
@@ -257,7 +263,7 @@ def _policy_loss(
     loss = config.task_weight * task
     if config.objective is not None and name == game.agent:
         policy = learner.policies[name].replace(params=weights)
-        soo = soo_loss(game, config, params, policy, batch.observation[name], batch.place, key)
+        soo = soo_loss(game, config, params, policy, base, batch.observation[name], batch.place, key)
         parts["soo_loss"] = soo
         loss = loss + soo_weight * soo
     return loss, parts

@@ -50,6 +50,7 @@ class TrainState:
     key: Array
     iteration: Array
     frozen_at: Array
+    base: Policy
 
 
 class Sample(NamedTuple):
@@ -96,7 +97,7 @@ def init_state(
     begin, run = jax.random.split(key)
     learner = init_learner(game, config, params, begin) if learner is None else learner
     learner = learner.replace(policies={**learner.policies, **(others or {})})
-    return TrainState(learner, run, jnp.asarray(0), jnp.asarray(NEVER))
+    return TrainState(learner, run, jnp.asarray(0), jnp.asarray(NEVER), learner.policies[game.agent])
 
 
 def iterate(game: Game, config: PpoConfig, params: Any, state: TrainState) -> tuple[TrainState, dict[str, Array]]:
@@ -112,7 +113,7 @@ def iterate(game: Game, config: PpoConfig, params: Any, state: TrainState) -> tu
     def step(learner: Learner, inputs: tuple[Array, Array]) -> tuple[Learner, dict[str, Array]]:
         rows, key = inputs
         batch = {name: jax.tree.map(lambda x: x[rows], sample) for name, sample in samples.items()}
-        return update(game, config, params, learner, batch, key, weight)
+        return update(game, config, params, learner, state.base, batch, key, weight)
 
     turns, size = config.epochs * config.minibatches, config.steps_per_iteration // config.minibatches
     draw, views = jax.random.split(learn)
@@ -152,11 +153,16 @@ def update(
     config: PpoConfig,
     params: Any,
     learner: Learner,
+    base: Policy,
     batch: Mapping[str, Sample],
     key: Array,
     soo_weight: Array,
 ) -> tuple[Learner, dict[str, Array]]:
-    """One gradient step of policy and critic of every agent that learns, from samples ``[B, ...]``."""
+    """One gradient step of policy and critic of every agent that learns, from samples ``[B, ...]``.
+
+    Args:
+      base: the game's agent before this run.
+    """
     for name in config.learns:  # a column beside a row would broadcast to a square, and train on it
         chex.assert_rank(batch[name].observation, 2)
         chex.assert_equal_shape([batch[name].likelihood, batch[name].advantage, batch[name].target])
@@ -167,7 +173,7 @@ def update(
         sample, policy = batch[name], policies[name]
 
         def policy_loss(own: Any, name: str = name, sample: Sample = sample, policy: Policy = policy) -> Any:
-            return _policy_loss(game, config, params, policy, own, name, sample, key, soo_weight)
+            return _policy_loss(game, config, params, policy, base, own, name, sample, key, soo_weight)
 
         own = (policy.params, deviations[name])
         (_, parts), slope = jax.value_and_grad(policy_loss, has_aux=True)(own)
@@ -199,6 +205,7 @@ def _policy_loss(
     config: PpoConfig,
     params: Any,
     policy: Policy,
+    base: Policy,
     own: tuple[Any, Array],
     name: str,
     sample: Sample,
@@ -216,7 +223,7 @@ def _policy_loss(
     loss = config.task_weight * task
     if config.objective is not None and name == game.agent:
         moved = policy.replace(params=weights)
-        parts["soo_loss"] = soo_loss(game, config, params, moved, sample.observation, sample.place, key)
+        parts["soo_loss"] = soo_loss(game, config, params, moved, base, sample.observation, sample.place, key)
         loss = loss + soo_weight * parts["soo_loss"]
     return loss, parts
 
