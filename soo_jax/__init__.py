@@ -26,10 +26,10 @@ _WHERE = {
     "soo_jax.tasks.english": "english_scenarios honesty_prompt probe_pairs scene_pairs training_pairs",
     "soo_jax.tasks.organism": "organism_pairs organism_scenarios organism_scene_pairs",
     "soo_jax.llm.config": "FinetuneConfig PRESETS preset",
-    "soo_jax.llm.finetune": "finetune save_adapters",
+    "soo_jax.llm.finetune": "finetune",
     "soo_jax.llm.evaluate": "EvalConfig evaluate",
     "soo_jax.llm.latent": "latent_overlap",
-    "soo_jax.llm.folders": "load_adapter load_adapters merge_folder save_adapter",
+    "soo_jax.llm.folders": "load_adapter load_adapters merge_folder save_adapter save_adapters",
     "soo_jax.report.html": "write_report",
 }
 _NAMES = {name: module for module, names in _WHERE.items() for name in names.split()}

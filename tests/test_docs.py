@@ -12,7 +12,7 @@ from soo_jax.llm.memory import estimate, parameters, table
 from soo_jax.models.architectures import config_from_hf
 
 ROOT = Path(__file__).parents[1]
-ORGANISM = ROOT / "soo_jax" / "llm" / "organism" / "model" / "model.safetensors"
+ORGANISM = ROOT / "soo_jax" / "models" / "organism" / "model.safetensors"
 needs_organism = pytest.mark.skipif(not ORGANISM.is_file(), reason="the organism's weights are not in this checkout")
 
 PAPER_MODELS = {
@@ -63,7 +63,10 @@ def follow(document, section, folder, monkeypatch):
     names, done = {"__name__": "docs"}, 0
     for language, text in blocks(document, section):
         if text.startswith("# file: "):
-            (folder / text.split("\n")[0].removeprefix("# file: ")).write_text(text)
+            name = text.split("\n")[0].removeprefix("# file: ")
+            (folder / name).write_text(text)
+            if name.startswith("make_"):
+                exec(compile(text, f"{document}: {name}", "exec"), names)
         elif language == "python":
             exec(compile(text, f"{document}: {section}", "exec"), names)
             done += 1
@@ -89,10 +92,14 @@ def test_the_quickstart_of_the_readme_works(tmp_path, monkeypatch):
 
 
 @needs_organism
-@pytest.mark.parametrize(("section", "steps"), [("A loss term", 2), ("A scenario", 1)])
+@pytest.mark.parametrize(
+    ("section", "steps"),
+    [("A loss term", 3), ("A scenario", 1), ("A task pack", 2), ("A game", 2), ("A learner", 1)],
+)
 def test_the_worked_examples_of_the_contributing_guide_work(tmp_path, monkeypatch, section, steps):
     assert follow("CONTRIBUTING.md", section, tmp_path, monkeypatch)[1] == steps
-    sys.modules.pop("gap", None)
+    for name in ("gap", "forgetful"):
+        sys.modules.pop(name, None)
 
 
 def test_the_worked_example_of_an_architecture_has_parity_with_transformers(tmp_path, monkeypatch):
@@ -108,7 +115,7 @@ def test_the_worked_example_of_an_architecture_has_parity_with_transformers(tmp_
 def test_every_python_block_of_the_documents_stands_in_a_section_that_a_test_runs():
     run_here = {
         "README.md": ["Quickstart"],
-        "CONTRIBUTING.md": ["A loss term", "An architecture"],
+        "CONTRIBUTING.md": ["A loss term", "A task pack", "An architecture", "A game", "A learner"],
         "docs/rl.md": ["In Python"],
     }
     for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]):

@@ -15,8 +15,8 @@ from soo_jax.jobs.job import LANGUAGE, Job
 from soo_jax.llm.config import FinetuneConfig
 from soo_jax.llm.evaluate import EvalConfig, evaluate
 from soo_jax.llm.evaluate import check as check_evaluation
-from soo_jax.llm.finetune import check_resumable, prepare, run_prepared, save_adapters
-from soo_jax.llm.folders import load_adapters
+from soo_jax.llm.finetune import check_resumable, prepare, run_prepared
+from soo_jax.llm.folders import load_adapters, save_adapters
 from soo_jax.llm.kinds import check_kinds
 from soo_jax.llm.latent import check as check_latent
 from soo_jax.llm.latent import latent_overlap

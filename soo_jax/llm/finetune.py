@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from soo_jax.adapters import Member, Stack, init_lora, save_peft
-from soo_jax.adapters.members import RATE, SEED, WEIGHT, columns, folder_names, varying
+from soo_jax.adapters import Member, Stack, init_lora
+from soo_jax.adapters.members import RATE, SEED, WEIGHT, columns, varying
 from soo_jax.checkpoints import Checkpoints, check_identity, digest, stop_signal
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.llm.config import FinetuneConfig, build_objective, resolve_layer
@@ -387,17 +387,3 @@ def _mean(values: np.ndarray) -> float:
     """Mean of what is finite; nan where nothing is."""
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if finite.size else float("nan")
-
-
-def save_adapters(folder: str | Path, lm: LM, adapters: Stack) -> list[Path]:
-    """Writes each adapter of a stack as a PEFT folder ``seed-0``, ... (``seed-0-lr-0.001`` if rates differ).
-
-    What a member is stands in ``soo_adapter.json`` inside; the folder's name is for people.
-    """
-    folders = []
-    names = folder_names(adapters.members)
-    for name, member, adapter, frozen in zip(names, adapters.members, adapters, adapters.frozen_at, strict=True):
-        path = Path(folder) / name
-        save_peft(path, adapter, lm.name, lm.fingerprint, member, frozen)
-        folders.append(path)
-    return folders

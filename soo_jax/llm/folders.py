@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from soo_jax.adapters import Lora, Stack, is_stacked, load_peft, merge, save_peft, stack
-from soo_jax.adapters.members import apart
+from soo_jax.adapters.members import apart, folder_names
 from soo_jax.errors import SooError
 from soo_jax.files import disk_error
 from soo_jax.models.formats import INDEX, SINGLE
@@ -134,3 +134,17 @@ def _describe_weights(path: Path, dtype: str, tied: bool) -> None:
     if raw.get("tie_word_embeddings") and not tied:
         raw["tie_word_embeddings"] = False
     path.write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
+
+
+def save_adapters(folder: str | Path, lm: LM, adapters: Stack) -> list[Path]:
+    """Writes each adapter of a stack as a PEFT folder ``seed-0``, ... (``seed-0-lr-0.001`` if rates differ).
+
+    What a member is stands in ``soo_adapter.json`` inside; the folder's name is for people.
+    """
+    folders = []
+    names = folder_names(adapters.members)
+    for name, member, adapter, frozen in zip(names, adapters.members, adapters, adapters.frozen_at, strict=True):
+        path = Path(folder) / name
+        save_peft(path, adapter, lm.name, lm.fingerprint, member, frozen)
+        folders.append(path)
+    return folders
