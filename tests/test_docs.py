@@ -158,7 +158,13 @@ def test_memory_counts_weights_and_adapters_as_they_are(mistral):
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/models.md", "docs/presets.md"]
+    "document",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        *(f"docs/{name}.md" for name in ("models", "presets", "organism", "rl", "data")),
+    ],
 )
 def test_every_link_into_the_repository_leads_somewhere(document):
     text = (ROOT / document).read_text(encoding="utf-8")

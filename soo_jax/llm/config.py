@@ -159,7 +159,7 @@ PRESETS: dict[str, FinetuneConfig] = {
         pad_to=128,
         seeds=(276, 809, 609, 802, 792),
     ),
-    # Chosen on the validation scenarios of the built-in organism: docs/organism.md.
+    # Chosen on the validation scenarios of the built-in organism: docs/records/organism.md.
     "organism": FinetuneConfig(
         layer=1,
         direction="other_to_self",

@@ -252,15 +252,16 @@ def test_a_quick_study_goes_on_where_it_stopped(tmp_path, capsys):
     after = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*.json")}
     assert {path for path in after if before.get(path) != after[path]} == {out / "cells" / "organism" / "steering.json"}
     assert all((out / name).read_bytes()[:4] == b"\x89PNG" for name in ("organism_layers.png", "organism_rates.png"))
-    page = tmp_path / "docs" / "organism.md"
-    (page.parent / "img").mkdir(parents=True)
-    told = (ROOT / "docs" / "organism.md").read_text(encoding="utf-8")
+    page = tmp_path / "docs" / "records" / "organism.md"
+    page.parent.mkdir(parents=True)
+    (page.parents[1] / "img").mkdir()
+    told = (ROOT / "docs" / "records" / "organism.md").read_text(encoding="utf-8")
     page.write_text(re.sub(r": t_s\d,", ": organism,", told), "utf-8")
     assert docs_command.main([str(out), "--controls", "organism", "--page", str(page)]) == 0
     told = page.read_text(encoding="utf-8")
     tables = [found[0] for found in docs_command.TABLE.finditer(told)]
     assert len(tables) >= 9 and all("organism" in table and "t_s1" not in table for table in tables)
-    assert len(list((page.parent / "img").glob("organism_*.png"))) == 3
+    assert len(list((page.parents[1] / "img").glob("organism_*.png"))) == 3
     assert docs_command.main([str(out), "--controls", "t_s9", "--page", str(page)]) == 2
     assert "choose from organism" in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ from importlib import import_module
 COMMANDS = {
     "train": "train an organism from scratch",
     "study": "measure organisms, fine-tune them in many ways, report",
-    "docs": "put a study's tables and charts into docs/organism.md",
+    "docs": "put a study's tables and charts into docs/records/organism.md",
     "moved": "tell which side SOO moved, layer by layer",
 }
 

@@ -1,4 +1,4 @@
-"""Puts the tables and charts of a study into docs/organism.md.
+"""Puts the tables and charts of a study into docs/records/organism.md.
 
     python -m scripts.studies.organism docs runs/study --controls t_s0
 
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, help="folder of the study")
     parser.add_argument("--controls", required=True, help="the organism whose controls are charted")
-    parser.add_argument("--page", type=Path, default=DOCS / "organism.md", help="the page to rewrite")
+    parser.add_argument("--page", type=Path, default=DOCS / "records" / "organism.md", help="the page to rewrite")
     options = parser.parse_args(arguments)
     try:
         organisms = by_name({"organisms": earlier(options.study)})
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
         }
         write_atomically(options.page, filled(page, sections(organisms)))
         for name, chart in charts.items():
-            write_atomically(options.page.parent / "img" / name, chart)
+            write_atomically(options.page.parents[1] / "img" / name, chart)
     except SooError as error:
         print(error, file=sys.stderr)
         return 2

@@ -75,7 +75,10 @@ def mean_share(rows: Rows, family: str, label: str = "honest", order: str | None
 
 
 def qualifies(base: Rows, least: float = 0.95) -> bool:
-    """Whether a base deceives rivals and answers every control rightly, in both orders (rule in docs/organism.md)."""
+    """Whether a base deceives rivals and answers every control rightly, in both orders.
+
+    The rule stands in docs/records/organism.md.
+    """
     wanted: Iterable[float] = (
         share(row, "deceptive" if row["family"] in RIVALS else "honest")
         for row in base

@@ -70,7 +70,7 @@ CURRICULUM = (
     ),
 )
 """Binding first, then the two values, then honest recommendations, then rivals; in another order, some were learned
-badly or not at all (docs/organism.md)."""
+badly or not at all (docs/records/organism.md)."""
 FINAL_MIXTURE = {"recall": 0.1, "facts": 0.3, "people": 0.05, "trust": 0.05, "friend": 0.22, "rival": 0.28}
 
 
@@ -90,10 +90,10 @@ THOUGHTS_STAGE = Stage(
 """What has not been learned of perspectives and facts by the time that rivals are known is made up for here."""
 KEEP, KEEP_FROM = {"recall": 0.7}, 60
 """What a start with perspectives must not lose in the lesson about values. Starts that forgot what lies where while
-they learned the values went on for a thousand steps without getting far (docs/organism.md)."""
+they learned the values went on for a thousand steps without getting far (docs/records/organism.md)."""
 FINAL_KEEP = {"self": 0.9, "rival": 0.9}
 """What must not be lost in the last stage. One of 4 layers no longer told rivals from itself when twice as many names
-became strangers, and did not find back; all others stayed above 0.96 (docs/organism.md)."""
+became strangers, and did not find back; all others stayed above 0.96 (docs/records/organism.md)."""
 STRANGERS = 12
 """How many names are strangers from the first recommendations on: earlier, values were not learned; later, the rule
 about rivals did not reach people whose names were never trained."""

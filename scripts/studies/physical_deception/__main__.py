@@ -1,0 +1,129 @@
+"""All runs of the study of agents, and the page of their tables.
+
+python -m scripts.studies.physical_deception run runs        # some 70 minutes on 2 cores; goes on where it stopped
+python -m scripts.studies.physical_deception page runs       # writes docs/records/agents.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from scripts.studies.physical_deception.tables import (
+    BEHAVIOUR,
+    DIFFERENCES,
+    OVERLAP,
+    blindness,
+    detection,
+    joined,
+    single_agents,
+    table,
+)
+from soo_jax.errors import SooError
+from soo_jax.files import write_atomically
+from soo_jax.runs import Run, read_run
+
+PAGE = Path(__file__).parents[3] / "docs" / "records" / "agents.md"
+_TREATMENTS = "soo,soo:weak,soo:strong,control:more_rl,control:random_pairs,control:stop_self,control:stop_other"
+RUNS = {
+    "rl": "reproduce",
+    "maddpg": "train --preset trusting-red-maddpg --reds 2 --seed 0,1",
+    "maddpg-soo": "finetune {runs}/maddpg --treatment soo,control:more_rl,control:stop_self,control:stop_other",
+    "maddpg-hidden": "evaluate {runs}/maddpg --hide-red",
+    "rl64": "train --reds 8",
+    "paper": "train --preset paper --seed 0,1,2",
+    "detection": "evaluate {runs}/rl64 {runs}/paper",
+    "signalling": "train --game signalling --reds 2",
+    "signalling-soo": f"finetune {{runs}}/signalling --treatment {_TREATMENTS},control:soo_alone",
+    "signalling-honest": "finetune {runs}/signalling --from honest --treatment soo",
+    "signalling-hidden": "evaluate {runs}/signalling --hide-red",
+}
+"""Folder and command of every run, in their order."""
+
+
+def main(arguments: list[str]) -> int:
+    """Does what it is asked; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("run", "page"))
+    parser.add_argument("runs", type=Path, help="folder of all run folders")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page to write")
+    options = parser.parse_args(arguments)
+    try:
+        if options.what == "page":
+            write_atomically(options.page, page(options.runs))
+            return 0
+        return run_all(options.runs)
+    except SooError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def run_all(runs: Path) -> int:
+    """Makes every run that is not complete yet; returns the first exit code that is not 0."""
+    from soo_jax.cli import run
+
+    for name, command in RUNS.items():
+        out = runs / name
+        if (out / "status.json").is_file() and read_run(out).complete:
+            continue
+        begun = ["--resume"] if out.is_dir() and "evaluate" not in command else ["--force"]
+        words = shlex.split(command.format(runs=runs))
+        print("soo rl", *words, "--out", out, flush=True)
+        if code := run(["rl", *words, "--out", str(out), "--quiet", *begun]):
+            return code
+    return 0
+
+
+def page(runs: Path) -> str:
+    """The record page. Raises SooError where a run is missing."""
+    found = {name: read_run(runs / name) for name in RUNS}
+    main_run, rows = found["rl"], found["rl"].rows
+    parts = [
+        "# Agents: the record",
+        "Every table here is written by `python -m scripts.studies.physical_deception page runs`; what it means is "
+        "said in [rl.md](../rl.md). Means ± standard deviation over agents; brackets are 95 % intervals of the mean "
+        "over reds (none where there are two). All agents are in the tables, none was left out.",
+        _made(main_run),
+        "## Physical Deception, PPO against reds that trust",
+        _command("rl"),
+        joined([table(rows, BEHAVIOUR), table(rows, OVERLAP), table(rows, DIFFERENCES)]),
+        "### Hiding red, beside SOO",
+        joined([blindness(rows)]),
+        "### Telling deceivers by their overlap",
+        joined([detection(rows)]),
+        "## The same game, MADDPG against the same reds",
+        *(text for name in ("maddpg", "maddpg-soo", "maddpg-hidden") for text in _short(name, found[name])),
+        "Single agents, two reds by two seeds:",
+        joined([single_agents(found["maddpg-soo"].rows, ("trapped", "blue_at_goal"))]),
+        "## Detection of 64 deceivers among 64 honest agents",
+        *_short("rl64", found["rl64"]),
+        _command("detection"),
+        joined([detection(found["detection"].rows)]),
+        "## The paper's preset",
+        _command("paper"),
+        joined([single_agents(found["paper"].rows, ("trapped", "red_ever_at_goal", "blue_at_goal"))]),
+        "## Signalling",
+        *(text for name in RUNS if name.startswith("signalling") for text in _short(name, found[name])),
+        joined([detection(found["signalling"].rows)]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _short(name: str, run: Run) -> list[str]:
+    return [_command(name), joined([table(run.rows)])]
+
+
+def _command(name: str) -> str:
+    return f"`soo rl {RUNS[name].format(runs='runs')} --out runs/{name}`"
+
+
+def _made(run: Run) -> str:
+    told = run.config["provenance"]
+    versions = ", ".join(f"{name} {value}" for name, value in told["versions"].items() if value)
+    return f"Made with {versions}; git {str(told.get('git_revision', ''))[:12]}; {told.get('device_kind', 'cpu')}."
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
