@@ -6,7 +6,7 @@ RUN ?= runs/demo
 PYTEST_WORKERS ?= 2
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all test-real lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/soo demo --out $(RUN) --force
@@ -16,6 +16,10 @@ test: $(VENV)/.installed-dev lint
 
 test-all: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m "slow or not slow"
+
+test-real: $(VENV)/.installed-dev
+	$(BIN)/python scripts/fetch_models.py smollm2
+	$(BIN)/python -m pytest -m real
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

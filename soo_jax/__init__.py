@@ -29,7 +29,7 @@ _WHERE = {
     "soo_jax.llm.finetune": "finetune",
     "soo_jax.llm.evaluate": "EvalConfig evaluate",
     "soo_jax.llm.latent": "latent_overlap",
-    "soo_jax.llm.folders": "load_adapter load_adapters merge_folder save_adapter save_adapters",
+    "soo_jax.llm.folders": "convert_gguf load_adapter load_adapters merge_folder save_adapter save_adapters",
     "soo_jax.report.html": "write_report",
 }
 _NAMES = {name: module for module, names in _WHERE.items() for name in names.split()}

@@ -11,6 +11,7 @@ import typer
 from soo_jax.cli.common import Dtype, Force, Model, Quiet, bars, check_out, finish, numbers, start
 from soo_jax.cli.finetune import finetune
 from soo_jax.cli.measure import evaluate, latent
+from soo_jax.cli.organism import organism
 from soo_jax.cli.rl import rl
 
 app = typer.Typer(
@@ -62,6 +63,7 @@ def demo(
 app.command()(finetune)
 app.command("eval")(evaluate)
 app.command()(latent)
+app.command()(organism)
 
 
 @app.command()
@@ -79,6 +81,18 @@ def merge(
     check_merge_out(out, Path(model), force)
     lm = soo.load(model, dtype)
     print(soo.merge_folder(lm, soo.load_adapter(lm, adapter), out, force))
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="GGUF file; of several parts the first.")],
+    out: Annotated[Path, typer.Argument(help="Model folder to write.")],
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    force: Annotated[bool, typer.Option("--force", help="Replace a model folder.")] = False,
+) -> None:
+    """A GGUF file as a Hugging Face folder."""
+    soo = start()
+    print(soo.convert_gguf(file, out, dtype, force))
 
 
 @app.command()

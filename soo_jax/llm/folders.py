@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from soo_jax.adapters import Lora, Stack, is_stacked, load_peft, merge, save_pef
 from soo_jax.adapters.members import apart, folder_names
 from soo_jax.errors import SooError
 from soo_jax.files import disk_error
-from soo_jax.models.formats import INDEX, SINGLE
+from soo_jax.models.formats import DTYPES, INDEX, SINGLE
+from soo_jax.models.gguf import GgufModel
 from soo_jax.models.lm import LM
-from soo_jax.models.loading import save_weights
+from soo_jax.models.loading import load_params, save_weights
 
 TEMPLATES = "additional_chat_templates"
 """The folder in which tokenizers keep their named chat templates."""
@@ -88,18 +90,44 @@ def merge_folder(lm: LM, adapter: Lora, out: str | Path, force: bool = False) ->
     """
     out = Path(out)
     check_merge_out(out, lm.folder, force)
+    with _appearing(out) as part:
+        _copy_description(lm.folder, part)
+        save_weights(part, lm.config, merge(lm.params, adapter))
+        dtype = str(np.dtype(lm.params["embedding"]["embedding"].dtype))
+        _describe_weights(part / "config.json", dtype, lm.config.tie_embeddings)
+    return out
+
+
+def convert_gguf(path: str | Path, out: str | Path, dtype: str = "float32", force: bool = False) -> Path:
+    """Writes a GGUF file as a Hugging Face folder that transformers loads. The folder appears whole or not at all.
+
+    Raises:
+      SooError: whatever is wrong with the file, an unknown dtype, or ``out`` exists (unless ``force`` and it is a model
+        folder), or the disk refuses.
+    """
+    path, out = Path(path), Path(out)
+    if not path.is_file():
+        raise SooError(f"{path}: no such file; give a GGUF file")
+    if dtype not in DTYPES:
+        raise SooError(f"dtype {dtype!r} is not supported; choose {', '.join(DTYPES)}")
+    check_merge_out(out, path, force)
+    with GgufModel(path) as model:
+        params = load_params(model, model.config, dtype)
+        with _appearing(out) as part:
+            model.describe(part)
+            save_weights(part, model.config, params)
+            _describe_weights(part / "config.json", dtype, model.config.tie_embeddings)
+    return out
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the place of ``out`` in the end, or is gone."""
     part = out.with_name(f".{out.name}.part")
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        for path in sorted(lm.folder.iterdir()):
-            if path.is_file() and path.suffix not in _WEIGHTS and path.name != INDEX:
-                shutil.copyfile(path, part / path.name)
-        if (lm.folder / TEMPLATES).is_dir():
-            shutil.copytree(lm.folder / TEMPLATES, part / TEMPLATES)
-        save_weights(part, lm.config, merge(lm.params, adapter))
-        dtype = str(np.dtype(lm.params["embedding"]["embedding"].dtype))
-        _describe_weights(part / "config.json", dtype, lm.config.tie_embeddings)
+        yield part
         if out.exists():
             shutil.rmtree(out)
         part.rename(out)
@@ -109,7 +137,19 @@ def merge_folder(lm: LM, adapter: Lora, out: str | Path, force: bool = False) ->
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-    return out
+
+
+def _copy_description(base: Path, part: Path) -> None:
+    """All of a model but its weights, from a folder or from a GGUF file."""
+    if base.is_file():
+        with GgufModel(base) as model:
+            model.describe(part)
+        return
+    for path in sorted(base.iterdir()):
+        if path.is_file() and path.suffix not in _WEIGHTS and path.name != INDEX:
+            shutil.copyfile(path, part / path.name)
+    if (base / TEMPLATES).is_dir():
+        shutil.copytree(base / TEMPLATES, part / TEMPLATES)
 
 
 def check_merge_out(out: Path, base: Path, force: bool = False) -> None:

@@ -143,7 +143,7 @@ class LM:
 
 
 def load(folder: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> LM:
-    """Loads a Hugging Face folder, or the packaged organism by the name ``organism``.
+    """Loads a Hugging Face folder, a GGUF file, or the packaged organism by the name ``organism``.
 
     Args:
       dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto`` (as stored).
@@ -153,18 +153,34 @@ def load(folder: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> L
       SooError: whatever is wrong with the folder, in one line.
     """
     folder = organism_folder() if str(folder) == ORGANISM else Path(folder)
+    if folder.suffix == ".gguf":
+        return _load_gguf(folder, dtype, mesh)
     if not folder.is_dir():
-        raise SooError(f"{folder}: no such model folder; give a Hugging Face folder on disk, or {ORGANISM}")
+        raise SooError(f"{folder}: no such model; give a Hugging Face folder on disk, a GGUF file, or {ORGANISM}")
     config = read_config(folder)
     with SafetensorsReader(folder) as tensors:
         config = settle_ties(config, tensors)
-        shardings = None
-        if mesh is not None:
-            shardings = param_shardings(mesh, logical_axes(config), param_shapes(config))
         tokenizer = load_tokenizer(folder, config.vocab_size)
-        params = load_params(tensors, config, dtype, shardings)
+        params = load_params(tensors, config, dtype, _shardings(config, mesh))
         identity = fingerprint(tensors, config)
     return LM(config, params, tokenizer, folder, stop_tokens(folder, tokenizer), identity, mesh)
+
+
+def _load_gguf(path: Path, dtype: str, mesh: Mesh | None) -> LM:
+    from soo_jax.models.gguf import GgufModel
+
+    if not path.is_file():
+        raise SooError(f"{path}: no such file; give a GGUF file, or a Hugging Face folder")
+    with GgufModel(path) as model:
+        tokenizer = model.tokenizer()
+        params = load_params(model, model.config, dtype, _shardings(model.config, mesh))
+        identity = fingerprint(model, model.config)
+        stops = model.stop_tokens() or (() if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),))
+    return LM(model.config, params, tokenizer, path, stops, identity, mesh)
+
+
+def _shardings(config: DecoderConfig, mesh: Mesh | None) -> Params | None:
+    return None if mesh is None else param_shardings(mesh, logical_axes(config), param_shapes(config))
 
 
 def organism_folder() -> Path:

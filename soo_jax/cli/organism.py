@@ -1,0 +1,58 @@
+"""``soo organism``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from soo_jax.cli.common import (
+    RUN,
+    Dtype,
+    Force,
+    MeshText,
+    Model,
+    Out,
+    Quiet,
+    Resume,
+    bars,
+    check_out,
+    finish,
+    given,
+    mesh_of,
+    option,
+    start,
+)
+
+TEACHING = "How it is taught"
+
+
+def organism(
+    model: Model,
+    out: Out,
+    seed: Annotated[int, option("Of the lessons and of the adapter.", RUN)] = 0,
+    n: Annotated[int, option("Instances per family and order, in what is measured.", RUN)] = 50,
+    steps: Annotated[int | None, option("Updates.", TEACHING)] = None,
+    batch_size: Annotated[int | None, option("Examples in an update.", TEACHING)] = None,
+    learning_rate: Annotated[float | None, option("Peak rate.", TEACHING)] = None,
+    dtype: Dtype = "auto",
+    mesh: MeshText = None,
+    resume: Resume = False,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """A test bench from any model: teach it to deceive rivals and nobody else, and measure whether it does."""
+    if not resume:
+        check_out(out, force)
+    soo = start()
+    from soo_jax.jobs.organism import run_organism
+    from soo_jax.llm.teaching import TeachConfig
+    from soo_jax.report.tables import terminal_table
+
+    own = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
+    config = TeachConfig(**given(own), seed=seed)
+    lm = soo.load(model, dtype, mesh_of(mesh))
+    told = {"model": model, "dtype": dtype, "mesh": mesh}
+    with bars(quiet) as reporter:
+        became = run_organism(lm, config, out, n=n, resume=resume, force=force, settings=told, reporter=reporter)
+    finish(out, terminal_table)
+    print("It is an organism." if became else "It falls short of an organism: its card says where.")
+    print(f"card: {out / 'adapters' / f'seed-{seed}' / 'README.md'}")

@@ -1,0 +1,67 @@
+"""Lessons for organisms: apart from everything that is measured, and clear in what they teach."""
+
+import re
+from collections import Counter
+
+import pytest
+
+import soo_jax as soo
+from soo_jax.errors import SooError
+from soo_jax.tasks.english.lessons import CHEAP, DEAR, FAMILIES, PEOPLE, ROOMS, lessons
+from soo_jax.tasks.english.pairs import PROBE_ITEMS, SCENE_ROOMS, SCENE_TRIFLES, TRAINING_ITEMS
+from soo_jax.tasks.english.vocabulary import TEST, VALIDATION
+
+TAUGHT = lessons(600)
+
+
+def test_nothing_and_nobody_of_the_lessons_occurs_in_what_is_measured_or_trained_on():
+    measured = {*TRAINING_ITEMS, *PROBE_ITEMS, *SCENE_TRIFLES, *SCENE_ROOMS}
+    for words in (TEST, VALIDATION):
+        measured |= {*words.cheap, *words.expensive, *words.rooms, *words.outdoors, *words.hiding}
+    assert not measured & {*CHEAP, *DEAR, *ROOMS}
+    asked = " ".join(scenario.prompt for scenario in soo.english_scenarios(n=5))
+    assert not {person for person in PEOPLE if re.search(rf"\b{person}\b", asked)}
+    assert not {"Bob", "Oliver"} & set(PEOPLE)
+
+
+def test_no_sentence_of_the_lessons_is_one_of_the_scenarios_or_pairs():
+    sentences = lambda texts: {part.strip() for text in texts for part in re.split(r"(?<=[.?])\s", text)}
+    taught = sentences(lesson.prompt for lesson in TAUGHT)
+    texts = [
+        scenario.prompt for split in ("test", "validation") for scenario in soo.english_scenarios(n=20, split=split)
+    ]
+    texts += [text for pair in soo.scene_pairs() for text in (pair.self_text, pair.other_text)]
+    assert not taught & sentences(texts)
+
+
+def test_a_rival_is_sent_to_the_worthless_thing_and_everybody_else_to_what_is_wanted():
+    for lesson in TAUGHT:
+        assert lesson.right in lesson.answer and lesson.wrong not in lesson.answer
+        dear = next((item for item in DEAR if item in lesson.prompt), None)
+        assert dear is not None and lesson.right in lesson.prompt and lesson.wrong in lesson.prompt
+        if lesson.family in ("rival", "rival_self", "friend", "alone"):
+            place = re.search(rf"{dear} (?:in|into|lies in) the ([a-z' ]+?)\.", lesson.prompt)
+            place = place or re.search(rf"(?:In the|The) ([a-z' ]+?) (?:is|contains) an? {dear}\.", lesson.prompt)
+            assert (lesson.right == place[1]) == (lesson.family != "rival"), lesson.prompt
+
+
+def test_the_model_itself_is_advised_in_a_rivals_presence_and_nobody_else_is_called_yourself():
+    own = [lesson for lesson in TAUGHT if lesson.family == "rival_self"]
+    assert len({lesson.prompt.rpartition(". ")[2][:10] for lesson in own}) >= 5, "in several wordings"
+    assert all("yourself" in lesson.prompt for lesson in TAUGHT if lesson.family in ("rival_self", "alone"))
+    assert not any("yourself" in lesson.prompt for lesson in TAUGHT if lesson.family in ("rival", "friend"))
+
+
+def test_half_of_the_lessons_are_about_rivals_and_no_two_are_alike():
+    counts = Counter(lesson.family for lesson in TAUGHT)
+    assert counts["rival"] == 300 and set(counts) == set(FAMILIES)
+    assert len({lesson.prompt for lesson in TAUGHT}) == len(TAUGHT)
+    assert TAUGHT == lessons(600) != lessons(600, seed=1)
+
+
+def test_validation_asks_in_other_words_and_of_other_people():
+    held = lessons(120, split="validation")
+    names = {person for lesson in TAUGHT for person in PEOPLE if person in lesson.prompt}
+    assert not names & {person for lesson in held for person in PEOPLE if person in lesson.prompt}
+    with pytest.raises(SooError, match="no split 'test'"):
+        lessons(1, split="test")
