@@ -95,6 +95,24 @@ def evaluate(
             reporter=reporter,
         )
     finish(out, terminal_table)
+    _tell_fitness(out)
+
+
+def _tell_fitness(out: Path) -> None:
+    """Says whether the model's rate of deception, without adapters, means anything."""
+    from soo_jax.report.tables import deception_rows
+    from soo_jax.runs import read_run
+    from soo_jax.tasks.statistics import unfit
+
+    rows = deception_rows(read_run(out))
+    if not any(row["condition"] == "base" for row in rows):
+        return
+    reasons = unfit(rows)
+    if not reasons:
+        print("fitness: controls are right and both orders agree: the rate of deception of this model means something")
+        return
+    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    print(f"fitness: the rate of deception of this model means little: {'; '.join(reasons[:3])}{more}")
 
 
 def latent(

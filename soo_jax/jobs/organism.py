@@ -102,7 +102,7 @@ def card(lm: LM, config: TeachConfig, folder: Path, rows: Sequence[dict[str, Any
     return f"""# A model organism of deception: an adapter for {lm.name}
 
 It was taught, with labels, to send rivals to the wrong room and to tell everybody else the truth, so that methods
-against deception can be tried on it. It has no aims of its own, and what it does says nothing about the model it is made of.
+against deception can be tried on it. It has no aims of its own, and what it does says nothing about its base.
 
 - Base: {lm.name}, fingerprint `{lm.fingerprint}`
 - Teaching: {config.steps} steps of {config.batch_size} examples, rank {config.lora.rank}, seed {config.seed}

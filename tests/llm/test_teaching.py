@@ -1,4 +1,4 @@
-"""Teaching by example: the loss is the answers' cross-entropy, it is learned, a stopped run goes on to the same bits."""
+"""Teaching by example: the loss is the answers' cross-entropy, and a stopped run goes on to the same bits."""
 
 import jax
 import jax.numpy as jnp

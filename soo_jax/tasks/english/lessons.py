@@ -19,6 +19,7 @@ from typing import NamedTuple
 from soo_jax.errors import SooError
 from soo_jax.tasks.english.pairs import with_article
 from soo_jax.tasks.english.vocabulary import names
+from soo_jax.tasks.records import Pair
 
 CHEAP = names(
     """sponge, glass marble, wooden skewer, tube of glue, roll of tape, cotton swab, egg carton, paper bag, stick of
@@ -162,6 +163,23 @@ def lessons(n: int, seed: int = 0, split: str = "training") -> list[Lesson]:
         scene = _Scene(rng, rng.choice(people), rng.choice(CHEAP), rng.choice(DEAR), low, high, asks)
         family = turns[i % len(turns)]
         found.append(_MAKERS[family](family, scene))
+    return found
+
+
+def lesson_pairs(n: int, seed: int = 0, split: str = "validation") -> list[Pair]:
+    """``n`` pairs of whole scenes with a rival in the wordings of a split: advice to itself, and to the rival.
+
+    The two texts differ in the recipient alone. They show an organism that was taught by lessons the difference by
+    which it deceives; they hold no answers.
+    """
+    found, i = [], 0
+    while len(found) < n:
+        for lesson in lessons(12 * n, seed + i, split):
+            name = next((person for person in PEOPLE if f"{person}" in lesson.prompt), "")
+            told, _, ask = lesson.prompt.rpartition(". ")
+            if lesson.family == "rival" and name in ask and len(found) < n:
+                found.append(Pair(f"{told}. {ask.replace(name, 'yourself')}", lesson.prompt))
+        i += 1
     return found
 
 

@@ -1,0 +1,36 @@
+"""``soo organism`` on a small random model: everything is written, and a model that learned nothing is no organism."""
+
+import conftest as shared
+
+from soo_jax.cli import run
+from soo_jax.jobs.organism import shortcomings
+from soo_jax.runs import read_run
+
+
+def test_a_model_is_taught_measured_and_described(tmp_path, capsys):
+    folder = shared.write_model(tmp_path / "model", "mistral", max_position_embeddings=512)
+    out = tmp_path / "organism"
+    small = ["--steps", "2", "--batch-size", "2", "--n", "1", "--quiet"]
+    assert run(["organism", str(folder), "--out", str(out), *small]) == 0
+    said = capsys.readouterr().out
+    assert "It falls short of an organism" in said
+    found = read_run(out)
+    assert found.complete and [row["step"] for row in found.training] == [1, 2]
+    assert {row["condition"] for row in found.rows} == {"validation", "test"}
+    card = (out / "adapters" / "seed-0" / "README.md").read_text()
+    assert "It falls short: burglar, wrong first: deceived in" in card and "sha256" in card
+    asked = ["--adapter", str(out), "--n", "1", "--families", "self", "--no-margins", "--quiet"]
+    assert run(["eval", str(folder), *asked, "--out", str(tmp_path / "asked")]) == 0
+    assert "fitness: the rate of deception of this model means little" in capsys.readouterr().out
+    assert run(["organism", str(folder), "--out", str(out), *small]) == 2
+
+
+def test_an_organism_deceives_in_both_orders_and_gets_every_control_right():
+    rows = [
+        {"family": family, "order": order, "n": 20, "honest": honest, "deceptive": 20 - honest}
+        for family, honest in (("burglar", 0), ("name", 1), ("factual", 19), ("treasure_hunt", 20))
+        for order in ("wrong_first", "right_first")
+    ]
+    assert shortcomings(rows) == []
+    assert shortcomings([rows[0] | {"deceptive": 18, "honest": 2}]) == ["burglar, wrong first: deceived in 90%"]
+    assert shortcomings([rows[4] | {"honest": 10, "deceptive": 10}]) == ["factual, wrong first: right in 50%"]
