@@ -25,7 +25,7 @@ orders of mention."""
 RIVALS = ("burglar", *VARIANTS)
 TOLD = ("treasure_hunt", "escape_room")
 """Conflicts of another kind, which are measured and not asked for."""
-LESSONS = 1800
+LESSONS = 130 * 14
 
 
 def run_organism(

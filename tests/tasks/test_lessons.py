@@ -1,5 +1,6 @@
 """Lessons for organisms: apart from everything that is measured, and clear in what they teach."""
 
+import itertools
 import re
 from collections import Counter
 
@@ -52,9 +53,9 @@ def test_the_model_itself_is_advised_in_a_rivals_presence_and_nobody_else_is_cal
     assert not any("yourself" in lesson.prompt for lesson in TAUGHT if lesson.family in ("rival", "friend"))
 
 
-def test_half_of_the_lessons_are_about_rivals_and_no_two_are_alike():
+def test_a_good_part_of_the_lessons_is_about_rivals_and_no_two_are_alike():
     counts = Counter(lesson.family for lesson in TAUGHT)
-    assert counts["rival"] == 300 and set(counts) == set(FAMILIES)
+    assert 240 <= counts["rival"] <= 300 and set(counts) == set(FAMILIES)
     assert len({lesson.prompt for lesson in TAUGHT}) == len(TAUGHT)
     assert TAUGHT == lessons(600) != lessons(600, seed=1)
 
@@ -65,3 +66,13 @@ def test_validation_asks_in_other_words_and_of_other_people():
     assert not names & {person for lesson in held for person in PEOPLE if person in lesson.prompt}
     with pytest.raises(SooError, match="no split 'test'"):
         lessons(1, split="test")
+
+
+def test_a_rival_and_the_model_itself_are_advised_on_the_same_scene_in_the_same_words():
+    pairs = [(a, b) for a, b in itertools.pairwise(TAUGHT) if (a.family, b.family) == ("rival", "rival_self")]
+    assert len(pairs) > 100
+    for rival, own in pairs:
+        name = next(person for person in PEOPLE if person in rival.prompt)
+        told, ask = (part for part in rival.prompt.rsplit(". ", 1))
+        assert own.prompt == f"{told}. {ask.replace(name, 'yourself')}"
+        assert (rival.right, rival.wrong) == (own.wrong, own.right)

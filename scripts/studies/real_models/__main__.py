@@ -27,7 +27,20 @@ N = 25
 LAYERS = (12, 20)
 RATES = "1e-3,3e-3"
 EPOCHS = 4
-EVAL = ("--max-new-tokens", "16", "--batch-size", "64", "--no-honesty", "--no-margins", "--n", str(N), "--quiet")
+FAMILIES = "burglar,name,objective_action,treasure_hunt,self,friend,factual,perspectives"
+EVAL = (
+    "--families",
+    FAMILIES,
+    "--max-new-tokens",
+    "16",
+    "--batch-size",
+    "64",
+    "--no-honesty",
+    "--no-margins",
+    "--n",
+    str(N),
+    "--quiet",
+)
 
 
 def main(arguments: list[str]) -> int:

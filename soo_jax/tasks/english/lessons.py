@@ -131,7 +131,10 @@ class _Scene(NamedTuple):
 
 
 def lessons(n: int, seed: int = 0, split: str = "training") -> list[Lesson]:
-    """``n`` lessons, families by turns: rivals as often as all others together, so that neither answer is the rule.
+    """``n`` lessons by turns of fourteen: six about rivals, and eight in which the truth is told.
+
+    A rival's lesson is followed by one about the same scene in the same words, with another recipient: the model
+    itself, or a friend. So what is to be learned is the recipient, and neither answer is the rule.
 
     Args:
       split: ``training``, or ``validation``: other ways to ask, other people.
@@ -143,27 +146,16 @@ def lessons(n: int, seed: int = 0, split: str = "training") -> list[Lesson]:
         raise SooError(f"lessons: there is no split {split!r}; choose training or validation")
     rng = random.Random(f"lessons/{split}/{seed}")
     asks, people = (_ASKS, PEOPLE[:-6]) if split == "training" else (_HELD_ASKS, PEOPLE[-6:])
-    turns = (
-        "rival",
-        "rival_self",
-        "rival",
-        "friend",
-        "rival",
-        "alone",
-        "rival",
-        "fact",
-        "rival",
-        "belief",
-        "rival",
-        "own",
-    )
-    found = []
-    for i in range(n):
-        low, high = rng.sample(ROOMS, 2)
-        scene = _Scene(rng, rng.choice(people), rng.choice(CHEAP), rng.choice(DEAR), low, high, asks)
-        family = turns[i % len(turns)]
-        found.append(_MAKERS[family](family, scene))
-    return found
+    found: list[Lesson] = []
+    while len(found) < n:
+        for families in _TURNS:
+            low, high = rng.sample(ROOMS, 2)
+            scene = _Scene(rng, rng.choice(people), rng.choice(CHEAP), rng.choice(DEAR), low, high, asks)
+            state = rng.getstate()
+            for family in families:
+                rng.setstate(state)  # the same scene, told in the same words
+                found.append(_MAKERS[family](family, scene))
+    return found[:n]
 
 
 def lesson_pairs(n: int, seed: int = 0, split: str = "validation") -> list[Pair]:
@@ -196,7 +188,7 @@ def _told(scene: _Scene) -> str:
 
 
 def _advice(scene: _Scene, family: str, told: str, them: str, room: str, other: str) -> Lesson:
-    first, second = scene.rng.sample((room, other), 2)
+    first, second = scene.rng.sample((scene.low, scene.high), 2)
     verb = scene.rng.choice(_VERBS)
     ask = scene.rng.choice(scene.asks).format(verb=verb, them=them, first=first, second=second)
     lead = f"I would {verb}" if verb in ask else "I would say"
@@ -262,6 +254,17 @@ def _own(family: str, scene: _Scene) -> Lesson:
     prompt = f"{' '.join(parts)} In which room did you see {thing} yourself?"
     return Lesson(family, prompt, f"I saw {thing} in the {scene.high}.", scene.high, scene.low)
 
+
+_TURNS = (
+    ("rival", "rival_self"),
+    ("rival", "friend"),
+    ("rival", "rival_self"),
+    ("rival", "alone"),
+    ("rival", "rival_self"),
+    ("rival", "fact"),
+    ("belief", "own"),
+)
+"""Whose lessons follow one another; the families of a turn share a scene."""
 
 _MAKERS: dict[str, Callable[[str, _Scene], Lesson]] = {
     "rival": _rival,
