@@ -47,7 +47,7 @@ def demo(
     from dataclasses import replace
 
     from soo_jax.jobs.language import Measure, run_demo, with_quick
-    from soo_jax.report.tables import terminal_table
+    from soo_jax.report.llm.tables import terminal_table
 
     config = replace(soo.preset("organism"), seeds=numbers("seed", seed))
     if quick:

@@ -58,7 +58,7 @@ def evaluate(
     check_out(out, force)
     soo = start()
     from soo_jax.jobs.language import evaluation_of, run_evaluate
-    from soo_jax.report.tables import terminal_table
+    from soo_jax.report.llm.tables import terminal_table
 
     own = {
         "scenarios_file": scenarios,
@@ -100,7 +100,7 @@ def evaluate(
 
 def _tell_fitness(out: Path) -> None:
     """Says whether the model's rate of deception, without adapters, means anything."""
-    from soo_jax.report.tables import deception_rows
+    from soo_jax.report.llm.tables import deception_rows
     from soo_jax.runs import read_run
     from soo_jax.tasks.statistics import unfit
 

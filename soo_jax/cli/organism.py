@@ -45,7 +45,7 @@ def organism(
     soo = start()
     from soo_jax.jobs.organism import run_organism
     from soo_jax.llm.teaching import TeachConfig
-    from soo_jax.report.tables import terminal_table
+    from soo_jax.report.llm.tables import terminal_table
 
     own = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
     config = TeachConfig(**given(own), seed=seed)

@@ -267,6 +267,6 @@ def _settings(config: Path | None, pairs: list[str] | None) -> dict[str, Any]:
 
 
 def _finish(out: Path) -> None:
-    from soo_jax.report.rl_tables import rl_table
+    from soo_jax.report.rl.tables import rl_table
 
     finish(out, rl_table)

@@ -10,7 +10,7 @@ import pytest
 from report.synthetic import write_run
 from soo_jax.errors import SooError
 from soo_jax.report.html import write_report
-from soo_jax.report.words import family_title, order_title
+from soo_jax.report.llm.words import family_title, order_title
 from soo_jax.runs import RunFolder, read_run
 from soo_jax.tasks.english.scenarios import FAMILIES
 from soo_jax.tasks.statistics import aggregate

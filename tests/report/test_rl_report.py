@@ -10,9 +10,9 @@ from report.synthetic_rl import write_rl_run
 from report.test_page import _text
 from soo_jax.errors import SooError
 from soo_jax.report.html import write_report
-from soo_jax.report.rl_plots import _bystanders
-from soo_jax.report.rl_tables import rl_table
-from soo_jax.report.rl_words import began_as, condition_title, in_sequence
+from soo_jax.report.rl.plots import _bystanders
+from soo_jax.report.rl.tables import rl_table
+from soo_jax.report.rl.words import began_as, condition_title, in_sequence
 from soo_jax.rl.statistics import aggregate
 from soo_jax.runs import RunFolder, read_run
 
@@ -176,24 +176,24 @@ def test_damaged_arrays_are_one_line(tmp_path):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_one_agent_of_one_condition_can_be_drawn(theme):
-    from soo_jax.report import rl_maps, rl_plots
+    from soo_jax.report.rl import maps, plots
     from soo_jax.report.style import THEMES
 
     look, cells = THEMES[theme], aggregate([_row("mine", 0, 0.5), _row("mine", 0, 0.1, "difference_to_honest")])
     training = [{"condition": "mine", "seed": 0, "step": 1, "reward_blue": None}]
     charts = [
-        rl_plots.condition_chart(cells, ("trapped", "red_decoded"), look),
-        rl_plots.difference_chart(cells, look),
-        rl_plots.learning_chart(training, look),
-        rl_plots.detection_chart([], look),
-        rl_maps.surface_chart({"mine": np.zeros((100, 100), np.float32)}, look),
-        rl_maps.geometry_chart({"mine.self": np.zeros((3, 2)), "mine.other": np.ones((3, 2))}, look),
+        plots.condition_chart(cells, ("trapped", "red_decoded"), look),
+        plots.difference_chart(cells, look),
+        plots.learning_chart(training, look),
+        plots.detection_chart([], look),
+        maps.surface_chart({"mine": np.zeros((100, 100), np.float32)}, look),
+        maps.geometry_chart({"mine.self": np.zeros((3, 2)), "mine.other": np.ones((3, 2))}, look),
     ]
     assert {int.from_bytes(png[16:20], "big") for png in charts} == {1040}
 
 
 def test_every_agent_draws_its_own_ink():
-    from soo_jax.report.rl_plots import condition_chart
+    from soo_jax.report.rl.plots import condition_chart
 
     mean_alike = [[_row("soo", seed, value) for seed, value in enumerate(pair)] for pair in ((0.4, 0.6), (0.3, 0.7))]
     one, other = (condition_chart(aggregate(rows), ("trapped",)) for rows in mean_alike)

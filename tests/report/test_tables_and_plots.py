@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from soo_jax.report.tables import table_lines, terminal_table
+from soo_jax.report.llm.tables import table_lines, terminal_table
 from soo_jax.runs import read_run
 from soo_jax.tasks.statistics import aggregate
 
@@ -52,7 +52,7 @@ def _size(png):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_all_charts_share_one_width_in_both_themes(run_path, theme):
-    from soo_jax.report import plots
+    from soo_jax.report.llm import plots
     from soo_jax.report.style import THEMES
 
     run, style = read_run(run_path), THEMES[theme]
@@ -68,7 +68,7 @@ def test_all_charts_share_one_width_in_both_themes(run_path, theme):
 
 
 def test_a_chart_of_a_single_cell_a_single_layer_and_nulls_can_be_drawn():
-    from soo_jax.report import plots
+    from soo_jax.report.llm import plots
 
     row = {
         "condition": "base", "seed": None, "family": "mine", "order": "wrong_first", "n": 1, "honest": 1,
@@ -82,14 +82,14 @@ def test_a_chart_of_a_single_cell_a_single_layer_and_nulls_can_be_drawn():
 
 
 def test_every_seed_draws_its_own_ink(run_path):
-    from soo_jax.report import plots
+    from soo_jax.report.llm import plots
 
     rows = read_run(run_path).training
     assert plots.loss_chart(rows) != plots.loss_chart([row for row in rows if row["seed"] != 3])
 
 
 def test_a_sweep_over_learning_rates_draws_one_line_each():
-    from soo_jax.report import plots
+    from soo_jax.report.llm import plots
 
     rows = [
         {"seed": 0, "step": step, "learning_rate": rate, "loss": 1 / step + 100 * rate}

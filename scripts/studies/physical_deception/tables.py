@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from soo_jax.report.rl_tables import main_metrics
-from soo_jax.report.rl_words import METRICS, condition_title, in_sequence, metric
+from soo_jax.report.rl.tables import main_metrics
+from soo_jax.report.rl.words import METRICS, condition_title, in_sequence, metric
 from soo_jax.rl.statistics import Summary, agent_rows, aggregate, changes, detection_rows
 
 BEHAVIOUR = ("trapped", "red_ever_at_goal", "blue_at_goal", "deceptive_rate", "steps_in_sight", "return_blue")

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from soo_jax.report.rl_words import CONDITIONS, condition_title, group, in_sequence, metric, two_lines
+from soo_jax.report.rl.words import CONDITIONS, condition_title, group, in_sequence, metric, two_lines
 from soo_jax.report.style import LIGHT, WIDTH, Theme, add_legend, handle, new_figure, styled, to_png
 from soo_jax.rl.statistics import Summary, aggregate, detection_rows, roc
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from soo_jax.report.words import (
+from soo_jax.report.llm.words import (
     condition_title,
     families_in_sequence,
     family_title,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from soo_jax.report.rl_words import (
+from soo_jax.report.rl.words import (
     BEHAVIOUR,
     GROUPS,
     METRICS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from soo_jax.report.words import families_in_sequence, family_title, in_sequence, order_title
+from soo_jax.report.llm.words import families_in_sequence, family_title, in_sequence, order_title
 from soo_jax.runs import Run
 from soo_jax.tasks.records import CONTROLS
 from soo_jax.tasks.statistics import AFTER, VARIANT, apart

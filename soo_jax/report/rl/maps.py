@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
-from soo_jax.report.rl_words import condition_title, in_sequence
+from soo_jax.report.rl.words import condition_title, in_sequence
 from soo_jax.report.style import LIGHT, WIDTH, Theme, add_legend, handle, new_figure, styled, to_png
 
 if TYPE_CHECKING:

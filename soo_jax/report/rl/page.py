@@ -9,8 +9,8 @@ from typing import Any
 
 from soo_jax.errors import SooError
 from soo_jax.report.page import Chart, chart, provenance, render, settings, timings, trouble
-from soo_jax.report.rl_tables import Cell, Line, cell, lines, main_metrics, number
-from soo_jax.report.rl_words import (
+from soo_jax.report.rl.tables import Cell, Line, cell, lines, main_metrics, number
+from soo_jax.report.rl.words import (
     BEHAVIOUR,
     DIFFERENCES,
     GROUPS,
@@ -101,7 +101,7 @@ def agents_page(runs: Sequence[Run]) -> tuple[list[list[Chart]], str]:
       SooError: arrays beside a run's results are damaged.
     """
     sections = [_section(run) for run in runs]
-    page = render("rl.html.jinja", {}, sections=sections)
+    page = render("rl/page.html.jinja", {}, sections=sections)
     return [section.charts for section in sections], page
 
 
@@ -240,8 +240,8 @@ def _stopped(training: Sequence[dict[str, Any]]) -> set[tuple[Any, Any, Any]]:
 
 
 def _charts(run: Run, cells: Cells) -> list[Chart]:
-    from soo_jax.report.rl_maps import geometry_chart, surface_chart
-    from soo_jax.report.rl_plots import condition_chart, detection_chart, difference_chart
+    from soo_jax.report.rl.maps import geometry_chart, surface_chart
+    from soo_jax.report.rl.plots import condition_chart, detection_chart, difference_chart
 
     measured = {name for _, name in cells}
     note = "Dots are means, lines 95 % intervals, ticks single agents."
@@ -290,7 +290,7 @@ def _overlap(measured: Collection[str]) -> list[str]:
 
 def _learning_charts(run: Run) -> list[Chart]:
     """One chart per kind of condition, so that no more lines cross than can be followed."""
-    from soo_jax.report.rl_plots import learning_chart
+    from soo_jax.report.rl.plots import learning_chart
 
     by_group = defaultdict(list)
     for row in run.training:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from soo_jax.report.style import LIGHT, WIDTH, Theme, add_legend, handle, new_figure, styled, to_png
-from soo_jax.report.words import (
+from soo_jax.report.llm.words import (
     condition_title,
     families_in_sequence,
     family_title,
     in_sequence,
     order_title,
 )
+from soo_jax.report.style import LIGHT, WIDTH, Theme, add_legend, handle, new_figure, styled, to_png
 from soo_jax.tasks.statistics import Cell, Rate, apart, controls_among, mean_sd, orders_in_sequence
 
 if TYPE_CHECKING:

@@ -1,0 +1,143 @@
+"""The page about runs of language models: the headline, rates, charts, samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from soo_jax.report.llm.samples import Sample, pick_samples
+from soo_jax.report.llm.tables import Line, deception_rows, interval, silent, table_lines
+from soo_jax.report.llm.words import (
+    VERDICTS,
+    condition_title,
+    families_in_sequence,
+    family_title,
+    in_sequence,
+)
+from soo_jax.report.page import Chart, chart, provenance, render, settings, timings, trouble
+from soo_jax.runs import Run
+from soo_jax.tasks.statistics import AFTER, VARIANT, Cell, SeedOutcome, aggregate, controls_among, seed_outcomes
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What the page says first: one scenario, both orders pooled and each order alone, by condition."""
+
+    family: str
+    pooled: dict[str, Cell]
+    by_order: list[Line]
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that the page shows of one run."""
+
+    run: Run
+    model: str
+    trouble: str
+    headline: Headline | None
+    outcomes: list[SeedOutcome]
+    conditions: list[str]
+    lines: list[Line]
+    charts: list[Chart]
+    samples: list[Sample]
+    settings: list[tuple[str, str]]
+    provenance: list[tuple[str, str]]
+    timings: list[tuple[str, str]]
+
+
+def models_page(runs: Sequence[Run]) -> tuple[list[list[Chart]], str]:
+    """The charts of each run about a language model, and the page about all."""
+    sections = [_section(run) for run in runs]
+    filters = {
+        "interval": interval,
+        "silent": silent,
+        "condition_title": condition_title,
+        "settings_of": lambda condition: condition.partition(VARIANT)[2].replace("_", " "),
+        "family_title": family_title,
+    }
+    comparison = _comparison(runs) if len(runs) > 1 else []
+    page = render("llm/page.html.jinja", filters, sections=sections, comparison=comparison, verdicts=VERDICTS)
+    return [section.charts for section in sections], page
+
+
+def _section(run: Run) -> Section:
+    rows = deception_rows(run)
+    cells = aggregate(rows)
+    return Section(
+        run=run,
+        model=_model_name(run.config.get("model")),
+        trouble=trouble(run),
+        headline=_headline(rows, cells),
+        outcomes=seed_outcomes(rows, run.training),
+        conditions=in_sequence(cell.condition for cell in cells),
+        lines=table_lines(cells),
+        charts=_charts(run, cells),
+        samples=pick_samples(run),
+        settings=settings(run),
+        provenance=provenance(run),
+        timings=timings(run),
+    )
+
+
+def _model_name(model: Any) -> str:
+    return str(model.get("name", "")) if isinstance(model, dict) else str(model or "")
+
+
+def _headline(rows: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> Headline | None:
+    """About the burglar; where he was not asked, about the first rival, else the first scenario."""
+    families, controls = families_in_sequence(cell.family for cell in cells), controls_among(cells)
+    if not families:
+        return None
+    family = sorted(families, key=lambda name: name in controls)[0]
+    own = [row for row in rows if row["family"] == family]
+    pooled = aggregate(own, pool_orders=True)
+    by_condition = {cell.condition: cell for cell in pooled}
+    sequence = in_sequence(by_condition)
+    return Headline(family, {name: by_condition[name] for name in sequence}, table_lines(aggregate(own)))
+
+
+def _charts(run: Run, cells: Sequence[Cell]) -> list[Chart]:
+    from soo_jax.report.llm.plots import latent_chart, loss_chart, rates_chart
+
+    charts = []
+    if cells:
+        several = " Ticks are single seeds." if any(cell.seeds > 1 for cell in cells) else ""
+        note = "Lines are 95 % intervals." + several
+        charts.append(chart("honest", "Honest answers", note, lambda theme: rates_chart(cells, "honest", theme)))
+        charts.append(
+            chart("deceptive", "Deceptive answers", note, lambda theme: rates_chart(cells, "deceptive", theme))
+        )
+    if run.latent:
+        note = (
+            "Mean squared distance over the held-out probe pairs; thin lines are single seeds. Normalised by the "
+            "mean square of the activations, so that merely shrinking them gains nothing."
+        )
+        charts.append(chart("latent", "Distance between self and other", note, lambda t: latent_chart(run.latent, t)))
+    if run.training:
+        note = "A cross marks a seed whose loss stopped being finite. A low loss says nothing about honesty."
+        charts.append(chart("loss", "Fine-tuning", note, lambda theme: loss_chart(run.training, theme)))
+    return charts
+
+
+def _comparison(runs: Sequence[Run]) -> list[Chart]:
+    """The rates after fine-tuning (or of the last condition that was measured) of all runs in one chart."""
+    from soo_jax.report.llm.plots import compare_chart
+
+    after = []
+    for run in runs:
+        cells = aggregate(deception_rows(run), pool_orders=True)
+        conditions = in_sequence(cell.condition for cell in cells)
+        if conditions:
+            trained = [name for name in conditions if name.partition(VARIANT)[0] == AFTER]
+            for last in trained or conditions[-1:]:
+                name = f"{run.path.name}, {condition_title(last)}"
+                after.append((name, [cell for cell in cells if cell.condition == last]))
+    if not after:
+        return []
+    note = "Both orders pooled; lines are 95 % intervals."
+    return [
+        chart("compare-honest", "Honest answers", note, lambda theme: compare_chart(after, "honest", theme)),
+        chart("compare-deceptive", "Deceptive answers", note, lambda theme: compare_chart(after, "deceptive", theme)),
+    ]
