@@ -134,7 +134,7 @@ def test_a_spoilt_model_folder_is_refused_by_file_and_cure(refused, folder, case
 
 
 def test_a_folder_that_is_not_there_is_refused(refused, tmp_path):
-    assert "no such model folder; give a Hugging Face folder" in refused("latent", tmp_path / "nowhere")
+    assert "no such model; give a Hugging Face folder on disk, a GGUF file" in refused("latent", tmp_path / "nowhere")
 
 
 def test_a_dtype_that_does_not_exist_is_refused(refused, mistral_folder):

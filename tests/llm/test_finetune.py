@@ -205,7 +205,7 @@ def test_a_distance_in_a_file_is_a_term(mistral, tmp_path):
     [
         ("mine.py:gap", "no such file"),
         ("soo_jax.nothing:gap", "cannot be imported"),
-        ("soo_jax.overlap:nothing", "has no function or term nothing"),
+        ("soo_jax.overlap:nothing", "has no nothing"),
         ("gap", "write file.py:name"),
         ("soo_jax.overlap:cosine=heavy", "no number"),
     ],
@@ -256,7 +256,7 @@ def test_settings_survive_json(tmp_path):
     config = replace(FAST, layer=(1, 2), terms=("a:b",), lora=soo.LoraConfig(layers=(0, 2)))
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"job": "finetune", "finetune": config.as_dict()}))
-    assert config_from_dict(read_config_file(path)) == config
+    assert config_from_dict(read_config_file(path, "finetune")) == config
 
 
 RESUMABLE = """
@@ -337,3 +337,14 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     first.close()
     with pytest.raises(SooError, match=r"other settings \(rate\)"):
         Checkpoints(tmp_path, {"rate": 2, "seeds": [0]}).restore({"x": jnp.zeros(1)})
+
+
+def test_settings_are_read_from_toml_as_well(tmp_path):
+    (tmp_path / "sweep.toml").write_text(
+        'layer = [1, 2]\nlearning_rate = 3e-4\n[lora]\nrank = 3\ntargets = ["q", "v"]\n'
+    )
+    found = config_from_dict(read_config_file(tmp_path / "sweep.toml", "finetune"))
+    assert (found.layer, found.learning_rate, found.lora.rank) == ((1, 2), 3e-4, 3)
+    (tmp_path / "broken.toml").write_text("layer = = 1\n")
+    with pytest.raises(SooError, match="not valid TOML"):
+        read_config_file(tmp_path / "broken.toml")
