@@ -245,10 +245,11 @@ def _charts(run: Run, cells: Cells) -> list[Chart]:
 
     measured = {name for _, name in cells}
     note = "Dots are means, lines 95 % intervals, ticks single agents."
+    sees_red = "Overlap, and whether blue still sees red"
     charts = []
     for name, title, metrics in (
         ("conditions", "What agents do", _behaviour(measured)),
-        ("overlap", "Overlap, and whether blue still sees red", _overlap(measured)),
+        ("overlap", sees_red if "red_decoded" in measured else "Self-other overlap", _overlap(measured)),
     ):
         if measured & set(metrics):
             draw = lambda theme, metrics=metrics: condition_chart(cells, metrics, theme)
