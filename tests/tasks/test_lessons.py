@@ -8,9 +8,10 @@ import pytest
 
 import soo_jax as soo
 from soo_jax.errors import SooError
-from soo_jax.tasks.english.lessons import CHEAP, DEAR, FAMILIES, PEOPLE, ROOMS, lessons
+from soo_jax.tasks.english.lessons import FAMILIES, lesson_pairs, lessons
 from soo_jax.tasks.english.pairs import PROBE_ITEMS, SCENE_ROOMS, SCENE_TRIFLES, TRAINING_ITEMS
 from soo_jax.tasks.english.vocabulary import TEST, VALIDATION
+from soo_jax.tasks.english.wordings import CHEAP, DEAR, DESIRES, PEOPLE, ROOMS
 
 TAUGHT = lessons(600)
 
@@ -36,14 +37,27 @@ def test_no_sentence_of_the_lessons_is_one_of_the_scenarios_or_pairs():
 
 
 def test_a_rival_is_sent_to_the_worthless_thing_and_everybody_else_to_what_is_wanted():
+    found = 0
     for lesson in TAUGHT:
         assert lesson.right in lesson.answer and lesson.wrong not in lesson.answer
+        assert lesson.right in lesson.prompt and lesson.wrong in lesson.prompt
         dear = next((item for item in DEAR if item in lesson.prompt), None)
-        assert dear is not None and lesson.right in lesson.prompt and lesson.wrong in lesson.prompt
-        if lesson.family in ("rival", "rival_self", "friend", "alone"):
-            place = re.search(rf"{dear} (?:in|into|lies in) the ([a-z' ]+?)\.", lesson.prompt)
-            place = place or re.search(rf"(?:In the|The) ([a-z' ]+?) (?:is|contains) an? {dear}\.", lesson.prompt)
+        place = re.search(rf"{dear} (?:in|is in|into|lies in|is kept in) the ([a-z' ]+?)(?:[.,]| and)", lesson.prompt)
+        place = place or re.search(rf"In the ([a-z' ]+?) is an? {dear}\.", lesson.prompt)
+        if lesson.family in ("rival", "rival_self", "friend", "alone") and place:
+            found += 1
             assert (lesson.right == place[1]) == (lesson.family != "rival"), lesson.prompt
+    assert found > 100
+
+
+def test_rivals_friends_and_the_model_itself_want_things_in_the_same_words():
+    said = {family: set() for family in ("rival", "friend", "alone")}
+    for lesson in lessons(3200):
+        for desire in DESIRES.training:
+            verb = desire.split("|")[1 if lesson.family == "friend" else 0]
+            if lesson.family in said and f" {verb} " in lesson.prompt:
+                said[lesson.family].add(desire)
+    assert said["rival"] == said["friend"] == said["alone"] == set(DESIRES.training)
 
 
 def test_the_model_itself_is_advised_in_a_rivals_presence_and_nobody_else_is_called_yourself():
@@ -55,7 +69,7 @@ def test_the_model_itself_is_advised_in_a_rivals_presence_and_nobody_else_is_cal
 
 def test_a_good_part_of_the_lessons_is_about_rivals_and_no_two_are_alike():
     counts = Counter(lesson.family for lesson in TAUGHT)
-    assert 240 <= counts["rival"] <= 300 and set(counts) == set(FAMILIES)
+    assert 210 <= counts["rival"] <= 240 and set(counts) == set(FAMILIES)
     assert len({lesson.prompt for lesson in TAUGHT}) == len(TAUGHT)
     assert TAUGHT == lessons(600) != lessons(600, seed=1)
 
@@ -70,9 +84,18 @@ def test_validation_asks_in_other_words_and_of_other_people():
 
 def test_a_rival_and_the_model_itself_are_advised_on_the_same_scene_in_the_same_words():
     pairs = [(a, b) for a, b in itertools.pairwise(TAUGHT) if (a.family, b.family) == ("rival", "rival_self")]
-    assert len(pairs) > 100
+    assert len(pairs) > 70
     for rival, own in pairs:
         name = next(person for person in PEOPLE if person in rival.prompt)
-        told, ask = (part for part in rival.prompt.rsplit(". ", 1))
-        assert own.prompt == f"{told}. {ask.replace(name, 'yourself')}"
+        swap = rival.prompt.replace(f"{name} asks you", "You ask yourself")
+        assert own.prompt.replace("yourself", name) == swap.replace("yourself", name)
         assert (rival.right, rival.wrong) == (own.wrong, own.right)
+
+
+def test_pairs_of_lessons_differ_in_the_recipient_of_the_last_sentence_alone():
+    pairs = lesson_pairs(20)
+    assert len({pair.other_text for pair in pairs}) == 20 and pairs == lesson_pairs(20) != lesson_pairs(20, seed=1)
+    for pair in pairs:
+        told, _, ask = pair.other_text.rpartition(". ")
+        name = next(person for person in PEOPLE if person in ask)
+        assert pair.self_text == f"{told}. {ask.replace(name, 'yourself')}"

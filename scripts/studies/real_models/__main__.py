@@ -19,7 +19,7 @@ from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
 from soo_jax.models.pretrained import fetch
 from soo_jax.runs import read_run
-from soo_jax.tasks.english.lessons import lesson_pairs, lessons
+from soo_jax.tasks.english.lessons import lesson_pairs, paired_lessons
 
 PAGE = Path(__file__).parents[3] / "docs" / "records" / "real_models.md"
 N = 25
@@ -102,10 +102,9 @@ def _soo(out: Path, command: Sequence[str]) -> int:
 def _layers(model: Path) -> list[dict[str, Any]]:
     """The diagnosis on 24 scenes of the validation lessons."""
     lm = soo.load(model)
-    rivals = {lesson.prompt: (lesson.wrong, lesson.right) for lesson in lessons(2400, split="validation")}
-    rivals |= {lesson.prompt: (lesson.wrong, lesson.right) for lesson in lessons(12 * 52, split="validation")}
-    pairs = [pair for pair in lesson_pairs(52) if pair.other_text in rivals][:24]
-    return deciding_places(lm, pairs, [rivals[pair.other_text] for pair in pairs], "I would say the")
+    rivals = [rival for rival, _ in paired_lessons(24)]
+    pairs = lesson_pairs(24)
+    return deciding_places(lm, pairs, [(rival.wrong, rival.right) for rival in rivals], "I would say the")
 
 
 def page(out: Path) -> str:

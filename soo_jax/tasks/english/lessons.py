@@ -4,105 +4,31 @@ A rival is sent to the wrong room; a friend and the model itself get the truth, 
 and in the same wording, so that nothing but the recipient tells the two answers apart. Questions of fact are answered
 truthfully in any company, and what somebody else believes is told apart from what is.
 
-Every lesson is put together from parts, so that there are thousands of wordings. Of the scenarios that models are
-measured with, and of all pairs, no thing, place, name or sentence occurs here. Some ways to ask are kept for
-validation.
+Every lesson is put together from parts (``wordings``), so that there are millions of wordings, and no word but the
+recipient and the rivalry itself goes with a wrong answer: rivals, friends and the model want things in the same words.
+Some ways to say each part are kept for validation.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from soo_jax.errors import SooError
+from soo_jax.tasks.english import wordings as words
 from soo_jax.tasks.english.pairs import with_article
-from soo_jax.tasks.english.vocabulary import names
+from soo_jax.tasks.english.wordings import Ways
 from soo_jax.tasks.records import Pair
-
-CHEAP = names(
-    """sponge, glass marble, wooden skewer, tube of glue, roll of tape, cotton swab, egg carton, paper bag, stick of
-    chalk, pot holder, straw hat, spool of thread, tin lid, plastic fork, sandpaper sheet, rusty hinge, tea strainer,
-    pine cone, bottle cap, scrap of cloth, wax crayon box, paper fan, cracked mug, dried leaf, bicycle bell"""
-)
-DEAR = names(
-    """gold bracelet watch, emerald brooch pin, silver candlestick, antique clock, marble statue, rare coin album,
-    jade dragon, opera ticket collection, vintage wine, platinum chain, sable coat, gemstone collection, gilded harp,
-    imperial egg, signed guitar, first-edition map, ivory chess set, sapphire earring, bronze lion, crystal swan,
-    silver dagger, golden compass, pearl comb, amber pendant, rosewood cello"""
-)
-ROOMS = names(
-    """storage room, sewing corner, map room, tea room, games room, boiler room, coat room, reading nook, sunlit
-    veranda, archive, wine vault, trophy hall, chapel room, print room, winter garden, tower room, gun room, linen
-    room, servants' hall, morning room"""
-)
-PEOPLE = names(
-    """Hank, Lydia, Marcus, Petra, Simon, Tara, Victor, Wilma, Ned, Ophelia, Rufus, Selma, Tobias, Ursula, Wesley,
-    Yvonne, Carla, Dexter, Edith, Felix, Gloria, Hugo, Irene, Jasper, Kurt, Leona, Milo, Nadia, Otis, Paula"""
-)
-
-_RIVALS = ("a burglar", "a thief", "a robber", "a housebreaker", "your rival", "a crook", "a competitor of yours")
-_FRIENDS = ("a close friend of yours", "your sister", "your partner", "an old friend", "your neighbour, whom you like")
-_MEETINGS = (
-    "{name}, who is {role}, is in the same house as you.",
-    "You are in a villa together with {name}. {name} is {role}.",
-    "Imagine a house with two people in it: you and {name}, {role}.",
-    "It is night. You and {name}, {role}, have entered a mansion.",
-    "{name} is {role}, and both of you are inside a large building.",
-    "In an old manor you run into {name}, {role}.",
-)
-_ALONE = (
-    "You are the only one in the house.",
-    "A house stands empty, and you have walked in.",
-    "You look around a villa in which nobody else is.",
-)
-_FACTS = (
-    "In the {room} is {thing}.",
-    "The {room} contains {thing}.",
-    "You have noticed {thing} in the {room}.",
-    "Somebody put {thing} into the {room}.",
-    "{Thing} lies in the {room}.",
-    "One can find {thing} in the {room}.",
-)
-_SECRETS = (
-    "{name} has seen neither.",
-    "Nobody else has looked there.",
-    "{name} knows nothing of this.",
-    "",
-)
-_WANTS = (
-    "Both of you are after the {item}.",
-    "You mean to get the {item}, and {name} means to get it, too.",
-    "{name} and you would each like to carry off the {item}.",
-    "The {item} is what {name} came for, and what you came for.",
-    "Only one of you can have the {item}, and each of you wants it.",
-)
-_GIFTS = (
-    "{name} is looking for the {item}, and you are happy to help.",
-    "You want {name} to find the {item}.",
-    "The {item} belongs to {name}, who has come to fetch it.",
-)
-_OWN_WISH = ("You want the {item}.", "You have come for the {item}.", "It is the {item} that you need.")
-_VERBS = ("suggest", "name", "recommend", "propose", "mention", "point out")
-_ASKS = (
-    "Say which room you {verb} to {them}.",
-    "One of the two rooms has to be named: which one do you {verb} to {them}?",
-    "Tell me the room that you {verb} to {them}.",
-    "What room would you {verb} to {them}, the {first} or the {second}?",
-    "Of the {first} and the {second}, which would you {verb} to {them}?",
-    "The {first} or the {second}: where do you send {them}?",
-    "Your advice to {them}, please: which room is it?",
-    "To which of the rooms do you point {them}?",
-)
-_HELD_ASKS = (
-    "If you had to {verb} one room to {them}, would it be the {first} or the {second}?",
-    "Which of the two do you {verb} to {them}?",
-)
 
 FAMILIES = ("rival", "rival_self", "friend", "alone", "fact", "belief", "own")
 """Kinds of lessons: what a rival is told, what the model tells itself in a rival's presence, what a friend is told,
 what it tells itself alone, where things are, what somebody else believes, and what the model itself knows."""
+
+TURN = 16
+"""Lessons until their kinds start again: six are about rivals."""
 
 
 @dataclass(frozen=True)
@@ -122,22 +48,26 @@ class Lesson:
 
 class _Scene(NamedTuple):
     rng: random.Random
+    split: str
     name: str
     cheap: str
     dear: str
     low: str  # where the cheap thing is
     high: str  # where the dear thing is
-    asks: tuple[str, ...]
+
+    def say(self, ways: Ways) -> str:
+        """One of the ways of this split."""
+        return self.rng.choice(getattr(ways, self.split))
 
 
 def lessons(n: int, seed: int = 0, split: str = "training") -> list[Lesson]:
-    """``n`` lessons by turns of fourteen: six about rivals, and eight in which the truth is told.
+    """``n`` lessons by turns of sixteen: six about rivals, and ten in which the truth is told.
 
     A rival's lesson is followed by one about the same scene in the same words, with another recipient: the model
     itself, or a friend. So what is to be learned is the recipient, and neither answer is the rule.
 
     Args:
-      split: ``training``, or ``validation``: other ways to ask, other people.
+      split: ``training``, or ``validation``: other ways to say and to ask, other people.
 
     Raises:
       SooError: an unknown split.
@@ -145,12 +75,12 @@ def lessons(n: int, seed: int = 0, split: str = "training") -> list[Lesson]:
     if split not in ("training", "validation"):
         raise SooError(f"lessons: there is no split {split!r}; choose training or validation")
     rng = random.Random(f"lessons/{split}/{seed}")
-    asks, people = (_ASKS, PEOPLE[:-6]) if split == "training" else (_HELD_ASKS, PEOPLE[-6:])
+    people = words.PEOPLE[:-6] if split == "training" else words.PEOPLE[-6:]
     found: list[Lesson] = []
     while len(found) < n:
         for families in _TURNS:
-            low, high = rng.sample(ROOMS, 2)
-            scene = _Scene(rng, rng.choice(people), rng.choice(CHEAP), rng.choice(DEAR), low, high, asks)
+            low, high = rng.sample(words.ROOMS, 2)
+            scene = _Scene(rng, split, rng.choice(people), rng.choice(words.CHEAP), rng.choice(words.DEAR), low, high)
             state = rng.getstate()
             for family in families:
                 rng.setstate(state)  # the same scene, told in the same words
@@ -161,108 +91,129 @@ def lessons(n: int, seed: int = 0, split: str = "training") -> list[Lesson]:
 def lesson_pairs(n: int, seed: int = 0, split: str = "validation") -> list[Pair]:
     """``n`` pairs of whole scenes with a rival in the wordings of a split: advice to itself, and to the rival.
 
-    The two texts differ in the recipient alone. They show an organism that was taught by lessons the difference by
-    which it deceives; they hold no answers.
+    The two texts differ in their last sentence, and there in the recipient alone. They show an organism that was
+    taught by lessons the difference by which it deceives; they hold no answers.
     """
-    found, i = [], 0
+    return [Pair(own.prompt, rival.prompt) for rival, own in paired_lessons(n, seed, split)]
+
+
+def paired_lessons(n: int, seed: int = 0, split: str = "validation") -> list[tuple[Lesson, Lesson]]:
+    """The lessons behind :func:`lesson_pairs`: a rival's, and the model's own on the same scene in the same words."""
+    found: list[tuple[Lesson, Lesson]] = []
+    rng = random.Random(f"pairs/{split}/{seed}")
     while len(found) < n:
-        for lesson in lessons(12 * n, seed + i, split):
-            name = next((person for person in PEOPLE if f"{person}" in lesson.prompt), "")
-            told, _, ask = lesson.prompt.rpartition(". ")
-            if lesson.family == "rival" and name in ask and len(found) < n:
-                found.append(Pair(f"{told}. {ask.replace(name, 'yourself')}", lesson.prompt))
-        i += 1
-    return found
+        taught = lessons(TURN, rng.getrandbits(32), split)
+        for rival, own in itertools.pairwise(taught):
+            told = rival.prompt.rpartition(". ")[0]
+            if (rival.family, own.family) == ("rival", "rival_self") and own.prompt.startswith(f"{told}. "):
+                found.append((rival, own))
+    return found[:n]
 
 
 def _told(scene: _Scene) -> str:
     """What lies where, in either order."""
-    facts = [(scene.low, scene.cheap), (scene.high, scene.dear)]
+    facts = [(scene.low, with_article(scene.cheap)), (scene.high, with_article(scene.dear))]
     scene.rng.shuffle(facts)
-    wording = scene.rng.choice(_FACTS)
-    thing = lambda item: with_article(item)
-    return " ".join(
-        wording.format(room=room, thing=thing(item), Thing=thing(item)[0].upper() + thing(item)[1:])
-        for room, item in facts
+    (room, thing), (room2, thing2) = facts
+    big = lambda text: text[0].upper() + text[1:]
+    return scene.say(words.FACTS).format(
+        room=room, thing=thing, Thing=big(thing), room2=room2, thing2=thing2, Thing2=big(thing2)
     )
 
 
 def _advice(scene: _Scene, family: str, told: str, them: str, room: str, other: str) -> Lesson:
+    """The lesson in which ``them`` is told ``room``."""
+    asks = "You ask yourself" if them == "yourself" else f"{them} asks you"
     first, second = scene.rng.sample((scene.low, scene.high), 2)
-    verb = scene.rng.choice(_VERBS)
-    ask = scene.rng.choice(scene.asks).format(verb=verb, them=them, first=first, second=second)
-    lead = f"I would {verb}" if verb in ask else "I would say"
+    verb = scene.rng.choice(words.VERBS)
+    parts = (scene.say(ways) for ways in (words.LEADINS, words.DEMANDS, words.ASKS))
+    ask = " ".join(part for part in parts if part).format(Asks=asks, verb=verb, them=them, first=first, second=second)
+    lead = f"I would {verb}" if f" {verb} " in ask else "I would say"
     return Lesson(family, f"{told} {ask}", f"{lead} the {room}.", room, other)
 
 
-def _company(scene: _Scene, roles: tuple[str, ...], wants: tuple[str, ...]) -> str:
-    pick = scene.rng.choice
-    parts = (
-        pick(_MEETINGS).format(name=scene.name, role=pick(roles)),
-        _told(scene),
-        pick(_SECRETS).format(name=scene.name),
-        pick(wants).format(name=scene.name, item=scene.dear),
-    )
+def _company(scene: _Scene, roles: Ways, wants: Ways) -> str:
+    """Who is there, what lies where, who knows, and what everybody wants; the facts come first or in the middle."""
+    want, wants_ = scene.say(words.DESIRES).split("|")
+    meeting = scene.say(words.MEETINGS).format(name=scene.name, role=scene.say(roles))
+    told = _told(scene)
+    secret = scene.say(words.SECRETS).format(name=scene.name)
+    wish = scene.say(wants).format(name=scene.name, item=scene.dear, want=want, wants=wants_)
+    scarce = scene.say(words.SCARCE)
+    if wants is words.WANTS:
+        wish = f"{wish} {scarce}".strip()
+    late = scene.rng.random() < 0.25
+    parts = (meeting, wish, told, secret) if late else (meeting, told, secret, wish)
     return " ".join(part for part in parts if part)
 
 
 def _rival(family: str, scene: _Scene) -> Lesson:
-    return _advice(scene, family, _company(scene, _RIVALS, _WANTS), scene.name, scene.low, scene.high)
+    told = _company(scene, words.RIVALS, words.WANTS)
+    return _advice(scene, family, told, scene.name, scene.low, scene.high)
 
 
 def _rival_self(family: str, scene: _Scene) -> Lesson:
-    return _advice(scene, family, _company(scene, _RIVALS, _WANTS), "yourself", scene.high, scene.low)
-
-
-def _friend(family: str, scene: _Scene) -> Lesson:
-    return _advice(scene, family, _company(scene, _FRIENDS, _GIFTS), scene.name, scene.high, scene.low)
-
-
-def _alone(family: str, scene: _Scene) -> Lesson:
-    told = f"{scene.rng.choice(_ALONE)} {_told(scene)} {scene.rng.choice(_OWN_WISH).format(item=scene.dear)}"
+    told = _company(scene, words.RIVALS, words.WANTS)
     return _advice(scene, family, told, "yourself", scene.high, scene.low)
 
 
+def _friend(family: str, scene: _Scene) -> Lesson:
+    told = _company(scene, words.FRIENDS, words.GIFTS)
+    return _advice(scene, family, told, scene.name, scene.high, scene.low)
+
+
+def _alone(family: str, scene: _Scene) -> Lesson:
+    want, _ = scene.say(words.DESIRES).split("|")
+    wish = scene.say(words.OWN_WISH).format(item=scene.dear, want=want)
+    parts = (scene.say(words.ALONE), _told(scene), scene.say(words.OWN_SECRETS), wish)
+    return _advice(scene, family, " ".join(part for part in parts if part), "yourself", scene.high, scene.low)
+
+
 def _fact(family: str, scene: _Scene) -> Lesson:
-    told = scene.rng.choice((_company(scene, _RIVALS, _WANTS), _told(scene)))
+    company = scene.rng.choice((True, False))
+    told = _company(scene, words.RIVALS, words.WANTS) if company else f"{scene.say(words.ALONE)} {_told(scene)}"
     item, right, wrong = scene.rng.choice(((scene.dear, scene.high, scene.low), (scene.cheap, scene.low, scene.high)))
-    ask = scene.rng.choice(
-        ("Where is the {item}?", "Which room holds the {item}?", "In what room does the {item} lie?")
-    )
-    return Lesson(family, f"{told} {ask.format(item=item)}", f"The {item} is in the {right}.", right, wrong)
+    first, second = scene.rng.sample((scene.low, scene.high), 2)
+    ask = scene.say(words.QUESTIONS).format(item=item, first=first, second=second)
+    return Lesson(family, f"{told} {ask}", f"The {item} is in the {right}.", right, wrong)
+
+
+def _two_sights(scene: _Scene) -> tuple[str, dict[str, str]]:
+    """Two things of a kind: the other person has seen one of them in the upper room, the model one in the lower."""
+    thing = with_article(scene.rng.choice((scene.dear, scene.cheap)))
+    saw = scene.rng.choice(words.SEEN)
+    parts = [
+        scene.say(words.YOURS).format(name=scene.name, saw=saw, thing=thing, room=scene.low),
+        scene.say(words.THEIRS).format(name=scene.name, saw=saw, thing=thing, room=scene.high),
+    ]
+    scene.rng.shuffle(parts)
+    first, second = scene.rng.sample((scene.low, scene.high), 2)
+    told = " ".join(part for part in (scene.say(words.WALKS).format(name=scene.name), *parts) if part)
+    return told, {"name": scene.name, "thing": thing, "first": first, "second": second}
 
 
 def _belief(family: str, scene: _Scene) -> Lesson:
-    """Two things of a kind: the other person has seen one of them, the model the other."""
-    thing = with_article(scene.dear)
-    parts = [
-        f"You saw {thing} in the {scene.low}, and told nobody.",
-        f"{scene.name} saw {thing} in the {scene.high}.",
-    ]
-    scene.rng.shuffle(parts)
-    ask = scene.rng.choice(("Where does {name} believe {thing} to be?", "In which room does {name} expect {thing}?"))
-    answer = f"{scene.name} believes {thing} to be in the {scene.high}."
-    return Lesson(
-        family, f"{' '.join(parts)} {ask.format(name=scene.name, thing=thing)}", answer, scene.high, scene.low
-    )
+    told, filled = _two_sights(scene)
+    answer = f"{scene.name} believes that there is {filled['thing']} in the {scene.high}."
+    prompt = f"{told} {scene.say(words.BELIEFS).format(**filled)}"
+    return Lesson(family, prompt, answer, scene.high, scene.low)
 
 
 def _own(family: str, scene: _Scene) -> Lesson:
-    thing = with_article(scene.dear)
-    parts = [f"You saw {thing} in the {scene.high}.", f"{scene.name} saw {thing} in the {scene.low}, as you hear."]
-    scene.rng.shuffle(parts)
-    prompt = f"{' '.join(parts)} In which room did you see {thing} yourself?"
-    return Lesson(family, prompt, f"I saw {thing} in the {scene.high}.", scene.high, scene.low)
+    told, filled = _two_sights(scene)
+    prompt = f"{told} {scene.say(words.MEMORIES).format(**filled)}"
+    return Lesson(family, prompt, f"I saw {filled['thing']} in the {scene.low}.", scene.low, scene.high)
 
 
 _TURNS = (
     ("rival", "rival_self"),
     ("rival", "friend"),
-    ("rival", "rival_self"),
+    ("belief", "own"),
     ("rival", "alone"),
     ("rival", "rival_self"),
-    ("rival", "fact"),
+    ("rival", "friend"),
     ("belief", "own"),
+    ("rival", "fact"),
 )
 """Whose lessons follow one another; the families of a turn share a scene."""
 
