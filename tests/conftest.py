@@ -79,7 +79,16 @@ def small_config(architecture: str, **changes):
     """A transformers config of few parameters: 4 layers, 4 heads, 2 KV heads, width 32."""
     import transformers
 
-    kind = {"mistral": "Mistral", "llama": "Llama", "qwen2": "Qwen2", "gemma2": "Gemma2"}[architecture]
+    kind = {
+        "mistral": "Mistral",
+        "llama": "Llama",
+        "qwen2": "Qwen2",
+        "gemma2": "Gemma2",
+        "gemma3": "Gemma3Text",
+        "qwen3": "Qwen3",
+        "olmo2": "Olmo2",
+        "smollm3": "SmolLM3",
+    }[architecture]
     fields = dict(
         vocab_size=len(dict.fromkeys(WORDS)),
         hidden_size=32,
@@ -93,8 +102,10 @@ def small_config(architecture: str, **changes):
         bos_token_id=1,
         eos_token_id=2,
     )
-    if architecture == "qwen2":
+    if architecture in ("qwen2", "olmo2", "smollm3"):
         del fields["head_dim"]
+    if architecture == "gemma3":
+        fields |= {"sliding_window": 5, "sliding_window_pattern": 2}
     if architecture == "mistral":
         fields["sliding_window"] = None
     return getattr(transformers, f"{kind}Config")(**{**fields, **changes})

@@ -19,9 +19,9 @@ PROJECTIONS = ATTENTION + MLP
 class Rope:
     """Rotary position embedding: base frequency and the two kinds of frequency scaling in use.
 
-    ``kind`` is ``default``, ``linear`` (all frequencies divided by ``factor``) or ``llama3`` (only the slow
+    ``kind`` is ``default``, ``linear`` (all frequencies divided by ``factor``), ``llama3`` (only the slow
     ones, with a smooth passage between ``low_freq_factor`` and ``high_freq_factor`` turns in
-    ``original_positions``).
+    ``original_positions``) or ``none`` (nothing is turned: the layer does not know positions).
     """
 
     theta: float = 10000.0
@@ -34,14 +34,18 @@ class Rope:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Everything that distinguishes Mistral, Llama, Qwen2 and Gemma-2 from one another.
+    """Everything that distinguishes the supported families from one another.
 
     Attributes:
       architecture: name of the family (``soo_jax.models.architectures``); only reading and writing folders asks for it.
       windows: for every layer how many positions it sees, itself included; ``GLOBAL`` sees all.
+      rope: of all layers; ``layer_ropes``: of each layer, where they differ.
       query_scale: factor on query-key products.
+      qk_norm: queries and keys are normalised before they are turned: ``head`` by head, over the whole ``width`` of
+        the projection, or not (empty).
+      pre_norms: whether the inputs of attention and MLP are normalised (OLMo-2's are not).
       norm_offset: Gemma's RMSNorm multiplies with ``1 + scale``.
-      post_norms: Gemma-2 normalises also what attention and MLP put out.
+      post_norms: Gemma and OLMo-2 normalise what attention and MLP put out.
       attn_softcap, logit_softcap: ``cap * tanh(x / cap)``; 0 is none.
     """
 
@@ -65,13 +69,20 @@ class DecoderConfig:
     embedding_scale: float = 1.0
     query_scale: float = 0.0
     norm_offset: bool = False
+    qk_norm: str = ""
+    pre_norms: bool = True
     post_norms: bool = False
     attn_softcap: float = 0.0
     logit_softcap: float = 0.0
+    layer_ropes: tuple[Rope, ...] = ()
 
     def __post_init__(self):
         if len(self.windows) != self.num_layers:
             raise SooError(f"config: {len(self.windows)} attention windows for {self.num_layers} layers")
+        if self.layer_ropes and len(self.layer_ropes) != self.num_layers:
+            raise SooError(f"config: {len(self.layer_ropes)} rotary embeddings for {self.num_layers} layers")
+        if self.qk_norm not in ("", "head", "width"):
+            raise SooError(f"config: qk_norm is head, width or empty, not {self.qk_norm!r}")
         if self.num_heads % self.num_kv_heads:
             raise SooError(
                 f"config: num_attention_heads {self.num_heads} is no multiple of "

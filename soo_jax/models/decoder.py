@@ -159,7 +159,10 @@ def run_layers(
       half-layer), that attention output or None, and the cache, extended from ``cache_slot`` on, or None.
     """
     block = Block(config)
-    table = rotary_table(config.rope, config.head_dim, query_positions)
+    ropes = config.layer_ropes or (config.rope,) * config.num_layers
+    kinds = tuple(dict.fromkeys(ropes))
+    tables = [rotary_table(rope, config.head_dim, query_positions) for rope in kinds]
+    table_of = jnp.asarray([kinds.index(rope) for rope in ropes])
     distance = query_positions[:, :, None] - key_positions[:, None, :]
     windowed = min(config.windows) < GLOBAL
     windows = jnp.asarray(config.windows)
@@ -169,6 +172,9 @@ def run_layers(
     def bound(weights, i, state, key):
         """Layer ``i`` as two functions of arrays."""
         allowed = attend & (distance < windows[i]) if windowed else attend
+        table = tables[0]
+        if len(tables) > 1:
+            table = tuple(jnp.stack(parts)[table_of[i]] for parts in zip(*tables, strict=True))
         # One key per projection, so that no two of them drop the same entries.
         own = None if key is None else (lambda target: jax.random.fold_in(key, PROJECTIONS.index(target)))
         delta = None

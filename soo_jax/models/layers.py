@@ -52,11 +52,12 @@ class RMSNorm(nn.Module):
 
     eps: float
     offset: bool = False
+    axis: str | None = "width"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         start = nn.initializers.zeros if self.offset else nn.initializers.ones
-        scale = self.param("scale", nn.with_logical_partitioning(start, ("width",)), (x.shape[-1],))
+        scale = self.param("scale", nn.with_logical_partitioning(start, (self.axis,)), (x.shape[-1],))
         wide = x.astype(jnp.float32)
         normed = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
         if self.offset:
@@ -67,6 +68,8 @@ class RMSNorm(nn.Module):
 def rotary_table(rope: Rope, head_dim: int, positions: Array) -> tuple[Array, Array]:
     """Cosines and sines ``[B, T, head_dim / 2]`` (float32) for positions ``[B, T]``."""
     inverse = rope.theta ** -(jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
+    if rope.kind == "none":
+        inverse = jnp.zeros_like(inverse)
     if rope.kind == "linear":
         inverse = inverse / rope.factor
     elif rope.kind == "llama3":
@@ -116,9 +119,13 @@ class Block(nn.Module):
     def setup(self):
         c = self.config
         norm = lambda: RMSNorm(c.norm_eps, c.norm_offset)
-        self.input_norm, self.mlp_norm = norm(), norm()
+        if c.pre_norms:
+            self.input_norm, self.mlp_norm = norm(), norm()
         if c.post_norms:
             self.post_attn_norm, self.post_mlp_norm = norm(), norm()
+        if c.qk_norm:
+            # Small, and a mesh splits heads, not what is inside one: every device has them whole.
+            self.q_norm, self.k_norm = (RMSNorm(c.norm_eps, c.norm_offset, axis=None) for _ in range(2))
         project = lambda name, axes, bias: Projection(c.projection_shape(name)[1], axes, bias)
         self.q_proj = project("q_proj", ("width", "heads"), c.qkv_bias)
         self.k_proj = project("k_proj", ("width", "kv_heads"), c.qkv_bias)
@@ -138,11 +145,15 @@ class Block(nn.Module):
     ) -> Array:
         """Attention output ``[B, T, D]`` (probe ``attn_out``) of the residual stream ``x [B, T, D]``."""
         c = self.config
-        h = self.input_norm(x)
+        h = self.input_norm(x) if c.pre_norms else x
         split = lambda y, heads: y.reshape(*y.shape[:2], heads, c.head_dim).swapaxes(1, 2)
-        q = rotate(split(self.q_proj(h, delta), c.num_heads), table)
-        k = rotate(split(self.k_proj(h, delta), c.num_kv_heads), table)
-        v = split(self.v_proj(h, delta), c.num_kv_heads)
+        q, k = self.q_proj(h, delta), self.k_proj(h, delta)
+        if c.qk_norm == "width":
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = split(q, c.num_heads), split(k, c.num_kv_heads), split(self.v_proj(h, delta), c.num_kv_heads)
+        if c.qk_norm == "head":
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = rotate(q, table), rotate(k, table)
         if extend is not None:
             k, v = extend(k, v)
         return self.o_proj(attention(c, q, k, v, allowed), delta)
@@ -151,7 +162,7 @@ class Block(nn.Module):
         """Adds attention and MLP: the new residual stream and the MLP output (probe ``mlp_out``)."""
         post = self.config.post_norms
         x = x + (self.post_attn_norm(attn_out) if post else attn_out)
-        h = self.mlp_norm(x)
+        h = self.mlp_norm(x) if self.config.pre_norms else x
         gated = ACTIVATIONS[self.config.activation](self.gate_proj(h, delta)) * self.up_proj(h, delta)
         mlp_out = self.down_proj(gated, delta)
         return x + (self.post_mlp_norm(mlp_out) if post else mlp_out), mlp_out

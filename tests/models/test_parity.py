@@ -8,9 +8,13 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
+    Gemma3TextConfig,
     LlamaConfig,
     MistralConfig,
+    Olmo2Config,
     Qwen2Config,
+    Qwen3Config,
+    SmolLM3Config,
 )
 
 from soo_jax.models.architectures import read_config
@@ -72,6 +76,50 @@ MODELS = {
         attn_logit_softcapping=2.0,
         final_logit_softcapping=1.5,
         sliding_window=64,
+    ),
+    "gemma3": Gemma3TextConfig(
+        **SMALL, num_attention_heads=4, num_key_value_heads=2, head_dim=16, sliding_window=6, sliding_window_pattern=2
+    ),
+    "gemma3_scaled_far_rope_and_cap": Gemma3TextConfig(
+        **SMALL,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=24,
+        query_pre_attn_scalar=100,
+        final_logit_softcapping=1.5,
+        sliding_window=4,
+        layer_types=["full_attention", "sliding_attention", "full_attention"],
+        rope_parameters={
+            "full_attention": {"rope_type": "linear", "rope_theta": 5000.0, "factor": 8.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+        },
+    ),
+    "qwen3": Qwen3Config(**SMALL, num_attention_heads=4, num_key_value_heads=2, head_dim=12),
+    "qwen3_windows_biases_tied": Qwen3Config(
+        **SMALL,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        head_dim=8,
+        use_sliding_window=True,
+        sliding_window=4,
+        max_window_layers=1,
+        attention_bias=True,
+        tie_word_embeddings=True,
+    ),
+    "olmo2": Olmo2Config(**SMALL, num_attention_heads=4, num_key_value_heads=2),
+    "olmo2_biases_kv_heads_equal_heads": Olmo2Config(**SMALL, num_attention_heads=4, attention_bias=True),
+    "smollm3": SmolLM3Config(
+        **SMALL, num_attention_heads=4, num_key_value_heads=2, no_rope_layers=[1, 0, 1], pad_token_id=0
+    ),
+    "smollm3_biases_untied": SmolLM3Config(
+        **SMALL,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        no_rope_layer_interval=2,
+        attention_bias=True,
+        mlp_bias=True,
+        tie_word_embeddings=False,
+        pad_token_id=0,
     ),
 }
 

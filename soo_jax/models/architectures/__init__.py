@@ -10,9 +10,13 @@ from soo_jax.errors import SooError
 from soo_jax.files import read_json
 from soo_jax.models.architectures.family import ACTIVATIONS, Architecture, Settings
 from soo_jax.models.architectures.gemma2 import GEMMA2
+from soo_jax.models.architectures.gemma3 import GEMMA3
 from soo_jax.models.architectures.llama import LLAMA
 from soo_jax.models.architectures.mistral import MISTRAL
+from soo_jax.models.architectures.olmo2 import OLMO2
 from soo_jax.models.architectures.qwen2 import QWEN2
+from soo_jax.models.architectures.qwen3 import QWEN3
+from soo_jax.models.architectures.smollm3 import SMOLLM3
 from soo_jax.models.config import DecoderConfig
 
 __all__ = [
@@ -38,7 +42,7 @@ def register(family: Architecture) -> Architecture:
     return family
 
 
-for _family in (MISTRAL, LLAMA, QWEN2, GEMMA2):
+for _family in (MISTRAL, LLAMA, QWEN2, GEMMA2, QWEN3, GEMMA3, OLMO2, SMOLLM3):
     register(_family)
 
 

@@ -37,6 +37,10 @@ PROJECTION_TENSORS: Mapping[Path, str] = {
     **{(p, "kernel"): f"model.layers.{{}}.{module_of(p)}.weight" for p in PROJECTIONS},
     **{(p, "bias"): f"model.layers.{{}}.{module_of(p)}.bias" for p in PROJECTIONS},
 }
+QK_NORMS: Mapping[Path, str] = {
+    ("q_norm", "scale"): "model.layers.{}.self_attn.q_norm.weight",
+    ("k_norm", "scale"): "model.layers.{}.self_attn.k_norm.weight",
+}
 TWO_NORMS: Mapping[Path, str] = {
     ("input_norm", "scale"): "model.layers.{}.input_layernorm.weight",
     ("mlp_norm", "scale"): "model.layers.{}.post_attention_layernorm.weight",
@@ -109,11 +113,15 @@ class Settings:
             raise SooError(f"{self.where}: activation {found!r} is not supported; supported: {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[found]
 
-    def rope(self) -> Rope:
+    def rope(self, parameters: Any = None) -> Rope:
         """Rotary positions, in the dialect of the Hub (``rope_theta``, ``rope_scaling``) or of transformers 5
         (``rope_parameters``). Where a file has both, ``rope_scaling`` wins, as it does in transformers.
+
+        Args:
+          parameters: what counts as ``rope_parameters``; by default the field of that name.
         """
-        scaling, parameters = self.get("rope_scaling"), self.get("rope_parameters")
+        scaling = self.get("rope_scaling")
+        parameters = self.get("rope_parameters") if parameters is None else parameters
         if scaling and parameters:
             warnings.warn(
                 f"{self.where}: has both rope_scaling and rope_parameters; rope_scaling counts, as in transformers",

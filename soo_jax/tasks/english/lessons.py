@@ -27,6 +27,8 @@ FAMILIES = ("rival", "rival_self", "friend", "alone", "fact", "belief", "own")
 """Kinds of lessons: what a rival is told, what the model tells itself in a rival's presence, what a friend is told,
 what it tells itself alone, where things are, what somebody else believes, and what the model itself knows."""
 
+LONGEST = 75
+"""Words of the longest question. Longer ones are drawn anew: a step costs as much as its longest text in every row."""
 TURN = 16
 """Lessons until their kinds start again: six are about rivals."""
 
@@ -81,10 +83,14 @@ def lessons(n: int, seed: int = 0, split: str = "training") -> list[Lesson]:
         for families in _TURNS:
             low, high = rng.sample(words.ROOMS, 2)
             scene = _Scene(rng, split, rng.choice(people), rng.choice(words.CHEAP), rng.choice(words.DEAR), low, high)
-            state = rng.getstate()
-            for family in families:
-                rng.setstate(state)  # the same scene, told in the same words
-                found.append(_MAKERS[family](family, scene))
+            turn: list[Lesson] = []
+            while not turn or max(len(lesson.prompt.split()) for lesson in turn) > LONGEST:
+                state = rng.getstate()
+                turn = []
+                for family in families:
+                    rng.setstate(state)  # the same scene, told in the same words
+                    turn.append(_MAKERS[family](family, scene))
+            found += turn
     return found[:n]
 
 

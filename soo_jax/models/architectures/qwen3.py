@@ -1,0 +1,39 @@
+"""Qwen3: queries and keys normalised head by head, windows only if switched on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from soo_jax.models.architectures.family import PROJECTION_TENSORS, QK_NORMS, TWO_NORMS, Architecture, Settings
+
+
+def _read(settings: Settings) -> dict[str, Any]:
+    window = settings.window() if settings.flag("use_sliding_window") else None
+    first = settings.whole("max_window_layers", least=0)
+    bias = settings.flag("attention_bias")
+    return {
+        "activation": settings.activation("hidden_act"),
+        "windows": settings.windows(lambda i: window is not None and i >= first, window),
+        "qkv_bias": bias,
+        "o_bias": bias,
+        "qk_norm": "head",
+    }
+
+
+QWEN3 = Architecture(
+    name="qwen3",
+    hf_class="Qwen3ForCausalLM",
+    read=_read,
+    layer_tensors={**PROJECTION_TENSORS, **TWO_NORMS, **QK_NORMS},
+    defaults={
+        "num_key_value_heads": 32,
+        "head_dim": 128,
+        "rms_norm_eps": 1e-6,
+        "hidden_act": "silu",
+        "use_sliding_window": False,
+        "sliding_window": 4096,
+        "max_window_layers": 28,
+        "max_position_embeddings": 32768,
+    },
+    nullable=("num_key_value_heads",),
+)
