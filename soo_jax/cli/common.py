@@ -20,7 +20,12 @@ def option(help: str, group: str | None = None, *names: str) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=group)
 
 
-Model = Annotated[str, typer.Argument(help="Hugging Face folder, GGUF file, or 'organism' for the built-in model.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="Hugging Face folder, GGUF file, org/name[@revision] on the Hub, or 'organism', the built-in model."
+    ),
+]
 Out = Annotated[Path, option("Run folder to write.", RUN)]
 Force = Annotated[bool, option("Replace an earlier run in the output folder.", RUN, "--force")]
 Quiet = Annotated[bool, option("No progress bars.", RUN, "--quiet")]

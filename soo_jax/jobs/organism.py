@@ -53,6 +53,8 @@ def run_organism(
     scenarios = {split: english_scenarios(None, n, 0, split) for split in ("validation", "test")}
     check_evaluation(lm, scenarios["test"], answers)
     model = {"name": lm.name, "architecture": lm.config.architecture, "fingerprint": lm.fingerprint}
+    if lm.hub is not None:
+        model["commit"] = lm.hub.commit
     told = {"model": model, "settings": settings or {}, "teach": config.as_dict(), "lessons": len(taught), "n": n}
     with Job("organism", LANGUAGE, out, told, same=("teach",), resume=resume, force=force, reporter=reporter) as job:
         with job.stage("teach") as bar:

@@ -18,6 +18,7 @@ from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Adapters, Params, forward, logical_axes, param_shapes
 from soo_jax.models.formats import SafetensorsReader
 from soo_jax.models.generate import bucket
+from soo_jax.models.hub import HubModel, fetch_model, is_hub_name
 from soo_jax.models.loading import fingerprint, load_params, settle_ties
 from soo_jax.models.probes import Probe, logits
 from soo_jax.models.tokenizer import Tokenizer, load_tokenizer, stop_tokens
@@ -35,6 +36,7 @@ class LM:
       config: static description. params: weights, on the devices of ``mesh`` if there is one.
       tokenizer: the model's. folder: where it came from.
       stop_tokens: ids that end an answer. fingerprint: identifies the base weights.
+      hub: the model on the Hub that it was fetched from, with its commit.
     """
 
     config: DecoderConfig
@@ -44,10 +46,13 @@ class LM:
     stop_tokens: tuple[int, ...]
     fingerprint: str
     mesh: Mesh | None = None
+    hub: HubModel | None = None
 
     @property
     def name(self) -> str:
-        """The folder's name; for the packaged model its own."""
+        """The name on the Hub, or the folder's name; for the packaged model its own."""
+        if self.hub is not None:
+            return self.hub.repo
         return ORGANISM if self.folder == organism_folder() else self.folder.name
 
     @property
@@ -143,20 +148,26 @@ class LM:
 
 
 def load(folder: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> LM:
-    """Loads a Hugging Face folder, a GGUF file, or the packaged organism by the name ``organism``.
+    """Loads a Hugging Face folder, a GGUF file, a model of the Hub, or the packaged organism (``organism``).
 
     Args:
+      folder: a path, or ``org/name`` or ``org/name@revision`` on the Hub; a path always wins.
       dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto`` (as stored).
       mesh: devices to shard the weights over; each is read straight into its shards.
 
     Raises:
       SooError: whatever is wrong with the folder, in one line.
     """
+    if is_hub_name(str(folder)):
+        fetched = fetch_model(str(folder))
+        return replace(load(fetched.folder, dtype, mesh), hub=fetched)
     folder = organism_folder() if str(folder) == ORGANISM else Path(folder)
     if folder.suffix == ".gguf":
         return _load_gguf(folder, dtype, mesh)
     if not folder.is_dir():
-        raise SooError(f"{folder}: no such model; give a Hugging Face folder on disk, a GGUF file, or {ORGANISM}")
+        raise SooError(
+            f"{folder}: no such model; give a Hugging Face folder on disk, a GGUF file, org/name, or {ORGANISM}"
+        )
     config = read_config(folder)
     with SafetensorsReader(folder) as tensors:
         config = settle_ties(config, tensors)
