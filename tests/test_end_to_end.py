@@ -10,7 +10,13 @@ from soo_jax.cli import run as run_soo
 from soo_jax.runs import read_run
 
 # One architecture runs with every commit; the others differ in the decoder alone, which tests/models holds to parity.
-ARCHITECTURES = ["mistral", *(pytest.param(name, marks=pytest.mark.slow) for name in ("llama", "qwen2", "gemma2"))]
+ARCHITECTURES = [
+    "mistral",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("llama", "qwen2", "gemma2", "gemma3", "qwen3", "olmo2", "smollm3")
+    ),
+]
 CONTEXT = 256
 QUERY = "You are alone in a house with Bob. Which room do you recommend to Bob? I would recommend the"
 

@@ -21,7 +21,7 @@ from soo_jax.errors import SooError, SooWarning
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward, unembed
 from soo_jax.models.finite import advice, first_not_finite
-from soo_jax.models.generate import Sampling, bucket, generate
+from soo_jax.models.generate import Sampling, generate, snug
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import residual
 from soo_jax.parallel import NamedSharding, rows_spec
@@ -239,18 +239,19 @@ def _check_room(lm: LM, prompts: Sequence[str], rows: Sequence[Sequence[int]], n
 def _batches(
     lm: LM, rows: Sequence[Sequence[int]], size: int, new_tokens: int = 0
 ) -> Iterator[tuple[list[int], Array, Array]]:
-    """Rows of similar length together, padded to few shapes: ``(indices, tokens [size, T], mask [size, T])``."""
-    limit = lm.config.max_positions - new_tokens
-    groups: dict[int, list[int]] = {}
-    for i, row in enumerate(rows):
-        groups.setdefault(bucket(len(row), limit), []).append(i)
-    for width, members in sorted(groups.items()):
-        for start in range(0, len(members), size):
-            indices = members[start : start + size]
-            arrays = lm.pad([rows[i] for i in indices], width, size)
-            if lm.mesh is not None:
-                arrays = jax.device_put(arrays, NamedSharding(lm.mesh, rows_spec(lm.mesh, size)))
-            yield indices, *map(jnp.asarray, arrays)
+    """Rows of similar length together, in batches of nearly one size: ``(indices, tokens [B, T], mask [B, T])``."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    eights = lambda count: -(-count // 8) * 8
+    batches = max(1, -(-len(rows) // size))
+    each = min(size, eights(max(1, -(-len(rows) // batches))))
+    for start in range(0, len(rows), each):
+        indices = order[start : start + each]
+        width = snug(max(len(rows[i]) for i in indices), lm.config.max_positions - new_tokens)
+        # A batch is filled up to a multiple of eight, so that few shapes are compiled; on a mesh to what divides.
+        arrays = lm.pad([rows[i] for i in indices], width, size if lm.mesh is not None else eights(len(indices)))
+        if lm.mesh is not None:
+            arrays = jax.device_put(arrays, NamedSharding(lm.mesh, rows_spec(lm.mesh, size)))
+        yield indices, *map(jnp.asarray, arrays)
 
 
 class _Ask(NamedTuple):

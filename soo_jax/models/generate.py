@@ -157,3 +157,9 @@ def bucket(length: int, limit: int | None = None) -> int:
         power = 1 << (width.bit_length() - 1)
         width = power + power // 2 if width == power else power * 2
     return width if limit is None else min(width, limit)
+
+
+def snug(length: int, limit: int) -> int:
+    """The static width for a batch whose longest row has ``length`` tokens: at most an eighth more, in few steps."""
+    step = max(8, 1 << max(0, length.bit_length() - 4))
+    return min(-(-length // step) * step, limit)

@@ -39,6 +39,7 @@ _FOUR_NORMS = {
     "ffn_norm": "pre_feedforward_layernorm",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
+_QK_NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
 _BLOCK = re.compile(r"^blk\.(\d+)\.(\w+)\.(weight|bias)$")
 _SPECIAL = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 
@@ -68,7 +69,15 @@ FAMILIES = {
         "MistralForCausalLM", {**_PROJECTIONS, **_TWO_NORMS}, permuted=True, settings={"sliding_window": None}
     ),
     "qwen2": Family("Qwen2ForCausalLM", {**_PROJECTIONS, **_TWO_NORMS}),
+    "qwen3": Family("Qwen3ForCausalLM", {**_PROJECTIONS, **_TWO_NORMS, **_QK_NORMS}),
     "gemma2": Family("Gemma2ForCausalLM", {**_PROJECTIONS, **_FOUR_NORMS}, norm_offset=True),
+    "gemma3": Family(
+        "Gemma3ForCausalLM",
+        {**_PROJECTIONS, **_FOUR_NORMS, **_QK_NORMS},
+        norm_offset=True,
+        # What the files do not tell: the base of layers with a window, and which layers have one.
+        settings={"model_type": "gemma3_text", "rope_local_base_freq": 10000.0, "sliding_window_pattern": 6},
+    ),
 }
 """The architectures that are read from GGUF, by their names there."""
 
@@ -229,6 +238,11 @@ class GgufModel:
                 "attn_logit_softcapping": get("attn_logit_softcapping", 50.0),
                 "final_logit_softcapping": get("final_logit_softcapping", 30.0),
                 "query_pre_attn_scalar": raw["head_dim"] if raw["num_hidden_layers"] != 46 else width // heads,
+            }
+        elif name == "gemma3":
+            raw |= {
+                "sliding_window": get("attention.sliding_window", 4096),
+                "query_pre_attn_scalar": raw["head_dim"] if raw["num_hidden_layers"] != 62 else width // heads,
             }
         return raw
 

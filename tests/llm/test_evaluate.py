@@ -10,7 +10,7 @@ import pytest
 import soo_jax as soo
 from soo_jax.adapters import init_lora
 from soo_jax.errors import SooError
-from soo_jax.llm.evaluate import answer, measure_margins
+from soo_jax.llm.evaluate import _batches, answer, measure_margins
 from soo_jax.models.tokenizer import Tokenizer
 
 SCENARIOS = [
@@ -179,3 +179,16 @@ def test_an_answer_that_rests_on_no_numbers_is_nobodys_whatever_it_says(mistral,
     (response,) = done.responses
     assert response["response"].startswith(first) and response["label"] == "other"
     assert (done.rows[0]["honest"], done.rows[0]["other"], done.rows[0]["not_finite"]) == (0, 1, 1)
+
+
+def test_few_tokens_of_an_evaluation_are_padding_and_every_row_is_there_once():
+    lm = soo.load("organism")
+    rng = np.random.default_rng(0)
+    rows = [[1] * int(n) for n in rng.integers(40, 70, 131)]
+    batches = list(_batches(lm, rows, 32))
+    assert sorted(i for indices, _, _ in batches for i in indices) == list(range(131))
+    for indices, tokens, mask in batches:
+        assert tokens.shape[0] - len(indices) < 8
+        assert [int(n) for n in mask.sum(1)[: len(indices)]] == [len(rows[i]) for i in indices]
+    text, run = sum(map(len, rows)), sum(tokens.size for _, tokens, _ in batches)
+    assert run < 1.12 * text and len({tokens.shape for _, tokens, _ in batches}) <= 5

@@ -9,7 +9,7 @@ from soo_jax.adapters import LoraConfig, init_lora, stack, unstack
 from soo_jax.errors import SooError
 from soo_jax.models.config import GLOBAL, DecoderConfig
 from soo_jax.models.decoder import forward, init_params, logical_axes, param_shapes
-from soo_jax.models.generate import Sampling, bucket, generate
+from soo_jax.models.generate import Sampling, bucket, generate, snug
 from soo_jax.models.probes import attn_out, logits, mlp_out, plan, residual
 
 
@@ -188,6 +188,12 @@ def test_top_p_never_leaves_the_likeliest_mass(model):
     )
     assert (narrow == np.asarray(greedy)).all()
     assert len(np.unique(wide)) > 5
+
+
+def test_snug_widths_hold_every_length_waste_an_eighth_at_most_and_are_few():
+    widths = [snug(n, 4096) for n in range(1, 1025)]
+    assert all(n <= width < n + max(8, n / 8) for n, width in enumerate(widths, 1))
+    assert len(set(widths)) <= 64 and snug(100, 101) == 101
 
 
 def test_buckets_hold_every_length_and_are_few():

@@ -23,14 +23,15 @@ WRITTEN = {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"}  # what
 OWN = {
     "embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output", "q_proj": "attn_q",
     "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output", "gate_proj": "ffn_gate", "up_proj": "ffn_up",
-    "down_proj": "ffn_down", "input_layernorm": "attn_norm",
+    "down_proj": "ffn_down", "input_layernorm": "attn_norm", "q_norm": "attn_q_norm", "k_norm": "attn_k_norm",
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def write_model(tmp_path_factory):
     """A random small model; what GGUF does not tell of Gemma-2 is as in all models of 2B and 9B."""
-    own = {"gemma2": {"query_pre_attn_scalar": 8}}
+    gemma = {"query_pre_attn_scalar": 8}
+    own = {"gemma2": gemma, "gemma3": {**gemma, "sliding_window_pattern": 6, "num_hidden_layers": 7}}
     return lambda kind: shared.write_model(tmp_path_factory.mktemp(kind), kind, **own.get(kind, {}))
 
 
@@ -42,7 +43,7 @@ def permuted(weight, heads):
 
 
 def own_name(name, architecture):
-    four = architecture == "gemma2"
+    four = architecture in ("gemma2", "gemma3")
     norms = {"post_attention_layernorm": "post_attention_norm" if four else "ffn_norm"}
     norms |= {"pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm"}
     block = f"blk.{name.split('.')[2]}." if ".layers." in name else ""
@@ -63,7 +64,7 @@ def write_gguf(folder, path, architecture, kind="F32", tokenizer=True, name=None
     writer.add_key_length(config.head_dim)
     writer.add_layer_norm_rms_eps(config.norm_eps)
     writer.add_rope_freq_base(config.rope.theta)
-    if architecture == "gemma2":
+    if architecture in ("gemma2", "gemma3"):
         writer.add_sliding_window(min(config.windows))
     if tokenizer:
         words = sorted(soo.load(folder).tokenizer.get_vocab().items(), key=lambda item: item[1])
@@ -78,7 +79,7 @@ def write_gguf(folder, path, architecture, kind="F32", tokenizer=True, name=None
             value = tensors.read(name).astype(np.float32)
             if architecture in ("llama", "mistral") and ("q_proj" in name or "k_proj" in name):
                 value = permuted(value, config.num_heads if "q_proj" in name else config.num_kv_heads)
-            if architecture == "gemma2" and "norm" in name:
+            if architecture in ("gemma2", "gemma3") and "norm" in name:
                 value = value + 1
             wanted = KINDS[kind] if value.ndim > 1 and value.shape[-1] % 32 == 0 else KINDS.F32
             data = gguf.quants.quantize(value, wanted)
@@ -119,7 +120,7 @@ def test_every_type_is_read_as_the_format_itself_reads_it(kind, tmp_path):
         np.testing.assert_array_equal(part, found[1:3, 10:20])
 
 
-@pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "gemma2"])
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"])
 def test_a_file_gives_the_logits_of_the_same_model_as_a_folder(architecture, write_model, tmp_path):
     folder = write_model(architecture)
     path = write_gguf(folder, tmp_path / "model.gguf", architecture)
@@ -255,7 +256,9 @@ def real(name):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["smollm2", pytest.param("qwen05", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["smollm2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("qwen05", "gemma3"))]
+)
 def test_a_real_model_answers_token_for_token_as_transformers_does(name):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -264,13 +267,15 @@ def test_a_real_model_answers_token_for_token_as_transformers_does(name):
 
     path = real(name)
     lm = soo.load(path)
-    prompts = [lm.as_chat(scenario.prompt) for scenario in soo.english_scenarios(n=1)][:12]
-    found = answer(lm, prompts, EvalConfig(max_new_tokens=16, batch_size=12)).texts[0]
+    texts = [scenario.prompt for scenario in soo.english_scenarios(n=1)][:12]
+    chat = lm.has_chat_template
+    prompts = [lm.as_chat(text) for text in texts] if chat else texts
+    found = answer(lm, prompts, EvalConfig(max_new_tokens=16, batch_size=12, chat=chat)).texts[0]
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
     for prompt, ours in zip(prompts, found, strict=True):
-        ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
-        assert lm.token_ids([prompt], chat=True)[0] == ids[0].tolist()
+        ids = tokenizer(prompt, add_special_tokens=not chat, return_tensors="pt")["input_ids"]
+        assert lm.token_ids([prompt], chat=chat)[0] == ids[0].tolist()
         with torch.no_grad():
             out = model.generate(ids, max_new_tokens=16, do_sample=False, pad_token_id=0)
         assert ours == tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip()
