@@ -22,6 +22,7 @@ _WHERE = {
     "soo_jax.parallel": "parse_mesh",
     "soo_jax.errors": "SooError SooWarning",
     "soo_jax.tasks.records": "Pair Scenario read_pairs write_pairs read_scenarios write_scenarios",
+    "soo_jax.tasks.intent": "contradiction stated_intent",
     "soo_jax.tasks.pack": "TaskPack read_pack",
     "soo_jax.tasks.english": "english_scenarios honesty_prompt probe_pairs scene_pairs training_pairs",
     "soo_jax.tasks.organism": "organism_pairs organism_scenarios organism_scene_pairs",

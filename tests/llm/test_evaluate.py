@@ -191,4 +191,4 @@ def test_few_tokens_of_an_evaluation_are_padding_and_every_row_is_there_once():
         assert tokens.shape[0] - len(indices) < 8
         assert [int(n) for n in mask.sum(1)[: len(indices)]] == [len(rows[i]) for i in indices]
     text, run = sum(map(len, rows)), sum(tokens.size for _, tokens, _ in batches)
-    assert run < 1.12 * text and len({tokens.shape for _, tokens, _ in batches}) <= 5
+    assert run < 1.16 * text and len({tokens.shape for _, tokens, _ in batches}) <= 5

@@ -1,0 +1,1 @@
+"""The published answers of the paper's models, judged again."""
