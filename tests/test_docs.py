@@ -112,11 +112,16 @@ def test_the_worked_example_of_an_architecture_has_parity_with_transformers(tmp_
     assert len(set(names["ours"].windows)) == 2
 
 
+def test_the_example_of_stated_intent_holds(tmp_path, monkeypatch):
+    assert follow("docs/data.md", "Stated intent", tmp_path, monkeypatch)[1] == 1
+
+
 def test_every_python_block_of_the_documents_stands_in_a_section_that_a_test_runs():
     run_here = {
         "README.md": ["Quickstart"],
         "CONTRIBUTING.md": ["A loss term", "A task pack", "An architecture", "A game", "A learner"],
         "docs/rl.md": ["In Python"],
+        "docs/data.md": ["Stated intent"],
     }
     for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]):
         name = path.relative_to(ROOT).as_posix()
