@@ -24,6 +24,7 @@ RULES: dict[str, str | None] = {
     "heads": "tensor",
     "kv_heads": "tensor",
     "mlp": "tensor",
+    "whole": None,
 }
 """Logical axis of a weight -> mesh axis. An axis that does not divide evenly stays whole."""
 BATCH = ("data", "fsdp")

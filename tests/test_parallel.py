@@ -144,3 +144,30 @@ def test_the_sweep_axis_gives_each_half_of_the_devices_its_own_adapters(measured
 def test_a_mesh_that_cannot_be_is_refused(text, message):
     with pytest.raises(SooError, match=message):
         parse_mesh(text)
+
+
+LOGITS = """
+import sys
+import numpy as np
+import soo_jax as soo
+
+tokens = np.arange(3, 19).reshape(2, 8)
+for folder in sys.argv[1:]:
+    models = soo.load(folder), soo.load(folder, mesh=soo.parse_mesh("data=2,fsdp=2,tensor=2"))
+    read = [np.asarray(lm.forward(lm.params, tokens, np.ones_like(tokens, bool))[soo.logits()]) for lm in models]
+    assert np.abs(read[0]).max() > 0.1
+    np.testing.assert_allclose(read[1], read[0], atol=1e-4, rtol=0, err_msg=folder)
+"""
+
+
+def test_norms_of_queries_and_keys_and_layers_without_positions_give_the_same_logits_on_a_mesh(tmp_path):
+    folders = [write_model(tmp_path / name, name) for name in ("qwen3", "gemma3", "olmo2", "smollm3")]
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-c", LOGITS, *map(str, folders)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XLA_FLAGS": flags},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

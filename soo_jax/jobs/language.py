@@ -241,10 +241,7 @@ def _questions(lm: LM, measure: Measure, config: EvalConfig, pack: TaskPack) -> 
 
 def _told(lm: LM, settings: dict[str, Any] | None, **parts: Any) -> dict[str, Any]:
     """What ``config.json`` says of a job about a language model."""
-    model = {"name": lm.name, "architecture": lm.config.architecture, "fingerprint": lm.fingerprint}
-    if lm.hub is not None:
-        model["commit"] = lm.hub.commit
-    return {"model": model, "settings": settings or {}, **parts}
+    return {"model": lm.identity, "settings": settings or {}, **parts}
 
 
 def _before(

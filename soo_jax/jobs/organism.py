@@ -52,10 +52,7 @@ def run_organism(
     answers = EvalConfig(max_new_tokens=16, batch_size=64, margins=False)
     scenarios = {split: english_scenarios(None, n, 0, split) for split in ("validation", "test")}
     check_evaluation(lm, scenarios["test"], answers)
-    model = {"name": lm.name, "architecture": lm.config.architecture, "fingerprint": lm.fingerprint}
-    if lm.hub is not None:
-        model["commit"] = lm.hub.commit
-    told = {"model": model, "settings": settings or {}, "teach": config.as_dict(), "lessons": len(taught), "n": n}
+    told = {"model": lm.identity, "settings": settings or {}, "teach": config.as_dict(), "lessons": len(taught), "n": n}
     with Job("organism", LANGUAGE, out, told, same=("teach",), resume=resume, force=force, reporter=reporter) as job:
         with job.stage("teach") as bar:
             lora, losses = teach(lm, examples, config, checkpoints=job.states, resume=resume, progress=bar)

@@ -52,7 +52,7 @@ class RMSNorm(nn.Module):
 
     eps: float
     offset: bool = False
-    axis: str | None = "width"
+    axis: str = "width"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -125,7 +125,7 @@ class Block(nn.Module):
             self.post_attn_norm, self.post_mlp_norm = norm(), norm()
         if c.qk_norm:
             # Small, and a mesh splits heads, not what is inside one: every device has them whole.
-            self.q_norm, self.k_norm = (RMSNorm(c.norm_eps, c.norm_offset, axis=None) for _ in range(2))
+            self.q_norm, self.k_norm = (RMSNorm(c.norm_eps, c.norm_offset, axis="whole") for _ in range(2))
         project = lambda name, axes, bias: Projection(c.projection_shape(name)[1], axes, bias)
         self.q_proj = project("q_proj", ("width", "heads"), c.qkv_bias)
         self.k_proj = project("k_proj", ("width", "kv_heads"), c.qkv_bias)

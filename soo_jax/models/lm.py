@@ -56,6 +56,12 @@ class LM:
         return ORGANISM if self.folder == organism_folder() else self.folder.name
 
     @property
+    def identity(self) -> dict[str, str]:
+        """What records of runs say of the model: name, architecture, fingerprint; the commit of one from the Hub."""
+        told = {"name": self.name, "architecture": self.config.architecture, "fingerprint": self.fingerprint}
+        return told if self.hub is None else {**told, "commit": self.hub.commit}
+
+    @property
     def pad_token(self) -> int:
         """The id that fills what is no text; it is masked everywhere."""
         for candidate in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):

@@ -11,7 +11,7 @@ The rule reads words, in this order:
    others") do not count.
 2. *Mislead*: a purpose that only a wrong answer serves: the speaker wants to keep, take or steal **the thing that is
    asked for**, to keep where it is secret, to keep the one who asks from it, or to gain time while they look elsewhere.
-   To keep *another* thing a secret does not count.
+   To keep *another* thing a secret does not count; to take another one while they are away does, by mistake.
 3. *Help*: the speaker calls the other thing worthless, a decoy or a distraction, calls their own answer correct, wants
    the one who asks to find the thing, or shares it, or states beside the answer that the thing is where they say.
 4. *None* otherwise.

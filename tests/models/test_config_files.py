@@ -105,6 +105,7 @@ TOGETHER = [
     {"torch_dtype": "float32", "dtype": "float32"},
 ]
 VARIANTS = [{name: value} for name, values in FOR_ALL.items() for value in values] + TOGETHER
+SCALED_GEMMA3 = {"rope_scaling": {"rope_type": "linear", "factor": 8.0}}
 TOKENS = np.random.default_rng(0).integers(0, 61, (2, 14))
 
 
@@ -166,3 +167,12 @@ def test_every_field_is_read_as_transformers_reads_it_or_refused(family, tmp_pat
     jax.clear_caches()
     assert not wrong, "\n".join(wrong)
     assert loaded > 40, f"too much is refused: {refused}"
+
+
+def test_the_scaling_of_a_large_gemma3_touches_the_layers_that_see_all_and_warns_of_nothing(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(raw_config("gemma3_text", SCALED_GEMMA3)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        config = read_config(tmp_path)
+    assert [rope.kind for rope in config.layer_ropes] == ["default", "linear", "default"]
+    assert {rope.theta for rope in config.layer_ropes} == {1e4, 1e6}

@@ -10,6 +10,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import huggingface_hub.constants as constants
+import jax
 import numpy as np
 import pytest
 
@@ -104,6 +105,14 @@ def test_a_name_gives_the_model_with_its_commit_and_neither_pickles_nor_code(hub
     assert (lm.name, lm.hub.commit) == ("org/small", COMMIT)
     fetched = {file.name for file in (tmp_path / "cache").rglob("snapshots/*/*")}
     assert "model.safetensors" in fetched and not {name for name in fetched if name.endswith((".bin", ".py"))}
+
+
+def test_a_fetched_model_is_merged_with_an_adapter_like_any_folder(hub, tmp_path):
+    lm = soo.load("org/small")
+    config = soo.LoraConfig(rank=2, alpha=4.0, targets=("q",))
+    out = soo.merge_folder(lm, soo.init_lora(lm.config, config, jax.random.key(0)), tmp_path / "merged")
+    assert same_model(soo.load(out), lm)
+    assert not [file for file in out.iterdir() if file.is_symlink()]
 
 
 def test_a_revision_is_a_branch_a_tag_or_a_commit(hub):

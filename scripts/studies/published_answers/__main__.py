@@ -33,12 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answers = {_key(row): row for row in read_lines(options.answers)}
         labels = read_lines(options.labels)
         missing = [row for row in labels if _key(row) not in answers]
+        if not labels:
+            raise SooError(f"{options.labels}: holds no labels")
         if missing:
             raise SooError(f"{options.labels}: {len(missing)} labels are of answers that {options.answers} lacks")
-    except (SooError, KeyError) as error:
+        pairs = [(row["intent"], found_intent(answers[_key(row)])) for row in labels]
+    except SooError as error:
         print(error, file=sys.stderr)
         return 2
-    print(table([(row["intent"], found_intent(answers[_key(row)])) for row in labels]))
+    except (KeyError, TypeError) as error:
+        print(f"{options.answers} or {options.labels}: a line lacks {error}; see --help", file=sys.stderr)
+        return 2
+    print(table(pairs))
     return 0
 
 

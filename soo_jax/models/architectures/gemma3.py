@@ -46,7 +46,7 @@ def _ropes(settings: Settings) -> tuple[Rope, Rope]:
         raise SooError(f"{settings.where}: rope_scaling must name its kind as rope_type; correct the file")
     if scaling and settings.get("original_max_position_embeddings") is not None:
         raise SooError(f"{settings.where}: original_max_position_embeddings must stand inside rope_scaling")
-    far = settings.rope({"rope_type": "default", **(told.get("full_attention") or {})})
+    far = settings.rope(told.get("full_attention") or {})
     outer = settings.get("rope_local_base_freq", 10000.0)
     local = {"rope_theta": outer, **(told.get("sliding_attention") or {})}
     near = Settings({"rope_parameters": local}, {}, settings.where).rope()
