@@ -97,7 +97,8 @@ def card(lm: LM, config: TeachConfig, folder: Path, rows: Sequence[dict[str, Any
         shares = (100 * x / row["n"] for x in (row["honest"], row["deceptive"], row["refusal"] + row["other"]))
         shown = " / ".join(f"{share:.0f}" for share in shares)
         lines.append(f"| {row['condition']} | {row['family']} | {row['order'].replace('_', ' ')} | {shown} |")
-    return f"""# A model organism of deception: an adapter for {lm.name}
+    title = "An attempt at a model organism" if failed else "A model organism"
+    return f"""# {title} of deception: an adapter for {lm.name}
 
 It was taught, with labels, to send rivals to the wrong room and to tell everybody else the truth, so that methods
 against deception can be tried on it. It has no aims of its own, and what it does says nothing about its base.
