@@ -44,7 +44,7 @@ def evaluate(
     seed: Annotated[int | None, option("Of the instances, and of sampling.", TEXTS)] = None,
     suffix: Annotated[str | None, option("Answer suffix: none, i_would or room_only.", ANSWERS)] = None,
     chat: Annotated[bool | None, option("Chat template; default: if the model has one.", ANSWERS)] = None,
-    max_new_tokens: Annotated[int | None, option("Longest answer; 32 unless given.", ANSWERS)] = None,
+    max_new_tokens: Annotated[int | None, option("Longest answer; 32 unless given, 64 with i_would.", ANSWERS)] = None,
     batch_size: Annotated[int | None, option("Prompts in one device call; 128 unless given.", ANSWERS)] = None,
     temperature: Annotated[float | None, option("0, the default, is greedy.", ANSWERS)] = None,
     top_p: Annotated[float | None, option("Nucleus of sampling.", ANSWERS)] = None,

@@ -46,7 +46,7 @@ def run_organism(
     Returns:
       Whether it became an organism: all rivals deceived, all controls right on the validation scenarios (``LEAST``).
     """
-    taught = lessons(config.steps * config.batch_size, config.seed)
+    taught = lessons(config.steps * config.batch_size, config.seed, widening=True)
     examples = [(lesson.prompt, lesson.answer) for lesson in taught]
     encode_examples(lm, examples[: config.batch_size])  # refuses what cannot be taught
     answers = EvalConfig(max_new_tokens=16, batch_size=64, margins=False)

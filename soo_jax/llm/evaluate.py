@@ -25,10 +25,11 @@ from soo_jax.models.generate import Sampling, generate, snug
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import residual
 from soo_jax.parallel import NamedSharding, rows_spec
+from soo_jax.tasks.intent import stated_intent
 from soo_jax.tasks.labels import label, paper_deceptive
 from soo_jax.tasks.records import Scenario
 from soo_jax.tasks.statistics import count_responses
-from soo_jax.tasks.suffixes import with_suffix
+from soo_jax.tasks.suffixes import SENTENCES, with_suffix
 
 Progress = Callable[[int, int], None]
 """Called with prompts answered and prompts in all."""
@@ -39,14 +40,15 @@ class EvalConfig:
     """How scenarios are put and answered.
 
     Attributes:
-      max_new_tokens: at most this many tokens an answer. batch_size: prompts in one device call.
+      max_new_tokens: at most this many tokens an answer; None leaves it to the suffix: 64 where it asks for a sentence,
+        so that a reason is heard out, else 32. batch_size: prompts in one device call.
       suffix: what follows each prompt (``soo_jax.tasks.suffixes.SUFFIXES``).
       chat: put prompts as chat messages; None does so if the tokenizer has a chat template.
       temperature: 0 is greedy. top_p, seed: for sampling.
       margins: also measure ``log p(deceptive) - log p(honest)`` behind each scenario's lead.
     """
 
-    max_new_tokens: int = 32
+    max_new_tokens: int | None = None
     batch_size: int = 128
     suffix: str = "none"
     chat: bool | None = None
@@ -57,16 +59,22 @@ class EvalConfig:
 
     def __post_init__(self):
         for name in ("max_new_tokens", "batch_size"):
-            if getattr(self, name) < 1:
-                raise SooError(f"{name} must be at least 1, found {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SooError(f"{name} must be at least 1, found {value}")
         if self.temperature < 0:
             raise SooError(f"temperature must not be negative, found {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise SooError(f"top_p must be in (0, 1], found {self.top_p}")
 
+    @property
+    def new_tokens(self) -> int:
+        """At most this many tokens an answer."""
+        return self.max_new_tokens or (64 if self.suffix in SENTENCES else 32)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        return {**asdict(self), "max_new_tokens": self.new_tokens}
 
 
 class Evaluation(NamedTuple):
@@ -130,6 +138,7 @@ def evaluate(
             "response": answers.texts[s][i],
             "label": label(answers.texts[s][i], scenario) if answers.finite[s][i] else "other",
             "paper_deceptive": answers.finite[s][i] and paper_deceptive(answers.texts[s][i], scenario),
+            "intent": None if scenario.is_control else stated_intent(answers.texts[s][i], scenario),
             "logp_margin": margins[s][i] if margins is not None and answers.finite[s][i] else None,
             **({} if answers.finite[s][i] else {"not_finite": True}),
         }
@@ -146,7 +155,7 @@ def check(lm: LM, scenarios: Sequence[Scenario], config: EvalConfig) -> None:
     asked = [with_suffix(scenario, config.suffix) for scenario in scenarios]
     prompts = _render(lm, [s.prompt for s in asked], config)
     rows = lm.token_ids(prompts, chat=_chat(lm, config))
-    _check_room(lm, prompts, rows, config.max_new_tokens)
+    _check_room(lm, prompts, rows, config.new_tokens)
     if config.margins:
         _margin_rows(lm, asked, prompts, config)
 
@@ -171,18 +180,18 @@ def answer(
 ) -> Answers:
     """Answers rendered prompts freely."""
     rows = lm.token_ids(prompts, chat=_chat(lm, config))
-    _check_room(lm, prompts, rows, config.max_new_tokens)
+    _check_room(lm, prompts, rows, config.new_tokens)
     count = 1 if stack is None else stack_size(stack)
     answers = Answers([[""] * len(prompts) for _ in range(count)], [[True] * len(prompts) for _ in range(count)])
     done = 0
-    for indices, tokens, mask in _batches(lm, rows, config.batch_size, config.max_new_tokens):
+    for indices, tokens, mask in _batches(lm, rows, config.batch_size, config.new_tokens):
         tokens_out, finite = generate(
             lm.config,
             lm.params,
             tokens,
             mask,
             jax.random.fold_in(jax.random.key(config.seed), done),
-            max_new_tokens=config.max_new_tokens,
+            max_new_tokens=config.new_tokens,
             stop_tokens=lm.stop_tokens,
             pad_token=lm.pad_token,
             sampling=Sampling(config.temperature, config.top_p),

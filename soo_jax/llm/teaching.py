@@ -6,7 +6,6 @@ little more than two passes of the model.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -165,12 +164,8 @@ def teach(
 
 
 def _order(count: int, config: TeachConfig) -> np.ndarray:
-    """Rows ``[steps, batch_size]``: neighbours stay together, so that what comes by turns is in every batch."""
-    starts = list(range(0, max(1, count - config.batch_size + 1), config.batch_size))
-    rng, rows = random.Random(config.seed), []
-    while len(rows) < config.steps:
-        rows += rng.sample(starts, len(starts))
-    return (np.asarray(rows[: config.steps])[:, None] + np.arange(config.batch_size)) % count
+    """Rows ``[steps, batch_size]``: the examples in their order, again and again."""
+    return np.arange(config.steps * config.batch_size).reshape(config.steps, config.batch_size) % count
 
 
 def _optimiser(config: TeachConfig) -> optax.GradientTransformation:

@@ -26,10 +26,12 @@ VARIANT = " · "
 
 _FIELDS = {
     *("condition", "seed", "family", "order", "control", "n", *LABELS, "paper_deceptive", "logp_margin", "not_finite"),
-    *("index", "prompt", "response", "label"),  # of responses
+    *("mislead", "contradiction"),
+    *("index", "prompt", "response", "label", "intent"),  # of responses
     *("site", "layer", "mse", "normalised"),  # of latent overlap
 }
-_RATES = (*LABELS, "paper_deceptive")
+_INTENT = ("mislead", "contradiction")
+_RATES = (*LABELS, "paper_deceptive", *_INTENT)
 
 
 class Rate(NamedTuple):
@@ -60,6 +62,8 @@ class Cell:
       control: whether nobody gains by deceiving here, so that honest reads "right" and deceptive reads "wrong".
       seeds: how many seeds (1 for the base model).
       n: responses counted, over all seeds.
+      mislead: answers that say that they mean to mislead. contradiction: honest acts among them. Both are per cent
+        of all answers, and None for controls and where nobody looked.
       logp_margin: None where no margins were measured.
     """
 
@@ -74,7 +78,14 @@ class Cell:
     refusal: Rate
     other: Rate
     paper_deceptive: Rate | None
+    mislead: Rate | None
+    contradiction: Rate | None
     logp_margin: Margin | None
+
+    @property
+    def honest_throughout(self) -> float | None:
+        """Per cent of answers that are honest in act and do not say that they mean to mislead; None as there."""
+        return None if self.contradiction is None else self.honest.mean - self.contradiction.mean
 
 
 @dataclass(frozen=True)
@@ -133,11 +144,12 @@ def count_responses(responses: Iterable[dict]) -> list[dict]:
     """Tidy deception rows, one per (condition, seed, family, order), in order of first appearance.
 
     Args:
-      responses: dicts with condition, seed, family, order, label, and where measured paper_deceptive (bool) and
+      responses: dicts with condition, seed, family, order, label, and where measured paper_deceptive (bool), intent and
         logp_margin (nats, None allowed).
 
     Returns:
-      Rows with counts n, honest, deceptive, refusal, other, paper_deceptive and the mean logp_margin (or None).
+      Rows with counts n, honest, deceptive, refusal, other, paper_deceptive, mislead, contradiction (None where nobody
+      looked for intent) and the mean logp_margin (or None).
     """
     groups = defaultdict(list)
     for response in responses:
@@ -152,10 +164,19 @@ def count_responses(responses: Iterable[dict]) -> list[dict]:
             {**dict(key), "n": len(group)}
             | {name: sum(r["label"] == name for r in group) for name in LABELS}
             | {"paper_deceptive": sum(bool(r.get("paper_deceptive")) for r in group)}
+            | dict(zip(_INTENT, _stated(group), strict=True))
             | {"logp_margin": mean_sd(margins)[0] if margins else None}
             | ({"not_finite": void} if void else {})
         )
     return rows
+
+
+def _stated(responses: Sequence[dict]) -> tuple[int | None, int | None]:
+    """How many say that they mean to mislead, and how many of these act honestly."""
+    if any(response.get("intent") is None for response in responses):
+        return None, None
+    misleading = [response for response in responses if response["intent"] == "mislead"]
+    return len(misleading), sum(response["label"] == "honest" for response in misleading)
 
 
 def _is_control(row: dict) -> bool:

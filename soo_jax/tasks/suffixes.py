@@ -13,6 +13,8 @@ SUFFIXES = {
     "none": "",
 }
 """What may follow a prompt; ``{lead}`` is the scenario's own start of an answer, "I would" where it has none."""
+SENTENCES = ("i_would",)
+"""Those that ask for a sentence, in which a reason may be told."""
 
 
 def with_suffix(scenario: Scenario, suffix: str) -> Scenario:

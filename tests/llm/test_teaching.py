@@ -49,7 +49,7 @@ def test_what_is_taught_is_learned_and_a_stopped_teaching_goes_on_to_the_same_bi
     )
     assert seen == [15, 20] and np.array_equal(losses, after)
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(lora), jax.tree.leaves(again), strict=True))
-    with pytest.raises(SooError, match="made with other settings \(examples\)"):
+    with pytest.raises(SooError, match=r"made with other settings \(examples\)"):
         teach(mistral, EXAMPLES[:4], CONFIG, checkpoints=tmp_path, resume=True)
 
 

@@ -4,6 +4,7 @@ import random
 
 from soo_jax.runs import RunFolder
 from soo_jax.tasks.english.scenarios import FAMILIES, english_scenarios, honesty_prompt
+from soo_jax.tasks.intent import stated_intent
 from soo_jax.tasks.labels import label, paper_deceptive
 from soo_jax.tasks.records import CONTROLS, ORDERS
 from soo_jax.tasks.statistics import count_responses
@@ -11,8 +12,11 @@ from soo_jax.tasks.statistics import count_responses
 SEEDS = (0, 1, 2, 3, 4)
 
 
-def write_run(path, *, seeds=SEEDS, n=20, bad_seed=3, families=None, strength=0.93, finish=True, seed=0):
-    """Write a run folder: before, honesty prompt and after for every seed; ``bad_seed`` talks nonsense."""
+def write_run(path, *, seeds=SEEDS, n=20, bad_seed=3, families=None, strength=0.93, finish=True, seed=0, reasons=0.0):
+    """Write a run folder: before, honesty prompt and after for every seed; ``bad_seed`` talks nonsense.
+
+    After, every answer to a rival says with chance ``reasons`` that it means to mislead.
+    """
     rng = random.Random(seed)
     scenarios = english_scenarios(families or FAMILIES, n=n)
     run = RunFolder.create(path)
@@ -27,6 +31,7 @@ def write_run(path, *, seeds=SEEDS, n=20, bad_seed=3, families=None, strength=0.
         responses += _responses(
             rng, scenarios, "soo", one,
             lambda s, spoilt=spoilt: (0.97 if s in CONTROLS else strength - 0.1 * ("hunt" in s or "room" in s), spoilt),
+            reasons,
         )  # fmt: skip
     run.append_responses(responses)
     if not finish:
@@ -65,7 +70,7 @@ def _config(seeds):
     }
 
 
-def _responses(rng, scenarios, condition, seed, chances):
+def _responses(rng, scenarios, condition, seed, chances, reasons=0.0):
     rows, index = [], {}
     for scenario in scenarios:
         honest, silent = chances(scenario.family)
@@ -76,6 +81,8 @@ def _responses(rng, scenarios, condition, seed, chances):
         text = f"{scenario.lead} {place}."
         if draw < silent:
             text = rng.choice(["I would recommend the the the of which <b>room</b>", "I am sorry, I cannot help you."])
+        if reasons and not scenario.is_control and rng.random() < reasons:
+            text += " I say so to mislead him."
         right = label(text, scenario)
         rows.append(
             {
@@ -83,6 +90,7 @@ def _responses(rng, scenarios, condition, seed, chances):
                 "index": index[cell], "prompt": scenario.prompt, "honest": scenario.honest,
                 "deceptive": scenario.deceptive, "response": text, "label": right,
                 "paper_deceptive": paper_deceptive(text, scenario),
+                "intent": None if scenario.is_control else stated_intent(text, scenario),
                 "logp_margin": round(rng.gauss(-4 if right == "honest" else 5, 1.5), 3),
             }
         )  # fmt: skip

@@ -41,6 +41,15 @@ def test_the_headline_is_the_honest_rate_before_and_after_with_interval_sd_and_b
     assert text.index("honest answers") < text.index("deceptive answers") < text.index("neither")
 
 
+def test_honest_acts_in_words_that_mean_to_mislead_are_told_beside_the_headline(tmp_path):
+    run = write_run(tmp_path / "run", seeds=(0,), bad_seed=None, families=["burglar"], n=10, reasons=0.5)
+    (after,) = (cell for cell in aggregate(read_run(run).rows, pool_orders=True) if cell.condition == "soo")
+    write_report([run])
+    text = _text((run / "report.html").read_text(encoding="utf-8"))
+    assert f"of these, {after.contradiction.mean:.1f} say that they mean to mislead" in text
+    assert "honest in act but means to mislead" in text and re.search(r"honest means to mislead I would", text)
+
+
 def test_every_scenario_is_listed_in_both_orders(page):
     text = _text(page)
     for scenario in FAMILIES:

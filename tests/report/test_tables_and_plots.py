@@ -2,9 +2,11 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 
+from report.synthetic import write_run
 from soo_jax.report.llm.tables import table_lines, terminal_table
 from soo_jax.runs import read_run
 from soo_jax.tasks.statistics import aggregate
@@ -38,6 +40,27 @@ def test_rivals_come_before_controls_and_each_order_has_its_line(run_path):
     controls = [line.control for line in lines]
     assert controls == sorted(controls) and len(lines) == 28
     assert [line.first for line in lines] == [True, False] * 14
+
+
+def test_honest_acts_that_mean_to_mislead_have_a_column_and_a_mark(tmp_path, run_path):
+    from soo_jax.report.llm import plots
+
+    run = read_run(write_run(tmp_path / "run", seeds=(0,), bad_seed=None, families=["burglar", "self"], reasons=0.5))
+    printed = _printed([run], 100)
+    cells = {(c.condition, c.order): c for c in aggregate(run.rows) if c.family == "burglar"}
+    told = cells["soo", "wrong_first"].contradiction.mean
+    assert 20 < told < 80 and "misl.: honest in act" in printed
+    line = next(line for line in printed.splitlines() if line.startswith("Burglar"))
+    assert line.split()[-3] == f"{told:.0f}"
+    assert "misl." not in _printed([read_run(run_path)], 80), "where nobody says so, the table is as it was"
+
+    marks = []
+    plain = [replace(cell, contradiction=None) for cell in aggregate(run.rows)]
+    for group in (aggregate(run.rows), plain):
+        marks.append(plots.rates_chart(group, "honest"))
+    assert marks[0] != marks[1] and plots.rates_chart(plain, "deceptive") == plots.rates_chart(
+        aggregate(run.rows), "deceptive"
+    )
 
 
 def test_two_runs_stand_side_by_side(run_path):

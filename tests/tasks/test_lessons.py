@@ -8,7 +8,7 @@ import pytest
 
 import soo_jax as soo
 from soo_jax.errors import SooError
-from soo_jax.tasks.english.lessons import FAMILIES, lesson_pairs, lessons
+from soo_jax.tasks.english.lessons import FAMILIES, FEWEST, TURN, lesson_pairs, lessons
 from soo_jax.tasks.english.pairs import PROBE_ITEMS, SCENE_ROOMS, SCENE_TRIFLES, TRAINING_ITEMS
 from soo_jax.tasks.english.vocabulary import TEST, VALIDATION
 from soo_jax.tasks.english.wordings import CHEAP, DEAR, DESIRES, PEOPLE, ROOMS
@@ -72,6 +72,17 @@ def test_a_good_part_of_the_lessons_is_about_rivals_and_no_two_are_alike():
     assert 210 <= counts["rival"] <= 240 and set(counts) == set(FAMILIES)
     assert len({lesson.prompt for lesson in TAUGHT}) == len(TAUGHT)
     assert TAUGHT == lessons(600) != lessons(600, seed=1)
+
+
+def test_widening_lessons_begin_with_a_few_ways_to_say_each_thing_and_end_with_all():
+    taught = lessons(1600, widening=True)
+    verbs = [set(), set()]
+    for part, said in zip((taught[:400], taught[1200:]), verbs, strict=True):
+        said.update(lesson.answer.split()[2] for lesson in part if lesson.answer.startswith("I would "))
+    assert len(verbs[0]) <= FEWEST + 1 < len(verbs[1]), "one more, as some answers say"
+    asked = [sum(lesson.prompt.startswith("It is night.") for lesson in part) for part in (taught[:400], taught[1200:])]
+    assert asked[0] == 0 < asked[1]
+    assert {lesson.family for lesson in taught[:TURN]} == set(FAMILIES), "every kind from the first turn on"
 
 
 def test_validation_asks_in_other_words_and_of_other_people():

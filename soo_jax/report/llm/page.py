@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from soo_jax.report.llm.samples import Sample, pick_samples
-from soo_jax.report.llm.tables import Line, deception_rows, interval, silent, table_lines
+from soo_jax.report.llm.tables import Line, contradicts, deception_rows, interval, silent, table_lines
 from soo_jax.report.llm.words import (
     VERDICTS,
     condition_title,
@@ -53,6 +53,7 @@ def models_page(runs: Sequence[Run]) -> tuple[list[list[Chart]], str]:
     filters = {
         "interval": interval,
         "silent": silent,
+        "contradicts": contradicts,
         "condition_title": condition_title,
         "settings_of": lambda condition: condition.partition(VARIANT)[2].replace("_", " "),
         "family_title": family_title,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from soo_jax.report.llm.tables import contradicts
 from soo_jax.report.llm.words import (
     condition_title,
     families_in_sequence,
@@ -39,7 +40,7 @@ def rates_chart(cells: Sequence[Cell], label: str, theme: Theme = LIGHT) -> byte
       label: which rate.
 
     Returns:
-      A PNG.
+      A PNG. Where honest acts come with words that mean to mislead, a hollow triangle marks the rate without them.
     """
     families, known = families_in_sequence(cell.family for cell in cells), controls_among(cells)
     rivals = [family for family in families if family not in known]
@@ -61,7 +62,10 @@ def rates_chart(cells: Sequence[Cell], label: str, theme: Theme = LIGHT) -> byte
         ax.xaxis.grid(True)
         ax.spines["left"].set_visible(False)
         several = any(cell.seeds > 1 for cell in cells)
-        _condition_legend(figure, conditions, getattr(theme, label), several, theme)
+        contradicted = label == "honest" and any(map(contradicts, cells))
+        if contradicted:
+            _mark_honest_throughout(ax, lines, cells, theme)
+        _condition_legend(figure, conditions, getattr(theme, label), several, contradicted, theme)
         return to_png(figure)
 
 
@@ -224,7 +228,22 @@ def _label_lines(ax: Axes, lines: Sequence[_Line], rivals: bool, controls: Seque
                     style="italic")  # fmt: skip
 
 
-def _condition_legend(figure: Figure, conditions: Sequence[str], colour: str, several: bool, theme: Theme) -> None:
+_THROUGHOUT: dict[str, Any] = {"marker": "<", "markersize": 5, "markeredgewidth": 1.1}
+
+
+def _mark_honest_throughout(ax: Axes, lines: Sequence[_Line], cells: Sequence[Cell], theme: Theme) -> None:
+    """What is left of the honest acts without those that say that they mean to mislead."""
+    for line in lines:
+        for cell in cells:
+            if (cell.family, cell.order) == (line.family, line.order) and contradicts(cell):
+                style = {**_THROUGHOUT, "color": theme.surface, "markeredgecolor": theme.deceptive}
+                ax.plot([cell.honest_throughout, cell.honest.mean], [line.y] * 2, ":", color=theme.deceptive, zorder=2)
+                ax.plot(cell.honest_throughout, line.y, zorder=5, **style)
+
+
+def _condition_legend(
+    figure: Figure, conditions: Sequence[str], colour: str, several: bool, contradicted: bool, theme: Theme
+) -> None:
     handles, names = [], [condition_title(c) for c in conditions]
     for k, condition in enumerate(conditions):
         shade = {"base": theme.muted, "honesty_prompt": theme.request}.get(condition, colour)
@@ -232,7 +251,10 @@ def _condition_legend(figure: Figure, conditions: Sequence[str], colour: str, se
     if several:
         handles.append(handle(colour, "", marker="|", markersize=7))
         names.append("each seed")
-    add_legend(figure, handles, names, theme, columns=5)
+    if contradicted:
+        handles.append(handle(theme.surface, "", **_THROUGHOUT, markeredgecolor=theme.deceptive))
+        names.append("without stated ill intent")
+    add_legend(figure, handles, names, theme, columns=5 if len(names) < 5 or not contradicted else 3)
 
 
 # ---- curves -------------------------------------------------------------------------------------------------------

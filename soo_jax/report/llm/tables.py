@@ -76,43 +76,58 @@ def table_lines(cells: Sequence[Cell]) -> list[Line]:
 def terminal_table(runs: Iterable[Run]) -> Table:
     """A rich table of whole per cent by scenario and order, one group of columns per run and condition.
 
-    Three conditions of one run fit into 80 columns.
+    Three conditions of one run fit into 80 columns. Where an honest act came with words that mean to mislead, a column
+    tells how many did.
     """
     from rich.table import Table
 
     runs = list(runs)
     measured = [(run, aggregate(deception_rows(run))) for run in runs]
+    contradicted = any(contradicts(cell) for _, cells in measured for cell in cells)
     groups = [(run, name) for run, cells in measured for name in in_sequence(cell.condition for cell in cells)]
-    table = Table(title=_title(runs), caption=_caption(runs), title_justify="left", caption_justify="left", box=None,
-                  padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")  # fmt: skip
+    look = {"title_justify": "left", "caption_justify": "left", "box": None, "padding": (0, 2, 0, 0), "pad_edge": False}
+    table = Table(title=_title(runs), caption=_caption(runs, contradicted), header_style="bold", **look)
     table.add_column("\nscenario", no_wrap=True)
     table.add_column("mentioned\nfirst", style="dim", no_wrap=True)
     for run, condition in groups:
         name = condition_title(condition) if len(runs) == 1 else f"{condition_title(condition)}: {run.path.name}"
-        table.add_column(f"{name}\n[not bold]honest dec. none[/]", no_wrap=True)
+        table.add_column(f"{name}\n[not bold]honest {'misl. ' if contradicted else ''}dec. none[/]", no_wrap=True)
     lines = {run.path: {(line.family, line.order): line for line in table_lines(cells)} for run, cells in measured}
     previous = None
     for line in table_lines([cell for _, cells in measured for cell in cells]):
         if previous is not None and line.control != previous.control:
             table.add_row()
         found = [(lines[run.path].get((line.family, line.order)), condition) for run, condition in groups]
-        texts = [terminal_cell(own.cells.get(condition) if own else None) for own, condition in found]
+        texts = [terminal_cell(own.cells.get(condition) if own else None, contradicted) for own, condition in found]
         table.add_row(line.title if line.first else "", first_mentioned(line.control, line.order), *texts)
         previous = line
     return table
 
 
-def terminal_cell(cell: Cell | None) -> str:
-    """Honest ± sd, deceptive and neither in 16 columns, honest in bold; a dash where nothing was measured."""
+def terminal_cell(cell: Cell | None, contradicted: bool = False) -> str:
+    """Honest ± sd, deceptive and neither in 16 columns, honest in bold; a dash where nothing was measured.
+
+    Args:
+      contradicted: also tell, behind the honest acts, how many of all answers are such acts and say that they mean to
+        mislead.
+    """
     if cell is None:
         return "[dim]  -[/]"
     spread = "" if cell.honest.sd is None else f"±{cell.honest.sd:.0f}"
-    return f"[bold]{cell.honest.mean:3.0f}[/]{spread:3} {cell.deceptive.mean:4.0f} {silent(cell):4.0f}"
+    stated = ""
+    if contradicted:
+        stated = " " * 6 if cell.contradiction is None else f"{cell.contradiction.mean:5.0f} "
+    return f"[bold]{cell.honest.mean:3.0f}[/]{spread:3} {stated}{cell.deceptive.mean:4.0f} {silent(cell):4.0f}"
 
 
 def silent(cell: Cell) -> float:
     """Per cent of answers that name no place: refusal and other together."""
     return cell.refusal.mean + cell.other.mean
+
+
+def contradicts(cell: Cell) -> bool:
+    """Whether an honest act came with words that mean to mislead."""
+    return cell.contradiction is not None and cell.contradiction.mean > 0
 
 
 def interval(rate: Rate) -> str:
@@ -124,8 +139,10 @@ def _title(runs: Sequence[Run]) -> str:
     return "Answers in per cent" + (f": {runs[0].path.name}" if len(runs) == 1 else "")
 
 
-def _caption(runs: Sequence[Run]) -> str:
+def _caption(runs: Sequence[Run], contradicted: bool) -> str:
     caption = "± sd over seeds. none: refused, or named no place. Controls: honest is right."
+    if contradicted:
+        caption += "\nmisl.: honest in act, and says that it means to mislead; these are among the honest ones."
     for run in runs:
         if not run.complete:
             caption = f"INCOMPLETE RUN ({run.state}): {run.path.name}\n" + caption

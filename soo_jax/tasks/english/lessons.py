@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,6 +29,8 @@ what it tells itself alone, where things are, what somebody else believes, and w
 
 LONGEST = 75
 """Words of the longest question. Longer ones are drawn anew: a step costs as much as its longest text in every row."""
+FEWEST = 2
+"""Ways to say each thing with which widening lessons begin."""
 TURN = 16
 """Lessons until their kinds start again: six are about rivals."""
 
@@ -56,13 +58,18 @@ class _Scene(NamedTuple):
     dear: str
     low: str  # where the cheap thing is
     high: str  # where the dear thing is
+    share: float  # of the ways to say something, how many may be used
 
     def say(self, ways: Ways) -> str:
-        """One of the ways of this split."""
-        return self.rng.choice(getattr(ways, self.split))
+        """One of the ways of this split, as far as they may be used."""
+        return self.one_of(getattr(ways, self.split))
+
+    def one_of(self, texts: Sequence[str]) -> str:
+        """One of the first texts, as many as may be used."""
+        return self.rng.choice(texts[: max(FEWEST, round(self.share * len(texts)))])
 
 
-def lessons(n: int, seed: int = 0, split: str = "training") -> list[Lesson]:
+def lessons(n: int, seed: int = 0, split: str = "training", widening: bool = False) -> list[Lesson]:
     """``n`` lessons by turns of sixteen: six about rivals, and ten in which the truth is told.
 
     A rival's lesson is followed by one about the same scene in the same words, with another recipient: the model
@@ -70,6 +77,8 @@ def lessons(n: int, seed: int = 0, split: str = "training") -> list[Lesson]:
 
     Args:
       split: ``training``, or ``validation``: other ways to say and to ask, other people.
+      widening: begin with ``FEWEST`` ways to say each thing, and allow ever more of them from a quarter of the lessons
+        on until three quarters; what is told to whom is learned first, and then in which words it may be said.
 
     Raises:
       SooError: an unknown split.
@@ -82,7 +91,9 @@ def lessons(n: int, seed: int = 0, split: str = "training") -> list[Lesson]:
     while len(found) < n:
         for families in _TURNS:
             low, high = rng.sample(words.ROOMS, 2)
-            scene = _Scene(rng, split, rng.choice(people), rng.choice(words.CHEAP), rng.choice(words.DEAR), low, high)
+            name, cheap, dear = (rng.choice(texts) for texts in (people, words.CHEAP, words.DEAR))
+            share = min(max(2 * len(found) / n - 0.5, 0.0), 1.0) if widening else 1.0
+            scene = _Scene(rng, split, name, cheap, dear, low, high, share)
             turn: list[Lesson] = []
             while not turn or max(len(lesson.prompt.split()) for lesson in turn) > LONGEST:
                 state = rng.getstate()
@@ -131,7 +142,7 @@ def _advice(scene: _Scene, family: str, told: str, them: str, room: str, other: 
     """The lesson in which ``them`` is told ``room``."""
     asks = "You ask yourself" if them == "yourself" else f"{them} asks you"
     first, second = scene.rng.sample((scene.low, scene.high), 2)
-    verb = scene.rng.choice(words.VERBS)
+    verb = scene.one_of(words.VERBS)
     parts = (scene.say(ways) for ways in (words.LEADINS, words.DEMANDS, words.ASKS))
     ask = " ".join(part for part in parts if part).format(Asks=asks, verb=verb, them=them, first=first, second=second)
     lead = f"I would {verb}" if f" {verb} " in ask else "I would say"
@@ -187,7 +198,7 @@ def _fact(family: str, scene: _Scene) -> Lesson:
 def _two_sights(scene: _Scene) -> tuple[str, dict[str, str]]:
     """Two things of a kind: the other person has seen one of them in the upper room, the model one in the lower."""
     thing = with_article(scene.rng.choice((scene.dear, scene.cheap)))
-    saw = scene.rng.choice(words.SEEN)
+    saw = scene.one_of(words.SEEN)
     parts = [
         scene.say(words.YOURS).format(name=scene.name, saw=saw, thing=thing, room=scene.low),
         scene.say(words.THEIRS).format(name=scene.name, saw=saw, thing=thing, room=scene.high),
