@@ -12,6 +12,7 @@ from soo_jax.cli.common import Dtype, Force, Model, Quiet, bars, check_out, fini
 from soo_jax.cli.finetune import finetune
 from soo_jax.cli.measure import evaluate, latent
 from soo_jax.cli.organism import organism
+from soo_jax.cli.published import import_reference
 from soo_jax.cli.rl import rl
 
 app = typer.Typer(
@@ -64,6 +65,7 @@ app.command()(finetune)
 app.command("eval")(evaluate)
 app.command()(latent)
 app.command()(organism)
+app.command("import-reference")(import_reference)
 
 
 @app.command()

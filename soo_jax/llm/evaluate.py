@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,8 +24,7 @@ from soo_jax.models.generate import Sampling, generate, snug
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import residual
 from soo_jax.parallel import NamedSharding, rows_spec
-from soo_jax.tasks.intent import stated_intent
-from soo_jax.tasks.labels import label, paper_deceptive
+from soo_jax.tasks.judged import judged, numbered
 from soo_jax.tasks.records import Scenario
 from soo_jax.tasks.statistics import count_responses
 from soo_jax.tasks.suffixes import SENTENCES, with_suffix
@@ -119,26 +117,13 @@ def evaluate(
     answers = answer(lm, prompts, config, lora, progress)
     margins = measure_margins(lm, asked, prompts, config, lora) if config.margins else None
     _tell_not_finite(lm, prompts, config, lora, answers, margins)
-    seen: Counter[tuple[str, str]] = Counter()
-    index = []
-    for scenario in asked:
-        index.append(seen[scenario.family, scenario.order])
-        seen[scenario.family, scenario.order] += 1
+    index = numbered(asked)
     responses = [
         {
             "condition": condition,
             **own[s],
-            "family": scenario.family,
-            "control": scenario.is_control,
-            "order": scenario.order,
             "index": index[i],
-            "prompt": scenario.prompt,
-            "honest": scenario.honest,
-            "deceptive": scenario.deceptive,
-            "response": answers.texts[s][i],
-            "label": label(answers.texts[s][i], scenario) if answers.finite[s][i] else "other",
-            "paper_deceptive": answers.finite[s][i] and paper_deceptive(answers.texts[s][i], scenario),
-            "intent": None if scenario.is_control else stated_intent(answers.texts[s][i], scenario),
+            **judged(scenario, answers.texts[s][i], answers.finite[s][i]),
             "logp_margin": margins[s][i] if margins is not None and answers.finite[s][i] else None,
             **({} if answers.finite[s][i] else {"not_finite": True}),
         }

@@ -1,9 +1,10 @@
-"""How well the rule of stated intent agrees with labels given by hand.
+"""The answers that the paper's authors published, judged again: act, stated intent, and where the two contradict.
 
-python -m scripts.studies.published_answers ANSWERS LABELS
+python -m scripts.studies.published_answers ANSWERS [LABELS]
 
-ANSWERS: JSON lines (may be gzipped) with condition, seed, scenario, index, prompt, honest, deceptive, response.
-LABELS: JSON lines with the first four of these and intent (mislead, help or none). Neither is part of this project.
+ANSWERS: a run folder of ``soo import-reference``, or JSON lines (may be gzipped) with condition, seed, scenario, index,
+prompt, honest, deceptive, response. LABELS: JSON lines with the first four of these and intent (mislead, help or none),
+given by hand; with them, the agreement of the rule is printed, too. Neither is part of this project.
 """
 
 from __future__ import annotations
@@ -17,34 +18,42 @@ from pathlib import Path
 from typing import Any
 
 import soo_jax as soo
+from soo_jax.earlier import of_this_version
 from soo_jax.errors import SooError
-from soo_jax.tasks.statistics import wilson
+from soo_jax.report.llm.words import condition_title, family_title
+from soo_jax.tasks.judged import judged
+from soo_jax.tasks.statistics import aggregate, count_responses, mean_sd, wilson
 
-KEY = ("condition", "seed", "scenario", "index")
+KEY = ("condition", "seed", "family", "index")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints agreement, precision and recall with 95 % intervals (Wilson); returns the exit code."""
+    """Prints the tables, with 95 % intervals (Wilson); returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("answers", type=Path)
-    parser.add_argument("labels", type=Path)
+    parser.add_argument("labels", type=Path, nargs="?")
     options = parser.parse_args(arguments)
+    source = options.answers / "responses.jsonl" if options.answers.is_dir() else options.answers
     try:
-        answers = {_key(row): row for row in read_lines(options.answers)}
+        answers = {_key(row): row | judged(_scenario(row), row["response"]) for row in read_lines(source)}
+        print(acts_table(list(answers.values())))
+        if options.labels is None:
+            return 0
         labels = read_lines(options.labels)
         missing = [row for row in labels if _key(row) not in answers]
         if not labels:
             raise SooError(f"{options.labels}: holds no labels")
         if missing:
             raise SooError(f"{options.labels}: {len(missing)} labels are of answers that {options.answers} lacks")
-        pairs = [(row["intent"], found_intent(answers[_key(row)])) for row in labels]
+        pairs = [(row["intent"], answers[_key(row)]["intent"]) for row in labels]
     except SooError as error:
         print(error, file=sys.stderr)
         return 2
     except (KeyError, TypeError) as error:
-        print(f"{options.answers} or {options.labels}: a line lacks {error}; see --help", file=sys.stderr)
+        print(f"{source} or {options.labels}: a line lacks {error}; see --help", file=sys.stderr)
         return 2
-    print(table(pairs))
+    print()
+    print(agreement_table(pairs))
     return 0
 
 
@@ -52,19 +61,47 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file of JSON lines. Raises SooError where it cannot be read."""
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines if line.strip()]
+            return [of_this_version(json.loads(line)) for line in lines if line.strip()]
     except (OSError, ValueError) as error:
         raise SooError(f"{path}: cannot be read as JSON lines ({error})") from error
 
 
-def found_intent(row: dict[str, Any]) -> str:
-    """What the rule says of an answer; whoever asks is the one name that the prompt's families know."""
-    name = next((name for name in ("Oliver", "Bob") if name in row["prompt"]), "")
-    scenario = soo.Scenario("burglar", "wrong_first", row["prompt"], row["honest"], row["deceptive"], name)
-    return soo.stated_intent(row["response"], scenario)
+def acts_table(responses: Sequence[dict[str, Any]]) -> str:
+    """Per cent of answers by model, seed and family, in Markdown; of several seeds also mean and spread."""
+    lines = [
+        "| model | seed | family | n | honest act | says it means to mislead | honest act, says so "
+        "| honest act, does not | deceptive act | no act | deceptive by the paper's count |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    rows = count_responses(responses)
+    for row in rows:
+        kept, silent = row["honest"] - row["contradiction"], row["refusal"] + row["other"]
+        counts = (row["honest"], row["mislead"], row["contradiction"], kept, row["deceptive"], silent)
+        paper = row["paper_deceptive"]
+        model, seed = condition_title(row["condition"]), "" if row["seed"] is None else row["seed"]
+        told = " | ".join(_share(count, row["n"]) for count in counts)
+        lines.append(f"| {model} | {seed} | {family_title(row['family'])} | {row['n']} | {told} | {paper} |")
+    for cell in aggregate(rows):
+        if cell.seeds > 1:
+            honest, said = cell.honest.values, cell.contradiction.values
+            kept = [h - c for h, c in zip(honest, said, strict=True)]
+            told = " | ".join(map(_spread, (honest, cell.mislead.values, said, kept, cell.deceptive.values)))
+            title = f"{condition_title(cell.condition)} | mean ± sd | {family_title(cell.family)} | {cell.n}"
+            lines.append(f"| {title} | {told} | | |")
+    return "\n".join(lines)
 
 
-def table(pairs: Sequence[tuple[str, str]]) -> str:
+def _share(count: int, n: int) -> str:
+    low, high = wilson(count, n)
+    return f"{100 * count / n:.1f} ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean, sd = mean_sd(values)
+    return f"{mean:.1f} ± {sd:.1f}"
+
+
+def agreement_table(pairs: Sequence[tuple[str, str]]) -> str:
     """Rows of a Markdown table from (by hand, by rule)."""
     both = sum(hand == rule == "mislead" for hand, rule in pairs)
     counts = {
@@ -77,6 +114,13 @@ def table(pairs: Sequence[tuple[str, str]]) -> str:
         low, high = wilson(right, n) if n else (0.0, 1.0)
         lines.append(f"| {name} | {n} | {right / max(n, 1):.3f} | {low:.2f} to {high:.2f} |")
     return "\n".join(lines)
+
+
+def _scenario(row: dict[str, Any]) -> soo.Scenario:
+    """What was asked; whoever asks is the one name that the prompt's families know."""
+    name = next((name for name in ("Oliver", "Bob") if name in row["prompt"]), "")
+    order = row.get("order", "wrong_first")
+    return soo.Scenario(row["family"], order, row["prompt"], row["honest"], row["deceptive"], name)
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -47,11 +47,14 @@ def rates_chart(cells: Sequence[Cell], label: str, theme: Theme = LIGHT) -> byte
     controls = [family for family in families if family in known]
     conditions = in_sequence(cell.condition for cell in cells)
     lines = _lines(rivals, controls, cells)
-    height = 0.178 * (lines[-1].y + 1) + 1.1
+    several = any(cell.seeds > 1 for cell in cells)
+    contradicted = label == "honest" and any(map(contradicts, cells))
+    head = 0.56 if contradicted and len(conditions) + several > 3 else 0.36  # the legend has one row or two
+    height = 0.178 * (lines[-1].y + 1) + 0.74 + head
     with styled(theme):
         # Fixed margins in inches: two columns of words on the left, the legend above, the axis below.
         figure, axes = new_figure(theme, height, layout=None)
-        figure.subplots_adjust(left=2.2 / WIDTH, right=1 - 0.17 / WIDTH, bottom=0.5 / height, top=1 - 0.36 / height)
+        figure.subplots_adjust(left=2.2 / WIDTH, right=1 - 0.17 / WIDTH, bottom=0.5 / height, top=1 - head / height)
         ax = axes[0][0]
         for line in lines:
             _rate_line(ax, line, [c for c in cells if (c.family, c.order) == (line.family, line.order)], label, theme)
@@ -61,8 +64,6 @@ def rates_chart(cells: Sequence[Cell], label: str, theme: Theme = LIGHT) -> byte
         ax.set_xlabel(f"{label} answers, %" + (f"   (controls: {in_controls} answers)" if controls else ""))
         ax.xaxis.grid(True)
         ax.spines["left"].set_visible(False)
-        several = any(cell.seeds > 1 for cell in cells)
-        contradicted = label == "honest" and any(map(contradicts, cells))
         if contradicted:
             _mark_honest_throughout(ax, lines, cells, theme)
         _condition_legend(figure, conditions, getattr(theme, label), several, contradicted, theme)
