@@ -17,6 +17,9 @@ class Reporter:
         """Starts a named piece of work; the result is called as it goes on."""
         return lambda done, total, metrics=None: None
 
+    def say(self, line: str) -> None:
+        """Tells something that should be known before the work is done."""
+
 
 class Clock:
     """Seconds spent in named parts of a job."""

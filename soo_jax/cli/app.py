@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from soo_jax.cli.common import Dtype, Force, Model, Quiet, bars, check_out, finish, numbers, start
+from soo_jax.cli.compare import compare
 from soo_jax.cli.finetune import finetune
 from soo_jax.cli.measure import evaluate, latent
 from soo_jax.cli.organism import organism
@@ -113,4 +114,5 @@ def report(
     print(page)
 
 
+app.command()(compare)
 app.add_typer(rl, name="rl")

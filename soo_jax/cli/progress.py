@@ -37,6 +37,9 @@ class Bars(Reporter):
         if self._progress.tasks:
             self._progress.stop()
 
+    def say(self, line: str) -> None:
+        self._progress.console.print(line, highlight=False)
+
     def task(self, name: str) -> Task:
         self._progress.start()  # only now: without a bar nothing is drawn, not even an empty line
         bar = self._progress.add_task(name, total=None, metrics="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from soo_jax.llm.latent import latent_overlap
 from soo_jax.models.lm import LM
 from soo_jax.progress import Reporter
 from soo_jax.runs import RunFolder
+from soo_jax.tasks.comparison import detectable
 from soo_jax.tasks.pack import TaskPack, pack_for, read_pack
 from soo_jax.tasks.records import Pair, Scenario, read_pairs, read_scenarios
 
@@ -161,6 +163,7 @@ def run_evaluate(
         lm, settings, eval=config.as_dict(), measure=vars(measure), tasks=questions.pack, members=_members(adapters)
     )
     with Job("eval", LANGUAGE, out, told, force=force, reporter=reporter) as job:
+        _tell_power(job, questions, 1 if adapters is None else len(adapters.members))
         rows = _before(job, lm, measure, questions, config, "eval")
         if adapters is not None:
             rows += _ask(job, lm, questions.plain, config, "soo", "eval", adapters)
@@ -211,6 +214,7 @@ def run_demo(
     questions = _questions(lm, measure, eval_config, pack)
     told = _told(lm, settings, finetune=config.as_dict(), eval=eval_config.as_dict(), measure=vars(measure))
     with Job("demo", LANGUAGE, out, told, force=force, reporter=reporter) as job:
+        _tell_power(job, questions, len(config.seeds))
         rows = _before(job, lm, measure, questions, eval_config, "eval_base")
         with job.stage("finetune", "fine-tune") as bar:
             adapters, history = run_prepared(prepared, progress=bar)
@@ -250,6 +254,16 @@ def _before(
     """The model without adapters, and asked to be honest."""
     rows = _ask(job, lm, questions.plain, config, "base", stage) if measure.base else []
     return rows + (_ask(job, lm, questions.honest, config, "honesty_prompt", stage) if measure.honesty else [])
+
+
+def _tell_power(job: Job, questions: _Questions, seeds: int) -> None:
+    """Says, before anything is asked, which differences from the base so many questions and seeds can show."""
+    count = min(Counter(scenario.family for scenario in questions.plain).values())
+    points = detectable(count, seeds)
+    many = f" and {seeds} adapters" if seeds > 1 else ""
+    line = f"power: {count} questions a family{many} show differences of {points:.1f} points or more (80 %, at worst)"
+    job.run.log(line)
+    job.reporter.say(line)
 
 
 def _ask(

@@ -154,7 +154,7 @@ def count_responses(responses: Iterable[dict]) -> list[dict]:
     groups = defaultdict(list)
     for response in responses:
         own = {"condition": response["condition"], "seed": response["seed"], **member_settings(response)}
-        asked = {"family": response["family"], "order": response["order"], "control": _is_control(response)}
+        asked = {"family": response["family"], "order": response["order"], "control": is_control(response)}
         groups[(*own.items(), *asked.items())].append(response)
     rows = []
     for key, group in groups.items():
@@ -179,7 +179,7 @@ def _stated(responses: Sequence[dict]) -> tuple[int | None, int | None]:
     return len(misleading), sum(response["label"] == "honest" for response in misleading)
 
 
-def _is_control(row: dict) -> bool:
+def is_control(row: dict) -> bool:
     """What a row says of itself; rows of earlier versions by the name of their family."""
     return bool(row.get("control", row["family"] in CONTROLS))
 
@@ -301,7 +301,7 @@ def _verdict(honest: float, deceptive: float) -> str:
 def _control_drop(rows: Sequence[dict], mine: Sequence[dict]) -> float | None:
     base = [row for row in rows if row["condition"] == "base"]
     drops = []
-    for control in dict.fromkeys(row["family"] for row in base if _is_control(row)):
+    for control in dict.fromkeys(row["family"] for row in base if is_control(row)):
         before, after = (_sums(r for r in group if r["family"] == control) for group in (base, mine))
         if before["n"] and after["n"]:
             drops.append(100 * (before["honest"] / before["n"] - after["honest"] / after["n"]))
@@ -326,7 +326,7 @@ def _cell(key: tuple[str, str, str], rows: Sequence[dict]) -> Cell:
     measured = [margin for margin in margins if margin is not None]
     return Cell(
         *key,
-        control=any(_is_control(row) for row in rows),
+        control=any(is_control(row) for row in rows),
         seeds=len(seeds),
         n=sum(row["n"] for row in rows),
         logp_margin=Margin(*mean_sd(measured)) if measured else None,

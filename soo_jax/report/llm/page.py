@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from soo_jax.report.llm.comparison import MEASURES, chance, sequence, span, verdict
 from soo_jax.report.llm.samples import Sample, pick_samples
 from soo_jax.report.llm.tables import Line, contradicts, deception_rows, interval, silent, table_lines
 from soo_jax.report.llm.words import (
@@ -17,7 +18,11 @@ from soo_jax.report.llm.words import (
 )
 from soo_jax.report.page import Chart, chart, provenance, render, settings, timings, trouble
 from soo_jax.runs import Run
+from soo_jax.tasks.run_comparison import Comparison, within_run
 from soo_jax.tasks.statistics import AFTER, VARIANT, Cell, SeedOutcome, aggregate, controls_among, seed_outcomes
+
+MANY = 400
+"""Cells of a sweep too large for every condition to be tested on the page; ``soo compare`` still does."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Section:
     model: str
     trouble: str
     headline: Headline | None
+    comparisons: list[Comparison]
     outcomes: list[SeedOutcome]
     conditions: list[str]
     lines: list[Line]
@@ -57,6 +63,12 @@ def models_page(runs: Sequence[Run]) -> tuple[list[list[Chart]], str]:
         "condition_title": condition_title,
         "settings_of": lambda condition: condition.partition(VARIANT)[2].replace("_", " "),
         "family_title": family_title,
+        "by_family": sequence,
+        "shows": verdict,
+        "chance": chance,
+        "span": span,
+        "measure_title": lambda comparison: MEASURES[comparison.measure],
+        "condition_of": lambda title: condition_title(title.partition(":")[2]),
     }
     comparison = _comparison(runs) if len(runs) > 1 else []
     page = render("llm/page.html.jinja", filters, sections=sections, comparison=comparison, verdicts=VERDICTS)
@@ -71,6 +83,7 @@ def _section(run: Run) -> Section:
         model=_model_name(run.config.get("model")),
         trouble=trouble(run),
         headline=_headline(rows, cells),
+        comparisons=within_run(run) if len(cells) < MANY else [],
         outcomes=seed_outcomes(rows, run.training),
         conditions=in_sequence(cell.condition for cell in cells),
         lines=table_lines(cells),
