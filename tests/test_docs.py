@@ -83,7 +83,7 @@ def follow(document, section, folder, monkeypatch):
 @needs_organism
 def test_the_quickstart_of_the_readme_works(tmp_path, monkeypatch):
     names, done = follow("README.md", "Quickstart", tmp_path, monkeypatch)
-    assert done == 7
+    assert done == 8
     assert {row["seed"] for row in names["after"].rows} == {0, 1, 2, 3, 4}
     assert names["objective"].names == ("overlap", "gap")
     assert (tmp_path / "my-adapter" / "adapter_config.json").is_file()
