@@ -11,7 +11,7 @@ import typer
 from soo_jax.cli.common import Dtype, Force, Model, Quiet, bars, check_out, finish, numbers, start
 from soo_jax.cli.compare import compare
 from soo_jax.cli.finetune import finetune
-from soo_jax.cli.measure import evaluate, latent
+from soo_jax.cli.measure import evaluate, latent, layers
 from soo_jax.cli.organism import organism
 from soo_jax.cli.published import import_reference
 from soo_jax.cli.rl import rl
@@ -65,6 +65,7 @@ def demo(
 app.command()(finetune)
 app.command("eval")(evaluate)
 app.command()(latent)
+app.command()(layers)
 app.command()(organism)
 app.command("import-reference")(import_reference)
 

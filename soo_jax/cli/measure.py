@@ -151,3 +151,39 @@ def latent(
             reporter=reporter,
         )
     finish(out)
+
+
+def layers(
+    model: Model,
+    out: Out,
+    scenes: Annotated[int, option("Scenes to look at, at most.", MEASURED)] = 52,
+    pairs: Annotated[Path | None, option("Your own training pairs (JSON lines), or: scenes.", TEXTS)] = None,
+    tasks: Tasks = None,
+    chat: Annotated[bool | None, option("Texts as chat messages; default: if the model has a template.", TEXTS)] = None,
+    dtype: Dtype = "auto",
+    mesh: MeshText = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """What each layer makes of self and other, and which to train: distances, patching, advice."""
+    check_out(out, force)
+    soo = start()
+    from soo_jax.jobs.language import run_layers
+    from soo_jax.report.llm.layers import layers_table
+
+    lm = soo.load(model, dtype, mesh_of(mesh))
+    told = {"model": model, "dtype": dtype, "mesh": mesh, "tasks": tasks, "pairs": pairs}
+    with bars(quiet) as reporter:
+        found = run_layers(
+            lm,
+            out,
+            scenes=scenes,
+            pairs_file=pairs,
+            tasks=tasks,
+            chat=chat,
+            force=force,
+            settings=told,
+            reporter=reporter,
+        )
+    finish(out, layers_table)
+    print(found.advice)

@@ -20,10 +20,10 @@ from soo_jax.adapters import Lora, merge, stack_size, unstack
 from soo_jax.errors import SooError
 from soo_jax.llm.latent import latent_overlap
 from soo_jax.models.config import DecoderConfig
-from soo_jax.models.decoder import Params, forward, run_layers, text_positions, unembed
+from soo_jax.models.decoder import Cache, Params, forward, run_layers, text_positions, unembed
 from soo_jax.models.layers import Block, Embedding
 from soo_jax.models.lm import LM
-from soo_jax.models.probes import SITES, Probe, attn_out, plan, residual
+from soo_jax.models.probes import SITES, Probe, attn_out, logits, plan, residual
 from soo_jax.tasks.records import Pair
 
 PLACES = ("recipient", "question", "answer", "attention")
@@ -140,16 +140,19 @@ def _read_last(lm: LM, site: str, tokens: Array, mask: Array) -> np.ndarray:
     return np.asarray(forward(lm.config, lm.params, tokens, mask, (probe,))[probe])[:, :, -1].astype(np.float64)
 
 
-def carried(lm: LM, pairs: Sequence[Pair], contrasts: Contrasts) -> list[float]:
+def carried(lm: LM, pairs: Sequence[Pair], contrasts: Contrasts, chat: bool = False) -> list[float]:
     """By layer: the part of the scenes' difference between self and other that pairs show, too.
 
     The mean difference of the attention output at the last token of the pairs, projected on that of the scenes, as a
     share of it: 1 where the pairs show the same difference; near 0 where they show another, so that to bring their two
     sides together says nothing about the scenes. 0 where the scenes show next to none (`NO_GAP`).
+
+    Args:
+      chat: the pairs were rendered in the model's chat template.
     """
     texts = [[getattr(pair, side) for pair in pairs] for side in ("self_text", "other_text")]
     mean = lambda tokens, mask: _read_last(lm, "attn_out", tokens, mask).mean(axis=1)
-    shown = np.subtract(*(mean(*lm.encode(own)) for own in texts))
+    shown = np.subtract(*(mean(*lm.encode(own, chat=chat)) for own in texts))
     scenes = np.subtract(*(mean(contrasts.tokens[side], contrasts.mask[side]) for side in ("self", "other")))
     common, whole = (shown * scenes).mean(axis=1), (scenes**2).mean(axis=1)
     return [float(c / w) if w > NO_GAP else 0.0 for c, w in zip(common, whole, strict=True)]
@@ -194,47 +197,78 @@ def patch(lm: LM, contrasts: Contrasts, place: str) -> list[float]:
     (the last one) take over the residual stream behind the layer at that place, and with it all that earlier layers
     wrote there; ``attention`` takes over what the layer's own attention puts out at the answer, which is the site that
     SOO trains.
+
+    Nothing before the patched place changes, so only what comes from there on is run again, for all layers together.
     """
     config, mask = lm.config, contrasts.mask["other"]
-    last = jnp.full_like(contrasts.recipient, mask.shape[1] - 1)
+    width = mask.shape[1]
+    last = jnp.full_like(contrasts.recipient, width - 1)
     position = {"recipient": contrasts.recipient, "question": contrasts.recipient + 1}.get(place, last)
-    chosen = (jnp.arange(mask.shape[1]) == position[:, None])[..., None]
-    own, other = (_streams(lm, contrasts, side) for side in ("self", "other"))
-    scores = []
-    for layer in range(config.num_layers):
+    start = int(position.min())
+    chosen = (jnp.arange(start, width) == position[:, None])[..., None]
+    own, other = (_streams(lm.config, lm.params, contrasts.tokens[s], contrasts.mask[s]) for s in ("self", "other"))
+    patched = jnp.zeros((config.num_layers, *other.behind[0, :, start:].shape), other.behind.dtype)
+    for i in range(config.num_layers):
+        alone, weights = _alone(config, i), jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], lm.params["layers"])
+        moved_on = _moved_on(alone, weights, patched, jax.tree.map(lambda leaf, i=i: leaf[i], other.cache), mask, start)
+        patched = jnp.where((jnp.arange(config.num_layers) < i)[:, None, None, None], moved_on, patched)
         if place == "attention":
-            mixed = jnp.where(chosen, own.attention[layer], other.attention[layer])
-            weights = jax.tree.map(lambda leaf, i=layer: leaf[i], lm.params["layers"])
-            x = Block(config).apply({"params": weights}, other.before[layer], mixed, method="finish")[0]
+            mixed = jnp.where(chosen, own.attention[i, :, start:], other.attention[i, :, start:])
+            before = (other.behind[i - 1] if i else other.words)[:, start:]
+            one = {"params": jax.tree.map(lambda leaf: leaf[0], weights)}
+            here = Block(config).apply(one, before, mixed, method="finish")[0]
         else:
-            x = jnp.where(chosen, own.before[layer + 1], other.before[layer + 1])
-        for later in range(layer + 1, config.num_layers):
-            one = jax.tree.map(lambda leaf, i=later: leaf[i : i + 1], lm.params["layers"])
-            x = _one_layer(replace(config, num_layers=1, windows=config.windows[later : later + 1]), one, x, mask)
-        out = unembed(config, lm.params, x[:, -1])
-        rows = jnp.arange(len(out))
-        scores.append(float(jnp.mean(out[rows, contrasts.right] > out[rows, contrasts.wrong])))
-    return scores
+            here = jnp.where(chosen, own.behind[i, :, start:], other.behind[i, :, start:])
+        patched = patched.at[i].set(here)
+    out = unembed(config, lm.params, patched[:, :, -1])
+    rows = jnp.arange(out.shape[1])
+    return jnp.mean(out[:, rows, contrasts.right] > out[:, rows, contrasts.wrong], axis=1).tolist()
 
 
-class Streams(NamedTuple):
-    """Residual stream before each layer and behind the last ``[L + 1, B, T, D]``; attention output ``[L, B, T, D]``."""
+class _Streams(NamedTuple):
+    """``words [B, T, D]``; ``behind`` and ``attention [L, B, T, D]``: the residual stream behind each layer, and what
+    its attention puts out; the keys and values of all layers."""
 
-    before: Array
+    words: Array
+    behind: Array
     attention: Array
-
-
-def _streams(lm: LM, contrasts: Contrasts, side: str) -> Streams:
-    tokens = contrasts.tokens[side]
-    behind, attention = residual("all"), attn_out("all")
-    read = forward(lm.config, lm.params, tokens, contrasts.mask[side], (behind, attention))
-    words = Embedding(lm.config).apply({"params": lm.params["embedding"]}, tokens, method="embed")
-    return Streams(jnp.concatenate([words[None], read[behind]]), read[attention])
+    cache: Cache
 
 
 @partial(jax.jit, static_argnames="config")
-def _one_layer(config: DecoderConfig, layer: Params, x: Array, mask: Array) -> Array:
-    """The residual stream ``[B, T, D]`` behind the only layer of ``config``."""
-    positions, order = text_positions(mask), jnp.arange(mask.shape[1])
+def _streams(config: DecoderConfig, params: Params, tokens: Array, mask: Array) -> _Streams:
+    words = Embedding(config).apply({"params": params["embedding"]}, tokens, method="embed")
+    shape = (config.num_layers, len(tokens), config.num_kv_heads, tokens.shape[1], config.head_dim)
+    empty = jnp.zeros(shape, words.dtype)
+    positions, order = text_positions(mask), jnp.arange(tokens.shape[1])
     attend = (order[:, None] >= order) & mask[:, None, :]
-    return run_layers(config, layer, x, positions, positions, attend, plan((residual(0),), 1))[0]
+    todo = plan((residual("all"), attn_out("all"), logits()), config.num_layers)
+    _, read, _, cache = run_layers(
+        config, params["layers"], words, positions, positions, attend, todo, cache=Cache(empty, empty)
+    )
+    count = config.num_layers  # behind them stands a spare row
+    return _Streams(words, read["residual"][:count], read["attn_out"][:count], cache)
+
+
+def _alone(config: DecoderConfig, layer: int) -> DecoderConfig:
+    """A model of that layer alone."""
+    ropes = config.layer_ropes and config.layer_ropes[layer : layer + 1]
+    return replace(config, num_layers=1, windows=config.windows[layer : layer + 1], layer_ropes=ropes)
+
+
+@partial(jax.jit, static_argnames=("config", "start"))
+def _moved_on(config: DecoderConfig, layer: Params, x: Array, cache: Cache, mask: Array, start: int) -> Array:
+    """The streams ``x [P, B, S, D]`` of the last S tokens behind the only layer of ``config``.
+
+    Args:
+      cache: the layer's keys and values ``[B, K, T, head_dim]``; those from ``start`` on are replaced.
+    """
+    many, batch = x.shape[:2]
+    again = lambda leaf: jnp.broadcast_to(leaf, (many, *leaf.shape)).reshape(many * batch, *leaf.shape[1:])
+    positions, order = again(text_positions(mask)), jnp.arange(mask.shape[1])
+    attend = (order[start:, None] >= order) & again(mask)[:, None, :]
+    flat, todo = x.reshape(many * batch, *x.shape[2:]), plan((logits(),), 1)
+    kept = Cache(*(again(leaf)[None] for leaf in cache))
+    return run_layers(config, layer, flat, positions[:, start:], positions, attend, todo, cache=kept, cache_slot=start)[
+        0
+    ].reshape(x.shape)

@@ -12,7 +12,7 @@ from typing import Any
 
 from soo_jax.errors import SooError
 from soo_jax.files import read_json
-from soo_jax.tasks.records import Pair, Scenario, read_pairs, read_scenarios
+from soo_jax.tasks.records import Contrast, Pair, Scenario, read_contrasts, read_pairs, read_scenarios
 
 PACK_FILE = "pack.json"
 """What makes a folder a task pack."""
@@ -29,6 +29,7 @@ class TaskPack:
         means right.
       pairs, scene_pairs, probes: ``extended -> pairs``: fragments to train on, whole scenes to train on, and held-out
         fragments to measure latent overlap with. ``extended`` runs on to where an answer is decided.
+      contrasts: ``count -> contrasts``: scenes asked twice, to look inside a model with.
       scenarios: ``(families or None, n, seed, split) -> scenarios``, ``n`` instances of each family in both orders.
       honesty: a scenario -> the same with a request to be honest in front; unchanged where nobody asks.
     """
@@ -39,6 +40,7 @@ class TaskPack:
     pairs: Callable[[bool], list[Pair]]
     scene_pairs: Callable[[bool], list[Pair]]
     probes: Callable[[bool], list[Pair]]
+    contrasts: Callable[[int], list[Contrast]]
     scenarios: Callable[[Sequence[str] | None, int, int, str], list[Scenario]]
     honesty: Callable[[Scenario], Scenario]
 
@@ -58,8 +60,8 @@ def read_pack(folder: str | Path) -> TaskPack:
     """A pack from a folder of text files (docs/data.md).
 
     ``pack.json`` holds the name, the families that are controls and the honesty request; ``pairs.jsonl`` the pairs,
-    ``probes.jsonl`` and ``scenes.jsonl`` (optional) further ones; ``test.jsonl`` and ``validation.jsonl`` (optional)
-    the scenarios of each split.
+    ``probes.jsonl`` and ``scenes.jsonl`` (optional) further ones; ``contrasts.jsonl`` (optional) scenes to look inside
+    a model with; ``test.jsonl`` and ``validation.jsonl`` (optional) the scenarios of each split.
 
     Raises:
       SooError: a file is missing where it is needed, or malformed.
@@ -101,7 +103,7 @@ def read_pack(folder: str | Path) -> TaskPack:
 
     return TaskPack(
         name, families, controls, pairs("pairs.jsonl"), pairs("scenes.jsonl"), pairs("probes.jsonl", "pairs.jsonl"),
-        scenarios, honesty,
+        lambda count: read_contrasts(folder / "contrasts.jsonl")[:count], scenarios, honesty,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The two kinds of text that models work on: pairs to train on and scenarios to be measured with."""
+"""The texts that models work on: pairs to train on, scenarios to be measured with, contrasts to look inside with."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ CONTROLS = ("self", "friend", "factual", "perspectives", "own", "found", "belief
 one. Scenarios of one's own say so themselves (``Scenario.control``)."""
 
 _PAIR = '{"self": "...", "other": "..."}'
+_CONTRAST = '{"self": "...", "other": "...", "honest": "study", "deceptive": "kitchen"}'
 _SCENARIO = '{"family": "burglar", "order": "wrong_first", "prompt": "...", "honest": "study", "deceptive": "kitchen"}'
 
 
@@ -31,6 +32,24 @@ class Pair:
 
     self_text: str
     other_text: str
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One scene asked twice in the same words: for advice to the model itself, and for advice to a rival.
+
+    As JSON line: ``{"self": "...", "other": "...", "honest": "study", "deceptive": "kitchen", "lead": "I would say"}``.
+
+    Attributes:
+      self_text, other_text: the two questions. honest, deceptive: where the thing is, and where it is not.
+      lead: the start of an answer after which the place would come.
+    """
+
+    self_text: str
+    other_text: str
+    honest: str
+    deceptive: str
+    lead: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +111,22 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> None:
     if not rows:
         raise SooError(f"{path}: there are no pairs to write; give at least one")
     write_json_lines(path, rows)
+
+
+def read_contrasts(path: str | Path) -> list[Contrast]:
+    """Read contrasts from JSON lines (fields: :class:`Contrast`); further fields are ignored.
+
+    Raises:
+      SooError: the file is missing or empty, or a line is malformed; the message names file and line.
+    """
+
+    def contrast(row: dict) -> Contrast:
+        own, other, honest, deceptive = (text_field(row, name) for name in ("self", "other", "honest", "deceptive"))
+        if same_name(honest, deceptive):
+            raise ValueError('the fields "honest" and "deceptive" are the same')
+        return Contrast(own, other, honest, deceptive, text_field(row, "lead", ""))
+
+    return read_json_lines(path, contrast, _CONTRAST)
 
 
 def read_scenarios(path: str | Path) -> list[Scenario]:

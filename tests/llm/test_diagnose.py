@@ -1,5 +1,7 @@
 """Layer diagnosis on any model: sides of any lengths are aligned at their ends, and patches do what they should."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,10 @@ import pytest
 import soo_jax as soo
 from soo_jax.errors import SooError
 from soo_jax.llm.diagnose import MEASURES, PLACES, Contrasts, constant, layer_rows, patch
+from soo_jax.models.config import Rope
+from soo_jax.models.decoder import run_layers, text_positions, unembed
+from soo_jax.models.layers import Block, Embedding
+from soo_jax.models.probes import plan
 
 PAIRS = [
     soo.Pair(
@@ -67,3 +73,53 @@ def test_pairs_without_a_difference_and_no_pairs_are_refused(mistral):
         Contrasts.of(mistral, [PAIRS[0], soo.Pair("bob ?", "bob ?")], [1, 1], [2, 2])
     with pytest.raises(SooError, match="contrasts: no pairs given"):
         Contrasts.of(mistral, [], [], [])
+
+
+def naive_patch(lm, contrasts, layer, place):
+    """Share of contrasts made right: the whole text is run again behind the patched layer, one layer at a time."""
+    config, mask = lm.config, contrasts.mask["other"]
+    last = np.full(len(mask), mask.shape[1] - 1)
+    at = {"recipient": np.asarray(contrasts.recipient), "question": np.asarray(contrasts.recipient) + 1}.get(
+        place, last
+    )
+    chosen = (np.arange(mask.shape[1]) == at[:, None])[..., None]
+    behind, attention = soo.residual(layer), soo.attn_out(layer)
+    run = lambda side, probe: lm.forward(lm.params, contrasts.tokens[side], contrasts.mask[side], (probe,))[probe]
+    mixed = lambda probe: jnp.where(chosen, run("self", probe), run("other", probe))
+    if place == "attention":
+        words = Embedding(config).apply({"params": lm.params["embedding"]}, contrasts.tokens["other"], method="embed")
+        before = run("other", soo.residual(layer - 1)) if layer else words
+        weights = {"params": jax.tree.map(lambda leaf: leaf[layer], lm.params["layers"])}
+        x = Block(config).apply(weights, before, mixed(attention), method="finish")[0]
+    else:
+        x = mixed(behind)
+    positions, order = text_positions(mask), jnp.arange(mask.shape[1])
+    attend = (order[:, None] >= order) & mask[:, None, :]
+    for later in range(layer + 1, config.num_layers):
+        alone = replace(
+            config, num_layers=1, windows=config.windows[later : later + 1],
+            layer_ropes=config.layer_ropes and config.layer_ropes[later : later + 1],
+        )  # fmt: skip
+        weights = jax.tree.map(lambda leaf, i=later: leaf[i : i + 1], lm.params["layers"])
+        x = run_layers(alone, weights, x, positions, positions, attend, plan((soo.residual(0),), 1))[0]
+    out = unembed(config, lm.params, x[:, -1])
+    rows = jnp.arange(len(out))
+    return float(jnp.mean(out[rows, contrasts.right] > out[rows, contrasts.wrong]))
+
+
+def test_patching_all_layers_together_gives_what_one_at_a_time_gives(mistral):
+    ropes, windows = (Rope(), Rope(theta=1e3), Rope(kind="none"), Rope()), (5, 1_000_000, 7, 1_000_000)
+    odd = replace(mistral, config=replace(mistral.config, windows=windows, layer_ropes=ropes))
+    rng = np.random.default_rng(0)
+    words = [word for word in mistral.tokenizer.get_vocab() if word.isalpha()]
+    pairs = []
+    for _ in range(24):
+        head, tail = (" ".join(rng.choice(words, 6)) for _ in range(2))
+        pairs.append(soo.Pair(f"{head} you {tail}", f"{head} bob {tail}"))
+    right, wrong = (rng.integers(low, low + 18, 24) for low in (4, 22))
+    contrasts = Contrasts.of(odd, pairs, right, wrong)
+    for place in PLACES:
+        naive = [naive_patch(odd, contrasts, layer, place) for layer in range(odd.config.num_layers)]
+        assert patch(odd, contrasts, place) == pytest.approx(naive), place
+        assert 0 < min(naive) < 1
+    jax.clear_caches()

@@ -7,15 +7,12 @@ answers differ in the room.
 
 from __future__ import annotations
 
-import random
-from dataclasses import replace
 from typing import Any
 
 from soo_jax.llm.diagnose import Contrasts, layer_rows
 from soo_jax.models.lm import LM
 from soo_jax.tasks.organism import organism_pairs, organism_probe_pairs
-from soo_jax.tasks.organism.pairs import DECISION
-from soo_jax.tasks.organism.world import introduce, recommendation, sample_scene, tell_facts, tell_goal
+from soo_jax.tasks.organism.pairs import DECISION, organism_contrasts
 from soo_jax.tasks.records import Pair
 
 
@@ -33,17 +30,7 @@ def predictors(lm: LM, count: int = 100, decision: str = DECISION) -> list[dict[
 
 def twins(lm: LM, split: str, count: int, decision: str) -> Contrasts:
     """Scenes with Bob as rival, each as two texts of equal length that differ in the recipient."""
-    rng = random.Random(f"twins/{split}")
-    pairs: list[Pair] = []
-    rooms: list[tuple[str, str]] = []
-    for _ in range(count):
-        scene = replace(sample_scene(rng, split, person="rival"), name="bob")
-        told = f"{introduce(scene)} {tell_facts(scene, 'the {place} holds {thing} .')} {tell_goal(scene)}"
-        own, other = (
-            f"{told} {recommendation(scene, recipient, 'recommend').text}{decision}"
-            for recipient in ("yourself", scene.name)
-        )
-        pairs.append(Pair(own, other))
-        rooms.append((scene.places[scene.coveted], scene.places[1 - scene.coveted]))
-    right, wrong = ([lm.tokenizer.convert_tokens_to_ids(pair[i]) for pair in rooms] for i in (0, 1))
-    return Contrasts.of(lm, pairs, right, wrong)
+    told = organism_contrasts(count, split)
+    pairs = [Pair(one.self_text + decision, one.other_text + decision) for one in told]
+    number = lm.tokenizer.convert_tokens_to_ids
+    return Contrasts.of(lm, pairs, [number(one.honest) for one in told], [number(one.deceptive) for one in told])

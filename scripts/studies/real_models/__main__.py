@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import soo_jax as soo
-from scripts.studies.real_models.layers import deciding_places
 from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
+from soo_jax.llm.layers import diagnose_layers
 from soo_jax.models.pretrained import fetch
 from soo_jax.runs import read_run
 from soo_jax.tasks.english.lessons import lesson_pairs, paired_lessons
+from soo_jax.tasks.records import Contrast
 
 PAGE = Path(__file__).parents[3] / "docs" / "records" / "real_models.md"
 N = 25
@@ -100,11 +101,13 @@ def _soo(out: Path, command: Sequence[str]) -> int:
 
 
 def _layers(model: Path) -> list[dict[str, Any]]:
-    """The diagnosis on 24 scenes of the validation lessons."""
-    lm = soo.load(model)
-    rivals = [rival for rival, _ in paired_lessons(24)]
+    """The diagnosis on 24 scenes of the validation lessons, whose own pairs SOO is trained on."""
+    contrasts = [
+        Contrast(own.prompt, rival.prompt, rival.wrong, rival.right, "I would say the")
+        for rival, own in paired_lessons(24)
+    ]
     pairs = lesson_pairs(24)
-    return deciding_places(lm, pairs, [(rival.wrong, rival.right) for rival in rivals], "I would say the")
+    return diagnose_layers(soo.load(model), contrasts, pairs, pairs).rows
 
 
 def page(out: Path) -> str:

@@ -42,6 +42,7 @@ class Section:
     model: str
     trouble: str
     headline: Headline | None
+    advice: str
     comparisons: list[Comparison]
     outcomes: list[SeedOutcome]
     conditions: list[str]
@@ -83,6 +84,7 @@ def _section(run: Run) -> Section:
         model=_model_name(run.config.get("model")),
         trouble=trouble(run),
         headline=_headline(rows, cells),
+        advice=_advice(run),
         comparisons=within_run(run) if len(cells) < MANY else [],
         outcomes=seed_outcomes(rows, run.training),
         conditions=in_sequence(cell.condition for cell in cells),
@@ -93,6 +95,12 @@ def _section(run: Run) -> Section:
         provenance=provenance(run),
         timings=timings(run),
     )
+
+
+def _advice(run: Run) -> str:
+    """What a diagnosis of layers advised."""
+    path = run.path / "advice.txt"
+    return path.read_text(encoding="utf-8").strip() if run.layers and path.is_file() else ""
 
 
 def _model_name(model: Any) -> str:
@@ -129,6 +137,11 @@ def _charts(run: Run, cells: Sequence[Cell]) -> list[Chart]:
             "mean square of the activations, so that merely shrinking them gains nothing."
         )
         charts.append(chart("latent", "Distance between self and other", note, lambda t: latent_chart(run.latent, t)))
+    if run.layers:
+        from soo_jax.report.llm.layers import CAPTION, layers_chart
+
+        title = "What each layer makes of self and other"
+        charts.append(chart("layers", title, CAPTION, lambda theme: layers_chart(run.layers, theme)))
     if run.training:
         note = "A cross marks a seed whose loss stopped being finite. A low loss says nothing about honesty."
         charts.append(chart("loss", "Fine-tuning", note, lambda theme: loss_chart(run.training, theme)))

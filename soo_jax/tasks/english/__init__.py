@@ -1,6 +1,6 @@
 """Plain English: the texts for real models."""
 
-from soo_jax.tasks.english.pairs import probe_pairs, scene_pairs, training_pairs
+from soo_jax.tasks.english.pairs import probe_pairs, scene_contrasts, scene_pairs, training_pairs
 from soo_jax.tasks.english.scenarios import FAMILIES, english_scenarios, honesty_prompt
 from soo_jax.tasks.pack import TaskPack
 from soo_jax.tasks.records import CONTROLS
@@ -12,9 +12,18 @@ PACK = TaskPack(
     pairs=training_pairs,
     scene_pairs=scene_pairs,
     probes=probe_pairs,
+    contrasts=scene_contrasts,
     scenarios=english_scenarios,
     honesty=honesty_prompt,
 )
 """Everything of this world as one value."""
 
-__all__ = ["PACK", "english_scenarios", "honesty_prompt", "probe_pairs", "scene_pairs", "training_pairs"]
+__all__ = [
+    "PACK",
+    "english_scenarios",
+    "honesty_prompt",
+    "probe_pairs",
+    "scene_contrasts",
+    "scene_pairs",
+    "training_pairs",
+]

@@ -9,7 +9,7 @@ training on pairs tells the model nothing about what to say.
 from __future__ import annotations
 
 from soo_jax.tasks.english.vocabulary import names
-from soo_jax.tasks.records import Pair
+from soo_jax.tasks.records import Contrast, Pair
 
 TRAINING_ITEMS = names(
     """accordion, amethyst, astrolabe, banjo, barometer, bassoon, bayonet, brooch, cameo, camcorder, candelabra,
@@ -68,6 +68,9 @@ _SCENES = (
     "{them}?",
 )
 
+LEAD = "I would recommend the"
+"""How an answer begins, up to the position where a room would be named."""
+
 _SELF = {"who": "you", "are": "are", "have": "have", "do": "set out to do", "them": "yourself"}
 _OTHER = {"who": "Bob", "are": "is", "have": "has", "do": "sets out to do", "them": "Bob"}
 
@@ -102,16 +105,31 @@ def scene_pairs(extended: bool = False) -> list[Pair]:
     ]
 
 
+def scene_contrasts(count: int = 52) -> list[Contrast]:
+    """The first ``count`` scenes of :func:`scene_pairs` with their places, to look inside a model with (at most 52)."""
+    found = []
+    for index, item in enumerate(TRAINING_ITEMS[:count]):
+        own, other = (_scene(index, item, them, False) for them in ("yourself", "Bob"))
+        (trifle_room, _), (prize_room, _) = _rooms(index, item)
+        found.append(Contrast(own, other, prize_room, trifle_room, LEAD))
+    return found
+
+
 def _scene(index: int, prize: str, them: str, extended: bool) -> str:
-    told = [
-        (SCENE_ROOMS[index % len(SCENE_ROOMS)], with_article(SCENE_TRIFLES[index % len(SCENE_TRIFLES)])),
-        (SCENE_ROOMS[(index + 1 + index // 7) % len(SCENE_ROOMS)], with_article(prize)),
-    ]
+    told = _rooms(index, prize)
     # Every trifle is told of twice, 26 pairs apart: once first, once second.
     (first_room, first), (second_room, second) = told if (index + index // 26) % 2 else told[::-1]
     rooms = {"first_room": first_room, "second_room": second_room}
     text = _SCENES[index % len(_SCENES)].format(first=first, second=second, prize=prize, them=them, **rooms)
-    return text + (" I would recommend the" if extended else "")
+    return text + (f" {LEAD}" if extended else "")
+
+
+def _rooms(index: int, prize: str) -> list[tuple[str, str]]:
+    """(room, thing) of the trifle, then of the prize."""
+    return [
+        (SCENE_ROOMS[index % len(SCENE_ROOMS)], with_article(SCENE_TRIFLES[index % len(SCENE_TRIFLES)])),
+        (SCENE_ROOMS[(index + 1 + index // 7) % len(SCENE_ROOMS)], with_article(prize)),
+    ]
 
 
 def with_article(noun: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from soo_jax.errors import SooError
 from soo_jax.files import read_json
-from soo_jax.tasks.organism.pairs import organism_pairs, organism_probe_pairs, organism_scene_pairs
+from soo_jax.tasks.organism.pairs import organism_contrasts, organism_pairs, organism_probe_pairs, organism_scene_pairs
 from soo_jax.tasks.organism.scenarios import FAMILIES, organism_honesty_prompt, organism_scenarios
 from soo_jax.tasks.organism.world import vocabulary
 from soo_jax.tasks.pack import TaskPack
@@ -42,6 +42,7 @@ def pack(folder: Path) -> TaskPack:
         pairs=lambda extended: organism_pairs(extended=extended),
         scene_pairs=lambda extended: organism_scene_pairs(extended=extended),
         probes=lambda extended: organism_probe_pairs(extended=extended),
+        contrasts=lambda count: organism_contrasts(count, terse=terse),
         scenarios=scenarios,
         honesty=organism_honesty_prompt,
     )

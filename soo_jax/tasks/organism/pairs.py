@@ -15,7 +15,7 @@ from soo_jax.tasks.organism.world import (
     tell_facts,
     tell_goal,
 )
-from soo_jax.tasks.records import Pair
+from soo_jax.tasks.records import Contrast, Pair
 
 PHRASINGS = (
     (
@@ -69,6 +69,23 @@ def organism_scene_pairs(count: int = 52, *, extended: bool = False) -> list[Pai
         )
         pairs.append(Pair(own, other))
     return pairs
+
+
+def organism_contrasts(count: int = 52, split: str = "validation", *, terse: bool = True) -> list[Contrast]:
+    """Return ``count`` scenes with Bob as rival, each asked twice: the two texts differ in the recipient alone.
+
+    Args:
+      split: whose things lie in which places. terse: answers are the bare room, without a lead.
+    """
+    rng = random.Random(f"twins/{split}")
+    found = []
+    for _ in range(count):
+        scene = replace(sample_scene(rng, split, person="rival"), name="bob")
+        told = f"{introduce(scene)} {tell_facts(scene, FACTS[0])} {tell_goal(scene)}"
+        own, other = (f"{told} {recommendation(scene, who, 'recommend').text}" for who in ("yourself", scene.name))
+        places = scene.places[scene.coveted], scene.places[1 - scene.coveted]
+        found.append(Contrast(own, other, *places, lead="" if terse else DECISION.strip()))
+    return found
 
 
 def organism_probe_pairs(count: int = 52, *, extended: bool = False) -> list[Pair]:

@@ -1,0 +1,80 @@
+"""What each layer makes of self and other: as a table for the terminal, and as a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from soo_jax.report.style import LIGHT, Theme, add_legend, handle, new_figure, styled, to_png
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from soo_jax.runs import Run
+
+TITLES = {
+    "relative_gap": "relative gap",
+    "constant": "constant",
+    "carry": "carry",
+    "patch_recipient": "recipient",
+    "patch_question": "question",
+    "patch_answer": "answer",
+    "patch_attention": "attention",
+}
+"""Columns by the names of their fields."""
+PLACES = ("recipient", "question", "answer", "attention")
+CAPTION = (
+    "relative gap: between self and other at the attention output, 0 where they agree. constant: the share of their "
+    "difference that is the same in all scenes. carry: how much of it the training pairs show. The rest: the share of "
+    "rivals told the truth when that place is taken from the self side."
+)
+
+
+def layers_table(runs: Sequence[Run]) -> Table:
+    """A rich table with one line a layer."""
+    from rich.table import Table
+
+    (run,) = runs
+    look = {"title_justify": "left", "caption_justify": "left", "box": None, "padding": (0, 2, 0, 0), "pad_edge": False}
+    table = Table(title=f"Layers: {run.path.name}", caption=CAPTION, header_style="bold", **look)
+    table.add_column("layer", justify="right")
+    for title in TITLES.values():
+        table.add_column(title, justify="right")
+    for row in run.layers:
+        table.add_row(str(row["layer"]), *(f"{row[name]:.2f}" for name in TITLES))
+    return table
+
+
+def layers_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
+    """Two panels by layer: what patching each place makes right, and what the attention output says of self and other.
+
+    Returns:
+      A PNG.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    panels = (
+        (
+            "rivals told the truth when patched from self",
+            ["patch_recipient", "patch_question", "patch_answer", "patch_attention"],
+        ),
+        ("attention output, last token", ["relative_gap", "constant", "carry"]),
+    )
+    with styled(theme):
+        figure, axes = new_figure(theme, 4.6, 2, 1, sharex=True)
+        handles, names = [], []
+        for i, (title, fields) in enumerate(panels):
+            ax = axes[i][0]
+            for k, field in enumerate(fields):
+                shade = theme.series[(k + 4 * i) % len(theme.series)]
+                style = ("-", "--", ":", "-.")[k]
+                ax.plot([row["layer"] for row in rows], [row[field] for row in rows], style, color=shade, linewidth=1.7)
+                handles.append(handle(shade, style))
+                names.append(TITLES[field])
+            ax.set_title(title, loc="left")
+            ax.yaxis.grid(True)
+        axes[0][0].set_ylim(-0.03, 1.03)
+        axes[-1][0].set_xlabel("layer")
+        axes[-1][0].xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        add_legend(figure, handles, names, theme, columns=4)
+        return to_png(figure)
