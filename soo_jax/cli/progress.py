@@ -38,7 +38,7 @@ class Bars(Reporter):
             self._progress.stop()
 
     def say(self, line: str) -> None:
-        self._progress.console.print(line, highlight=False)
+        self._progress.console.print(line, highlight=False, soft_wrap=True)
 
     def task(self, name: str) -> Task:
         self._progress.start()  # only now: without a bar nothing is drawn, not even an empty line

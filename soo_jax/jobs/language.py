@@ -22,6 +22,7 @@ from soo_jax.llm.kinds import check_kinds
 from soo_jax.llm.latent import check as check_latent
 from soo_jax.llm.latent import latent_overlap
 from soo_jax.llm.layers import Diagnosis, aligned, diagnose_layers
+from soo_jax.llm.pair_check import pair_check
 from soo_jax.models.lm import LM
 from soo_jax.progress import Reporter
 from soo_jax.runs import RunFolder
@@ -117,6 +118,7 @@ def run_finetune(
     pairs_file: Path | None = None,
     texts_file: Path | None = None,
     tasks: Path | None = None,
+    check_pairs: bool = True,
     resume: bool = False,
     force: bool = False,
     settings: dict[str, Any] | None = None,
@@ -127,6 +129,7 @@ def run_finetune(
     Args:
       pairs_file: JSON lines, `SCENES` for the pack's whole scenes, or None for its fragments.
       tasks: folder of a task pack; None takes the built-in one.
+      check_pairs: first say in how many pairs the two sides lead to different answers.
     """
     pack = pack_of(lm, tasks)
     pairs, probes = _training_pairs(pack, pairs_file, config.extended), pack.probes(config.extended)
@@ -137,6 +140,11 @@ def run_finetune(
         check_resumable(job.states, prepared)
     check_latent(lm, probes, chat=config.chat)
     with job:
+        if check_pairs and not resume:
+            with job.stage("pair_check", "check pairs") as bar:
+                checked = pair_check(lm, pairs, config.chat, bar).line
+            job.run.log(checked)
+            job.reporter.say(checked)
         with job.stage("finetune", "fine-tune") as bar:
             adapters, history = run_prepared(prepared, checkpoints=job.states, resume=resume, progress=bar)
         _keep_adapters(job.run, lm, adapters)

@@ -18,7 +18,7 @@ GOOD_SCENARIO = json.dumps(
         "recipient": "bob",
     }
 )
-QUICK = ["--layer", 1, "--epochs", 1, "--seed", "0", "--rank", 2, "--quiet"]
+QUICK = ["--layer", 1, "--epochs", 1, "--seed", "0", "--rank", 2, "--quiet", "--no-pair-check"]
 
 
 @pytest.fixture
