@@ -12,6 +12,7 @@ from soo_jax.cli.common import Dtype, Force, Model, Quiet, bars, check_out, fini
 from soo_jax.cli.compare import compare
 from soo_jax.cli.finetune import finetune
 from soo_jax.cli.measure import evaluate, latent, layers
+from soo_jax.cli.mtbench import mtbench
 from soo_jax.cli.organism import organism
 from soo_jax.cli.published import import_reference
 from soo_jax.cli.rl import rl
@@ -116,4 +117,5 @@ def report(
 
 
 app.command()(compare)
+app.add_typer(mtbench, name="mtbench")
 app.add_typer(rl, name="rl")

@@ -134,9 +134,13 @@ class LM:
             mask[i, width - len(row) :] = True
         return tokens, mask
 
-    def as_chat(self, prompt: str) -> str:
-        """The prompt as a user's message in the model's chat template, up to where the answer starts."""
-        return self.tokenizer.as_chat(prompt)
+    def as_chat(self, prompt: str, before: Sequence[tuple[str, str]] = ()) -> str:
+        """The prompt as a user's message in the model's chat template, up to where the answer starts.
+
+        Args:
+          before: (message, answer) of earlier turns.
+        """
+        return self.tokenizer.as_chat(prompt, before)
 
     @property
     def has_chat_template(self) -> bool:

@@ -76,15 +76,20 @@ class Tokenizer:
                 )
         return rows
 
-    def as_chat(self, prompt: str) -> str:
+    def as_chat(self, prompt: str, before: Sequence[tuple[str, str]] = ()) -> str:
         """The prompt as a user's message in the model's chat template, up to where the answer starts.
+
+        Args:
+          before: (message, answer) of earlier turns.
 
         Raises:
           SooError: there is no template, or it does not parse, refuses the message, or asks for what is not there.
         """
         if self.wrapped.chat_template is None:
             raise SooError(f"{self.folder}: the tokenizer has no chat template; run without --chat")
-        messages = [{"role": "user", "content": prompt}]
+        roles = ("user", "assistant")
+        messages = [{"role": role, "content": text} for turn in before for role, text in zip(roles, turn, strict=True)]
+        messages.append({"role": "user", "content": prompt})
         try:
             return self.wrapped.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         except Exception as error:  # jinja2 and what a template calls raise Exceptions of many kinds
