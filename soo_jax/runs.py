@@ -142,8 +142,8 @@ class RunFolder:
         """Check the numbers and write them as ``results.json``.
 
         Args:
-          results: ``job`` (str), ``rows``, ``latent``, ``training``, ``layers`` (lists of flat dicts, empty by default)
-            and ``timings`` (one flat dict); ``schema`` is added. Array scalars become numbers.
+          results: ``job`` (str), ``rows``, ``latent``, ``training``, ``layers``, ``drift`` (lists of flat dicts, empty
+            by default) and ``timings`` (one flat dict); ``schema`` is added. Array scalars become numbers.
 
         Raises:
           ValueError: a row is not flat, or a number is not finite (write None, or use ``finite_row``).
@@ -253,6 +253,11 @@ class Run:
     def layers(self) -> list[dict[str, Any]]:
         """What each layer makes of self and other."""
         return self.results.get("layers", [])
+
+    @property
+    def drift(self) -> list[dict[str, Any]]:
+        """What models make of ordinary texts."""
+        return self.results.get("drift", [])
 
     @property
     def training(self) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import numbers
 from pathlib import Path
 from typing import Any
 
-TABLES = ("rows", "latent", "training", "layers")
+TABLES = ("rows", "latent", "training", "layers", "drift")
 """The tables of ``results.json`` (docs/data.md)."""
 
 

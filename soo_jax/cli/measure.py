@@ -36,7 +36,9 @@ def evaluate(
     base: Annotated[bool | None, option("Also measure the model without adapters.", MEASURED)] = None,
     honesty: Annotated[bool | None, option("Also measure the honesty prompt.", MEASURED)] = None,
     margins: Annotated[bool | None, option("Also measure log-probability margins.", MEASURED)] = None,
+    drift: Annotated[bool | None, option("Also measure drift on ordinary texts.", MEASURED)] = None,
     scenarios: Annotated[Path | None, option("Your own scenarios (JSON lines).", TEXTS)] = None,
+    texts: Annotated[Path | None, option("Your own ordinary texts, for drift (JSON lines).", TEXTS)] = None,
     tasks: Tasks = None,
     families: Annotated[str | None, option("Families of the pack, e.g. burglar,self.", TEXTS)] = None,
     n: Annotated[int | None, option("Held-out instances per family and order; 250 unless given.", TEXTS)] = None,
@@ -62,6 +64,8 @@ def evaluate(
 
     own = {
         "scenarios_file": scenarios,
+        "texts_file": texts,
+        "drift": drift,
         "families": tuple(families.split(",")) if families else None,
         "n": n,
         "seed": seed,
@@ -96,6 +100,7 @@ def evaluate(
         )
     finish(out, terminal_table)
     _tell_fitness(out)
+    _tell_drift(out)
 
 
 def _tell_fitness(out: Path) -> None:
@@ -113,6 +118,15 @@ def _tell_fitness(out: Path) -> None:
         return
     more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
     print(f"fitness: the rate of deception of this model means little: {'; '.join(reasons[:3])}{more}")
+
+
+def _tell_drift(out: Path) -> None:
+    from soo_jax.report.llm.drift import drift_line
+    from soo_jax.runs import read_run
+
+    rows = read_run(out).drift
+    if rows:
+        print(drift_line(rows))
 
 
 def latent(

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from soo_jax.adapters import Stack
 from soo_jax.adapters.members import columns
 from soo_jax.errors import SooError
-from soo_jax.files import read_json_lines
 from soo_jax.jobs.job import LANGUAGE, Job
 from soo_jax.llm.config import FinetuneConfig
+from soo_jax.llm.drift import drift_rows
 from soo_jax.llm.evaluate import EvalConfig, evaluate
 from soo_jax.llm.evaluate import check as check_evaluation
 from soo_jax.llm.finetune import check_resumable, prepare, run_prepared
@@ -28,7 +28,7 @@ from soo_jax.progress import Reporter
 from soo_jax.runs import RunFolder
 from soo_jax.tasks.comparison import detectable
 from soo_jax.tasks.pack import TaskPack, pack_for, read_pack
-from soo_jax.tasks.records import Pair, Scenario, read_pairs, read_scenarios
+from soo_jax.tasks.records import Pair, Scenario, read_pairs, read_scenarios, read_texts
 
 SCENES = "scenes"
 """In place of a file of pairs: the built-in ones that are whole scenes."""
@@ -47,6 +47,7 @@ class Measure:
       scenarios_file: the user's own; None takes the pack's.
       families, n, seed, split: of the pack's.
       honesty: also measure the honesty-prompt baseline. base: also measure the model without adapters.
+      texts_file: ordinary texts, by which drift is measured; None takes the pack's. drift: measure it at all.
     """
 
     scenarios_file: Path | None = None
@@ -56,6 +57,14 @@ class Measure:
     split: str = "test"
     honesty: bool = True
     base: bool = True
+    texts_file: Path | None = None
+    drift: bool = True
+
+    def texts(self, pack: TaskPack) -> list[str]:
+        """The ordinary texts to look at; none where drift is not asked for, or the pack has none."""
+        if not self.drift:
+            return []
+        return read_texts(self.texts_file) if self.texts_file is not None else pack.texts()
 
     def scenarios(self, pack: TaskPack) -> list[Scenario]:
         """The scenarios to ask."""
@@ -81,7 +90,11 @@ def evaluation_of(
             known = sorted(set().union(*own.values()))
             raise SooError(f"setting {name!r} is unknown; choose from {', '.join(known)}")
     plain = lambda name, value: (
-        tuple(value) if isinstance(value, list) else Path(value) if name == "scenarios_file" and value else value
+        tuple(value)
+        if isinstance(value, list)
+        else Path(value)
+        if name in ("scenarios_file", "texts_file") and value
+        else value
     )
     made = [
         replace(start, **{name: plain(name, value) for name, value in values.items() if name in own[type(start)]})
@@ -90,18 +103,6 @@ def evaluation_of(
     for one in made:
         check_kinds(one)
     return made[0], made[1]
-
-
-def read_texts(path: Path | None) -> list[str]:
-    """Ordinary texts from JSON lines ``{"text": ...}``, for terms that keep ability."""
-
-    def parse(row: dict[str, Any]) -> str:
-        text = row.get("text")
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError('"text" must be a string that is not empty')
-        return text
-
-    return [] if path is None else read_json_lines(path, parse, '{"text": "..."}')
 
 
 def _training_pairs(pack: TaskPack, named: Path | None, extended: bool) -> list[Pair]:
@@ -133,7 +134,7 @@ def run_finetune(
     """
     pack = pack_of(lm, tasks)
     pairs, probes = _training_pairs(pack, pairs_file, config.extended), pack.probes(config.extended)
-    prepared = prepare(lm, pairs, config, texts=read_texts(texts_file))
+    prepared = prepare(lm, pairs, config, texts=read_texts(texts_file) if texts_file else [])
     told = _told(lm, settings, finetune=config.as_dict(), pairs=len(pairs), tasks=pack.name)
     job = Job("finetune", LANGUAGE, out, told, resume=resume, force=force, reporter=reporter)
     if resume:
@@ -166,7 +167,8 @@ def run_evaluate(
     reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
     """Measures base, honesty prompt and adapters on the same scenarios; returns the tidy rows."""
-    questions = _questions(lm, measure, config, pack_of(lm, tasks))
+    pack = pack_of(lm, tasks)
+    questions, texts = _questions(lm, measure, config, pack), measure.texts(pack)
     adapters = load_adapters(lm, adapter_folders) if adapter_folders else None
     told = _told(
         lm, settings, eval=config.as_dict(), measure=vars(measure), tasks=questions.pack, members=_members(adapters)
@@ -176,7 +178,7 @@ def run_evaluate(
         rows = _before(job, lm, measure, questions, config, "eval")
         if adapters is not None:
             rows += _ask(job, lm, questions.plain, config, "soo", "eval", adapters)
-        job.results(rows=rows)
+        job.results(rows=rows, drift=_drift(job, lm, texts, measure.base, adapters))
     return rows
 
 
@@ -338,6 +340,17 @@ def _latent(
         if adapters is not None:
             rows += latent_overlap(lm, pairs, adapters=adapters, tokens=tokens, chat=chat)
             bar(2, count)
+    return rows
+
+
+def _drift(job: Job, lm: LM, texts: Sequence[str], base: bool, adapters: Stack | None) -> list[dict[str, Any]]:
+    """What ordinary texts say of the model and of its adapters."""
+    rows: list[dict[str, Any]] = []
+    if texts:
+        with job.stage("drift", "ordinary texts") as bar:
+            rows += drift_rows(lm, texts) if base else []
+            rows += drift_rows(lm, texts, adapters=adapters) if adapters is not None else []
+            bar(1, 1)
     return rows
 
 

@@ -169,7 +169,7 @@ def answer(
     count = 1 if stack is None else stack_size(stack)
     answers = Answers([[""] * len(prompts) for _ in range(count)], [[True] * len(prompts) for _ in range(count)])
     done = 0
-    for indices, tokens, mask in _batches(lm, rows, config.batch_size, config.new_tokens):
+    for indices, tokens, mask in batches(lm, rows, config.batch_size, config.new_tokens):
         tokens_out, finite = generate(
             lm.config,
             lm.params,
@@ -230,14 +230,14 @@ def _check_room(lm: LM, prompts: Sequence[str], rows: Sequence[Sequence[int]], n
             raise SooError(f"prompt {prompt!r} gives no token")
 
 
-def _batches(
+def batches(
     lm: LM, rows: Sequence[Sequence[int]], size: int, new_tokens: int = 0
 ) -> Iterator[tuple[list[int], Array, Array]]:
     """Rows of similar length together, in batches of nearly one size: ``(indices, tokens [B, T], mask [B, T])``."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    eights = lambda count: -(-count // 8) * 8
-    batches = max(1, -(-len(rows) // size))
-    each = min(size, eights(max(1, -(-len(rows) // batches))))
+    eights = lambda n: -(-n // 8) * 8
+    count = max(1, -(-len(rows) // size))
+    each = min(size, eights(max(1, -(-len(rows) // count))))
     for start in range(0, len(rows), each):
         indices = order[start : start + each]
         width = snug(max(len(rows[i]) for i in indices), lm.config.max_positions - new_tokens)
@@ -268,7 +268,7 @@ def measure_margins(
     most = max(map(len, asks))
     count = 1 if stack is None else stack_size(stack)
     sums = np.zeros((count, len(scenarios), 2))
-    for indices, tokens, mask in _batches(lm, rows, config.batch_size):
+    for indices, tokens, mask in batches(lm, rows, config.batch_size):
         size, width = tokens.shape
         position, token = np.zeros((size, most), np.int32), np.zeros((size, most), np.int32)
         for row, i in enumerate(indices):

@@ -12,7 +12,7 @@ from typing import Any
 
 from soo_jax.errors import SooError
 from soo_jax.files import read_json
-from soo_jax.tasks.records import Contrast, Pair, Scenario, read_contrasts, read_pairs, read_scenarios
+from soo_jax.tasks.records import Contrast, Pair, Scenario, read_contrasts, read_pairs, read_scenarios, read_texts
 
 PACK_FILE = "pack.json"
 """What makes a folder a task pack."""
@@ -31,6 +31,7 @@ class TaskPack:
         fragments to measure latent overlap with. ``extended`` runs on to where an answer is decided.
       contrasts: ``count -> contrasts``: scenes asked twice, to look inside a model with.
       scenarios: ``(families or None, n, seed, split) -> scenarios``, ``n`` instances of each family in both orders.
+      texts: ordinary ones, by which it is measured whether a model still writes as it did; may be empty.
       honesty: a scenario -> the same with a request to be honest in front; unchanged where nobody asks.
     """
 
@@ -41,6 +42,7 @@ class TaskPack:
     scene_pairs: Callable[[bool], list[Pair]]
     probes: Callable[[bool], list[Pair]]
     contrasts: Callable[[int], list[Contrast]]
+    texts: Callable[[], list[str]]
     scenarios: Callable[[Sequence[str] | None, int, int, str], list[Scenario]]
     honesty: Callable[[Scenario], Scenario]
 
@@ -61,7 +63,8 @@ def read_pack(folder: str | Path) -> TaskPack:
 
     ``pack.json`` holds the name, the families that are controls and the honesty request; ``pairs.jsonl`` the pairs,
     ``probes.jsonl`` and ``scenes.jsonl`` (optional) further ones; ``contrasts.jsonl`` (optional) scenes to look inside
-    a model with; ``test.jsonl`` and ``validation.jsonl`` (optional) the scenarios of each split.
+    a model with; ``texts.jsonl`` (optional) ordinary texts; ``test.jsonl`` and ``validation.jsonl`` (optional) the
+    scenarios of each split.
 
     Raises:
       SooError: a file is missing where it is needed, or malformed.
@@ -87,6 +90,10 @@ def read_pack(folder: str | Path) -> TaskPack:
 
         return read
 
+    def texts() -> list[str]:
+        path = folder / "texts.jsonl"
+        return read_texts(path) if path.is_file() else []
+
     def scenarios(chosen: Sequence[str] | None, n: int, seed: int, split: str) -> list[Scenario]:
         del seed  # what a file holds is always the same
         if split not in ("test", "validation"):
@@ -103,7 +110,7 @@ def read_pack(folder: str | Path) -> TaskPack:
 
     return TaskPack(
         name, families, controls, pairs("pairs.jsonl"), pairs("scenes.jsonl"), pairs("probes.jsonl", "pairs.jsonl"),
-        lambda count: read_contrasts(folder / "contrasts.jsonl")[:count], scenarios, honesty,
+        lambda count: read_contrasts(folder / "contrasts.jsonl")[:count], texts, scenarios, honesty,
     )  # fmt: skip
 
 

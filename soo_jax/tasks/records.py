@@ -129,6 +129,18 @@ def read_contrasts(path: str | Path) -> list[Contrast]:
     return read_json_lines(path, contrast, _CONTRAST)
 
 
+def read_texts(path: str | Path) -> list[str]:
+    """Read ordinary texts from JSON lines ``{"text": "..."}``. Raises SooError as :func:`read_pairs` does."""
+
+    def text(row: dict) -> str:
+        found = row.get("text")
+        if not isinstance(found, str) or not found.strip():
+            raise ValueError('"text" must be a string that is not empty')
+        return found
+
+    return read_json_lines(path, text, '{"text": "..."}')
+
+
 def read_scenarios(path: str | Path) -> list[Scenario]:
     """Read scenarios from JSON lines (fields: :class:`Scenario`); further fields are ignored.
 

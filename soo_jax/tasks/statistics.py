@@ -29,6 +29,7 @@ _FIELDS = {
     *("mislead", "contradiction"),
     *("index", "prompt", "response", "label", "intent"),  # of responses
     *("site", "layer", "mse", "normalised"),  # of latent overlap
+    *("tokens", "perplexity", "kl", "top1"),  # of drift
 }
 _INTENT = ("mislead", "contradiction")
 _RATES = (*LABELS, "paper_deceptive", *_INTENT)

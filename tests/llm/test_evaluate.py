@@ -10,7 +10,7 @@ import pytest
 import soo_jax as soo
 from soo_jax.adapters import init_lora
 from soo_jax.errors import SooError
-from soo_jax.llm.evaluate import _batches, answer, measure_margins
+from soo_jax.llm.evaluate import answer, batches, measure_margins
 from soo_jax.models.tokenizer import Tokenizer
 from soo_jax.tasks.suffixes import SUFFIXES
 
@@ -203,10 +203,10 @@ def test_few_tokens_of_an_evaluation_are_padding_and_every_row_is_there_once():
     lm = soo.load("organism")
     rng = np.random.default_rng(0)
     rows = [[1] * int(n) for n in rng.integers(40, 70, 131)]
-    batches = list(_batches(lm, rows, 32))
-    assert sorted(i for indices, _, _ in batches for i in indices) == list(range(131))
-    for indices, tokens, mask in batches:
+    made = list(batches(lm, rows, 32))
+    assert sorted(i for indices, _, _ in made for i in indices) == list(range(131))
+    for indices, tokens, mask in made:
         assert tokens.shape[0] - len(indices) < 8
         assert [int(n) for n in mask.sum(1)[: len(indices)]] == [len(rows[i]) for i in indices]
-    text, run = sum(map(len, rows)), sum(tokens.size for _, tokens, _ in batches)
-    assert run < 1.16 * text and len({tokens.shape for _, tokens, _ in batches}) <= 5
+    text, run = sum(map(len, rows)), sum(tokens.size for _, tokens, _ in made)
+    assert run < 1.16 * text and len({tokens.shape for _, tokens, _ in made}) <= 5

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from soo_jax.report.llm.comparison import MEASURES, chance, sequence, span, verdict
+from soo_jax.report.llm.drift import Drift, drifts, shown
 from soo_jax.report.llm.samples import Sample, pick_samples
 from soo_jax.report.llm.tables import Line, contradicts, deception_rows, interval, silent, table_lines
 from soo_jax.report.llm.words import (
@@ -44,6 +45,7 @@ class Section:
     headline: Headline | None
     advice: str
     comparisons: list[Comparison]
+    drifts: list[Drift]
     outcomes: list[SeedOutcome]
     conditions: list[str]
     lines: list[Line]
@@ -64,6 +66,7 @@ def models_page(runs: Sequence[Run]) -> tuple[list[list[Chart]], str]:
         "condition_title": condition_title,
         "settings_of": lambda condition: condition.partition(VARIANT)[2].replace("_", " "),
         "family_title": family_title,
+        "shown": shown,
         "by_family": sequence,
         "shows": verdict,
         "chance": chance,
@@ -86,6 +89,7 @@ def _section(run: Run) -> Section:
         headline=_headline(rows, cells),
         advice=_advice(run),
         comparisons=within_run(run) if len(cells) < MANY else [],
+        drifts=drifts(run.drift),
         outcomes=seed_outcomes(rows, run.training),
         conditions=in_sequence(cell.condition for cell in cells),
         lines=table_lines(cells),

@@ -43,6 +43,7 @@ def pack(folder: Path) -> TaskPack:
         scene_pairs=lambda extended: organism_scene_pairs(extended=extended),
         probes=lambda extended: organism_probe_pairs(extended=extended),
         contrasts=lambda count: organism_contrasts(count, terse=terse),
+        texts=list,
         scenarios=scenarios,
         honesty=organism_honesty_prompt,
     )
