@@ -84,7 +84,7 @@ def merge(
     from soo_jax.llm.folders import check_merge_out
 
     check_merge_out(out, Path(model), force)
-    lm = soo.load(model, dtype)
+    lm = soo.load(model, "stored" if dtype == "auto" else dtype)
     print(soo.merge_folder(lm, soo.load_adapter(lm, adapter), out, force))
 
 

@@ -30,7 +30,9 @@ Out = Annotated[Path, option("Run folder to write.", RUN)]
 Force = Annotated[bool, option("Replace an earlier run in the output folder.", RUN, "--force")]
 Quiet = Annotated[bool, option("No progress bars.", RUN, "--quiet")]
 Resume = Annotated[bool, option("Go on with an interrupted run.", RUN, "--resume")]
-Dtype = Annotated[str, option("auto (as stored), float32, bfloat16 or float16.", RUN)]
+Dtype = Annotated[
+    str, option("auto (as stored; on a CPU float32 if it fits), stored, float32, bfloat16, float16.", RUN)
+]
 MeshText = Annotated[str | None, option("Devices, e.g. data=2,fsdp=2,tensor=2.", RUN, "--mesh")]
 Config = Annotated[
     Path | None,

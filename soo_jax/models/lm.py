@@ -162,7 +162,8 @@ def load(folder: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> L
 
     Args:
       folder: a path, or ``org/name`` or ``org/name@revision`` on the Hub; a path always wins.
-      dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto`` (as stored).
+      dtype: ``float32``, ``bfloat16``, ``float16``, ``stored``, or ``auto`` (as stored, but float32 on a CPU with
+        memory for it).
       mesh: devices to shard the weights over; each is read straight into its shards.
 
     Raises:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,7 +82,8 @@ def load_params(
 
     Args:
       tensors: a reader, or a folder of safetensors. config: after :func:`settle_ties`.
-      dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for the dtype of the files.
+      dtype: ``float32``, ``bfloat16``, ``float16``, ``stored`` (that of the files), or ``auto``: that of the files too,
+        but float32 on a CPU with memory for it, which computes faster in it; a warning says so.
       shardings: tree of ``jax.sharding.Sharding`` like the parameters; by default all on the first device.
 
     Raises:
@@ -89,16 +92,21 @@ def load_params(
     if isinstance(tensors, str | Path):
         with SafetensorsReader(tensors) as opened:
             return load_params(opened, config, dtype, shardings)
-    if dtype != "auto" and dtype not in DTYPES:
-        raise SooError(f"dtype {dtype!r} is not supported; choose auto, {', '.join(DTYPES)}")
+    if dtype not in ("auto", "stored", *DTYPES):
+        raise SooError(f"dtype {dtype!r} is not supported; choose auto, stored, {', '.join(DTYPES)}")
     names = leaf_names(config)
     if config.tie_embeddings and _EMBEDDING not in tensors.names:
         names["embedding", "embedding"] = [_HEAD]  # a tied model may be stored under either name
     shapes = dict(_leaves(param_shapes(config)))
     _check(tensors, names, shapes, config)
-    target = np.dtype(DTYPES[_stored_dtype(tensors, names) if dtype == "auto" else dtype])
     placed = dict(_leaves(shardings)) if shardings is not None else {}
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    if dtype in ("auto", "stored"):
+        stored, widen = _stored_dtype(tensors, names), dtype == "auto"
+        on_cpu = all(device.platform == "cpu" for device in (next(iter(placed.values()), here)).device_set)
+        weights = sum(int(np.prod(shape.shape)) for shape in shapes.values())
+        dtype = _widened(tensors, stored, weights) if widen and on_cpu else stored
+    target = np.dtype(DTYPES[dtype])
     leaves = {}
     for path, parts in names.items():
         read = _reader(tensors, parts, path[0] == "layers", path[-1] in _TRANSPOSED, target)
@@ -143,6 +151,29 @@ def _stored_dtype(tensors: TensorReader, names: Mapping[LeafPath, list[str]]) ->
         stacklevel=2,
     )
     return "float32"
+
+
+def _widened(tensors: TensorReader, stored: str, weights: int) -> str:
+    """``float32`` where half-precision weights fit into memory in it with room to work, else as they are stored."""
+    if stored == "float32" or 4 * weights * 1.5 > free_bytes():
+        return stored
+    warnings.warn(
+        f"{tensors.folder}: stored as {stored}, loaded as float32, in which a CPU is faster; --dtype {stored} keeps it",
+        SooWarning,
+        stacklevel=2,
+    )
+    return "float32"
+
+
+def free_bytes() -> int:
+    """Memory of the machine that is free or can be freed at once; 0 where the system does not tell."""
+    with suppress(OSError):
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024
+    with suppress(AttributeError, ValueError, OSError):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def _reader(tensors: TensorReader, parts: list[str], stacked: bool, transposed: bool, dtype: np.dtype) -> Callable:

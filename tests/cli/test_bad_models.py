@@ -138,7 +138,9 @@ def test_a_folder_that_is_not_there_is_refused(refused, tmp_path):
 
 
 def test_a_dtype_that_does_not_exist_is_refused(refused, mistral_folder):
-    assert "dtype 'int3' is not supported; choose auto, float32" in refused("latent", mistral_folder, "--dtype", "int3")
+    assert "dtype 'int3' is not supported; choose auto, stored, float32" in refused(
+        "latent", mistral_folder, "--dtype", "int3"
+    )
 
 
 # ---- adapters -----------------------------------------------------------------------------------------------------

@@ -130,3 +130,35 @@ def test_merging_keeps_named_chat_templates(folder, tmp_path):
     merged = soo.load(soo.merge_folder(lm, adapter_for(lm), tmp_path / "merged"))
     assert merged.tokenizer.chat_template == lm.tokenizer.chat_template
     assert merged.as_chat("where ?") == "where ?"
+
+
+def half(folder):
+    """The model's weights in bfloat16."""
+    import ml_dtypes
+
+    write(folder, {name: tensor.astype(ml_dtypes.bfloat16) for name, tensor in tensors_of(folder).items()})
+    return folder
+
+
+def test_half_precision_is_widened_on_a_cpu_that_has_the_memory_and_that_is_said(folder, monkeypatch):
+    half(folder)
+    with pytest.warns(SooWarning, match="stored as bfloat16, loaded as float32, in which a CPU is faster"):
+        wide = soo.load(folder)
+    exact = soo.load(folder, "stored")
+    assert wide.params["embedding"]["embedding"].dtype == np.float32
+    assert exact.params["embedding"]["embedding"].dtype == "bfloat16"
+    np.testing.assert_array_equal(
+        wide.params["embedding"]["embedding"], np.asarray(exact.params["embedding"]["embedding"]).astype(np.float32)
+    )
+    monkeypatch.setattr("soo_jax.models.loading.free_bytes", lambda: 1000)
+    assert soo.load(folder).params["embedding"]["embedding"].dtype == "bfloat16"
+    assert wide.fingerprint == exact.fingerprint
+
+
+def test_a_model_merged_by_the_program_keeps_the_precision_of_its_base(folder, tmp_path):
+    from soo_jax.cli import run
+
+    lm = soo.load(half(folder), "stored")
+    soo.save_adapter(tmp_path / "adapter", lm, adapter_for(lm))
+    assert run(["merge", str(folder), "--adapter", str(tmp_path / "adapter"), "--out", str(tmp_path / "merged")]) == 0
+    assert soo.load(tmp_path / "merged", "stored").params["embedding"]["embedding"].dtype == "bfloat16"
