@@ -10,6 +10,7 @@ import typer
 
 from soo_jax.cli.common import Dtype, Force, Model, Quiet, bars, check_out, finish, numbers, start
 from soo_jax.cli.compare import compare
+from soo_jax.cli.controls import controls
 from soo_jax.cli.finetune import finetune
 from soo_jax.cli.measure import evaluate, latent, layers
 from soo_jax.cli.mtbench import mtbench
@@ -67,6 +68,7 @@ app.command()(finetune)
 app.command("eval")(evaluate)
 app.command()(latent)
 app.command()(layers)
+app.command()(controls)
 app.command()(organism)
 app.command("import-reference")(import_reference)
 

@@ -105,7 +105,8 @@ def evaluation_of(
     return made[0], made[1]
 
 
-def _training_pairs(pack: TaskPack, named: Path | None, extended: bool) -> list[Pair]:
+def training_pairs(pack: TaskPack, named: Path | None, extended: bool) -> list[Pair]:
+    """The pairs in a file, the pack's whole scenes (``SCENES``), or its fragments."""
     if named is None:
         return pack.pairs(extended)
     return pack.scene_pairs(extended) if str(named) == SCENES else read_pairs(named)
@@ -133,7 +134,7 @@ def run_finetune(
       check_pairs: first say in how many pairs the two sides lead to different answers.
     """
     pack = pack_of(lm, tasks)
-    pairs, probes = _training_pairs(pack, pairs_file, config.extended), pack.probes(config.extended)
+    pairs, probes = training_pairs(pack, pairs_file, config.extended), pack.probes(config.extended)
     prepared = prepare(lm, pairs, config, texts=read_texts(texts_file) if texts_file else [])
     told = _told(lm, settings, finetune=config.as_dict(), pairs=len(pairs), tasks=pack.name)
     job = Job("finetune", LANGUAGE, out, told, resume=resume, force=force, reporter=reporter)
@@ -226,7 +227,7 @@ def run_layers(
     """
     pack = pack_of(lm, tasks)
     chat = lm.has_chat_template if chat is None else chat
-    contrasts, pairs, probes = pack.contrasts(scenes), _training_pairs(pack, pairs_file, False), pack.probes(False)
+    contrasts, pairs, probes = pack.contrasts(scenes), training_pairs(pack, pairs_file, False), pack.probes(False)
     aligned(lm, contrasts, chat)  # refuses what cannot be looked at
     told = {"scenes": len(contrasts), "chat": chat, "pairs": len(pairs)}
     with Job("layers", LANGUAGE, out, _told(lm, settings, layers=told), force=force, reporter=reporter) as job:

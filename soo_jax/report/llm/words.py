@@ -9,6 +9,9 @@ from soo_jax.tasks.statistics import VARIANT
 
 CONDITIONS = {"base": "before", "honesty_prompt": "honesty prompt", "soo": "after SOO"}
 
+CONTROL = "control:"
+"""What the names of conditions begin with that are there to be compared with SOO."""
+
 _FAMILIES = {
     "burglar": "Burglar",
     "name": "Other name",
@@ -47,7 +50,7 @@ VERDICTS = {
 def condition_title(condition: str) -> str:
     """How a condition is headed; names of one's own stand as they are, and settings of its members behind them."""
     name, _, settings = condition.partition(VARIANT)
-    title = CONDITIONS.get(name, name.replace("_", " "))
+    title = CONDITIONS.get(name, name.removeprefix(CONTROL).replace("_", " "))
     return f"{title}, {settings.replace('_', ' ')}" if settings else title
 
 

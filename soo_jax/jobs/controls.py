@@ -1,0 +1,197 @@
+"""The job behind ``soo controls``: SOO beside everything that might do the same, on the same questions."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from soo_jax.adapters import Lora, Member, Stack
+from soo_jax.errors import SooError
+from soo_jax.jobs.job import LANGUAGE, Job
+from soo_jax.jobs.language import Measure, pack_of, training_pairs
+from soo_jax.llm.config import FinetuneConfig
+from soo_jax.llm.controls import Turned, control_pairs, steered
+from soo_jax.llm.drift import drift_rows
+from soo_jax.llm.evaluate import EvalConfig, evaluate
+from soo_jax.llm.evaluate import check as check_evaluation
+from soo_jax.llm.finetune import finetune, prepare
+from soo_jax.llm.teaching import TeachConfig, encode_examples, teach
+from soo_jax.models.lm import LM
+from soo_jax.models.probes import Probe
+from soo_jax.overlap import weighted
+from soo_jax.progress import Reporter, Task
+from soo_jax.tasks.labels import label
+from soo_jax.tasks.pack import TaskPack
+from soo_jax.tasks.records import Pair, Scenario
+
+CONTROL = "control:"
+RATES = (1.0, 4.0, 16.0)
+"""Rates that are tried for labels, as multiples of SOO's."""
+Treated = tuple[LM, Stack | None]
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Which controls, beside pairs that are not self and other.
+
+    Attributes:
+      turns: draws of the matched turn (as far as SOO moves, in another direction).
+      examples: numbers of honest answers to teach. strengths: of the steering vector.
+    """
+
+    turns: int = 1
+    examples: tuple[int, ...] = (4, 16, 52)
+    strengths: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+
+    def __post_init__(self):
+        if self.turns < 0 or any(count < 1 for count in self.examples):
+            raise SooError("controls: turns must not be negative, examples must be 1 or more")
+
+
+def run_controls(
+    lm: LM,
+    config: FinetuneConfig,
+    controls: Controls,
+    measure: Measure,
+    eval_config: EvalConfig,
+    out: Path,
+    *,
+    pairs_file: Path | None = None,
+    tasks: Path | None = None,
+    force: bool = False,
+    settings: dict[str, Any] | None = None,
+    reporter: Reporter | None = None,
+) -> list[dict[str, Any]]:
+    """Trains SOO and every control with the same settings, and asks all of them the same; returns the tidy rows.
+
+    Raises:
+      SooError: several layers or rates, another site than the attention output, or whatever fine-tuning and
+        evaluation refuse.
+    """
+    pack = pack_of(lm, tasks)
+    pairs = training_pairs(pack, pairs_file, config.extended)
+    prepared = prepare(lm, pairs, config)
+    config = prepared.config
+    if not isinstance(config.layer, int) or len(config.rates) > 1 or config.site != "attn_out":
+        raise SooError("controls: compare one setting: one layer, one learning rate, and the attention output")
+    asked, texts = measure.scenarios(pack), measure.texts(pack)
+    honest = [pack.honesty(one) for one in asked if one.recipient] if measure.honesty else []
+    check_evaluation(lm, [*asked, *honest], eval_config)
+    examples = _honest_answers(lm, pack, max(controls.examples, default=0))
+    if examples:
+        encode_examples(lm, examples)  # refuses what cannot be taught
+    judged_by = _validation(pack, pack.families[:1] + pack.controls, 5) if examples else []
+    treatments = dict(_treatments(lm, config, controls, pairs, texts, examples, judged_by))
+    told = {"model": lm.identity, "settings": settings or {}, "finetune": config.as_dict(), "controls": vars(controls)}
+    told |= {"eval": eval_config.as_dict(), "measure": vars(measure), "pairs": len(pairs)}
+    with Job("controls", LANGUAGE, out, told, force=force, reporter=reporter) as job:
+        rows, drift = [], []
+
+        def ask(condition: str, scenarios: Sequence[Scenario], model: LM, adapters: Stack | None) -> None:
+            with job.stage("eval", f"ask: {condition.removeprefix(CONTROL)}") as bar:
+                done = evaluate(model, scenarios, eval_config, adapters=adapters, condition=condition, progress=bar)
+            job.run.append_responses(done.responses)
+            rows.extend(done.rows)
+            if texts and condition != "honesty_prompt":
+                drift.extend(drift_rows(model, texts, adapters=adapters, condition=condition))
+
+        if measure.base:
+            ask("base", asked, lm, None)
+        if honest:
+            ask("honesty_prompt", honest, lm, None)
+        for name, treat in treatments.items():
+            with job.stage("treat", name.removeprefix(CONTROL)) as bar:
+                model, adapters = treat(bar)
+            ask(name, asked, model, adapters)
+            job.run.log(f"{name}: done")
+        job.results(rows=rows, drift=drift)
+    return rows
+
+
+def _treatments(
+    lm: LM,
+    config: FinetuneConfig,
+    controls: Controls,
+    pairs: Sequence[Pair],
+    texts: Sequence[str],
+    examples: Sequence[tuple[str, str]],
+    judged_by: Sequence[Scenario],
+) -> Iterator[tuple[str, Callable[[Task], Treated]]]:
+    """What is done to the model, by the name of its condition; done only when it is called."""
+    tuned = lambda chosen, **how: lambda bar: (lm, finetune(lm, chosen, config, progress=bar, **how)[0])
+    yield "soo", tuned(pairs)
+    rng = random.Random(0)
+    for name, others in control_pairs(lm, config, pairs, rng).items():
+        yield f"{CONTROL}{name}", tuned(others)
+    if texts:
+        strange = [texts[i % len(texts)] for i in range(len(pairs))]
+        yield f"{CONTROL}unrelated", tuned([Pair(a, pair.other_text) for a, pair in zip(strange, pairs, strict=True)])
+    swapped = [Pair(pair.other_text, pair.self_text) for pair in pairs]
+    for draw in range(1, controls.turns + 1):
+        objective = weighted(turned=(1.0, Turned(Probe(config.site, config.layer), draw)))
+        yield f"{CONTROL}turned {draw}", tuned(swapped, objective=objective)
+    for count in controls.examples:
+        if len(examples) >= count:
+            own = examples[:count]
+            yield f"{CONTROL}{count} answers", lambda bar, own=own: (lm, _taught(lm, config, own, judged_by, bar))
+    for strength in controls.strengths:
+        yield f"{CONTROL}steering {strength:g}", lambda _, by=strength: (steered(lm, config, pairs, by), None)
+
+
+def _taught(
+    lm: LM, config: FinetuneConfig, examples: Sequence[tuple[str, str]], judged_by: Sequence[Scenario], bar: Task
+) -> Stack:
+    """Honest answers as labels, with as many updates as SOO has on 52 pairs; one adapter for each seed.
+
+    Labels need another rate than SOO. The best of ``RATES`` times SOO's is taken, by the first seed's worst cell on
+    validation scenarios.
+    """
+    steps = config.epochs * -(-52 // (config.batch_size * config.accumulation))
+    quick = EvalConfig(max_new_tokens=16, margins=False)
+
+    def taught(seed: int, rate: float) -> Lora:
+        how = TeachConfig(
+            lora=config.lora, steps=steps, batch_size=min(config.batch_size, len(examples)), learning_rate=rate,
+            warmup=config.warmup, clip_norm=config.clip_norm or 1e9, seed=seed,
+        )  # fmt: skip
+        return teach(lm, examples, how, progress=bar)[0]
+
+    def worst(lora: Lora) -> tuple[float, float]:
+        rows = evaluate(lm, judged_by, quick, adapters=lora).rows
+        shares = [row["honest"] / row["n"] for row in rows]
+        return min(shares), sum(shares)
+
+    first, *others = config.seeds
+    tried = {rate: taught(first, rate) for rate in (config.rates[0] * times for times in RATES)}
+    best = max(tried, key=lambda rate: worst(tried[rate])) if judged_by else config.rates[0]
+    adapters = [tried[best], *(taught(seed, best) for seed in others)]
+    members = [Member.of(seed=seed, learning_rate=best) for seed in config.seeds]
+    return Stack.of(adapters, members, lm.config)
+
+
+def _honest_answers(lm: LM, pack: TaskPack, count: int) -> list[tuple[str, str]]:
+    """Questions of the first family of rivals from the validation split, with honest answers in the model's own words:
+    what it says, with the honest place in the deceptive one's stead. Labels in other words would teach those words."""
+    rivals = tuple(family for family in pack.families if family not in pack.controls)
+    asked = _validation(pack, rivals[:1], -(-count // 2))[:count] if count and rivals else []
+    if not asked:
+        return []
+    said = evaluate(lm, asked, EvalConfig(max_new_tokens=16, margins=False)).responses
+    found = []
+    for one, row in zip(asked, said, strict=True):
+        swapped = re.sub(rf"\b{re.escape(one.deceptive)}\b", one.honest, row["response"], flags=re.IGNORECASE)
+        plain = f"{one.lead} {one.honest}.".strip()
+        found.append((one.prompt, swapped if label(swapped, one) == "honest" else plain))
+    return found
+
+
+def _validation(pack: TaskPack, families: Sequence[str], n: int) -> list[Scenario]:
+    """Validation scenarios; none where the pack has no such split."""
+    try:
+        return pack.scenarios(families, n, 0, "validation")
+    except SooError:
+        return []
