@@ -202,7 +202,7 @@ def _interval(before: np.ndarray, after: np.ndarray, seed: int) -> _Interval:
     if len(before) == len(after) == 1:
         return _paired(before[0], after[0])
     drawn = 100 * _drawn(before, after, seed)
-    if np.ptp(drawn) == 0:  # all answers alike: drawing them again shows nothing of what was not asked
+    if np.ptp(drawn) < 1e-6:  # all answers alike: drawing them again shows nothing of what was not asked
         return _paired(before[0], after[0])
     low, inner_low, inner_high, high = (float(x) for x in np.percentile(drawn, (2.5, 5, 95, 97.5)))
     beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())

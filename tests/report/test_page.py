@@ -47,7 +47,7 @@ def test_honest_acts_in_words_that_mean_to_mislead_are_told_beside_the_headline(
     write_report([run])
     text = _text((run / "report.html").read_text(encoding="utf-8"))
     assert f"of these, {after.contradiction.mean:.1f} say that they mean to mislead" in text
-    assert "honest in act but means to mislead" in text and re.search(r"honest means to mislead I would", text)
+    assert "honest, means to mislead" in text and re.search(r"honest means to mislead I would", text)
 
 
 def test_every_scenario_is_listed_in_both_orders(page):

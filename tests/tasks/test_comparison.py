@@ -57,6 +57,14 @@ def test_seeds_that_disagree_widen_the_interval():
     assert narrow.p < 0.01 and compare(base, agreed) == compare(base, agreed)
 
 
+def test_seeds_that_all_answer_alike_leave_the_uncertainty_of_the_questions():
+    [row] = compare(answers([0] * 20), [one for seed in range(3) for one in answers([1] * 20, seed=seed)])
+    assert row.difference == 100.0 and row.low < 90
+    same = [one for seed in range(3) for one in answers([1] * 20, seed=seed, control=True)]
+    [row] = compare(answers([1] * 20, control=True), same)
+    assert row.low < -5 < 5 < row.high and row.verdict == "undecided"
+
+
 def test_one_lucky_seed_of_five_shows_nothing():
     after = [row for seed in range(5) for row in answers([seed == 0] * 40, seed=seed)]
     [row] = compare(answers([0] * 40), after)
