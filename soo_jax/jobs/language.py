@@ -144,7 +144,7 @@ def run_finetune(
     with job:
         if check_pairs and not resume:
             with job.stage("pair_check", "check pairs") as bar:
-                checked = pair_check(lm, pairs, config.chat, bar).line
+                checked = pair_check(lm, pairs, config.chat, config.lead, bar).line
             job.run.log(checked)
             job.reporter.say(checked)
         with job.stage("finetune", "fine-tune") as bar:

@@ -43,6 +43,7 @@ class FinetuneConfig:
       extended: lengthen the built-in pairs to the position where the answer is decided.
       pad_to: pad all prompts to this many tokens; None pads to the longest.
       chat: put each text of a pair as a chat message.
+      lead: what each text of a pair goes on with: the start of an answer, up to where it is decided.
       remat: recompute layers in the backward pass to save memory.
       checkpoint_every: updates between two checkpoints; 0: only on SIGTERM.
     """
@@ -69,6 +70,7 @@ class FinetuneConfig:
     extended: bool = False
     pad_to: int | None = None
     chat: bool = False
+    lead: str = ""
     remat: bool = False
     checkpoint_every: int = 50
 

@@ -56,7 +56,7 @@ def _distances(lm: LM, config: FinetuneConfig, ours: list[str], theirs: list[str
 def _activations(lm: LM, config: FinetuneConfig, texts: list[str]) -> np.ndarray:
     """``[P, D]`` at the trained site and layer, last token."""
     probe = Probe(config.site, config.layer)
-    tokens, mask = lm.encode([lm.as_chat(text) for text in texts] if config.chat else texts, chat=config.chat)
+    tokens, mask = lm.encode([lm.put(text, config.chat, config.lead) for text in texts], chat=config.chat)
     return np.asarray(last(forward(lm.config, lm.params, tokens, mask, (probe,))[probe], jnp.asarray(mask))[0])
 
 

@@ -276,8 +276,8 @@ def encode_inputs(
     lm: LM, pairs: Sequence[Pair], config: FinetuneConfig, texts: Sequence[str], objective: Objective
 ) -> dict[str, Tokens]:
     """Tokens and mask of the two sides, at one common width, and of the ordinary texts where a term reads them."""
-    form = lm.as_chat if config.chat else str
-    both = [form(pair.self_text) for pair in pairs] + [form(pair.other_text) for pair in pairs]
+    sides = [*(pair.self_text for pair in pairs), *(pair.other_text for pair in pairs)]
+    both = [lm.put(text, config.chat, config.lead) for text in sides]
     tokens, mask = lm.encode(both, width=config.pad_to, chat=config.chat)
     half = len(pairs)
     inputs = {SELF: Tokens(tokens[:half], mask[:half]), OTHER: Tokens(tokens[half:], mask[half:])}

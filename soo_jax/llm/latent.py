@@ -63,7 +63,7 @@ def latent_overlap(
     condition = condition or ("base" if stack is None else "soo")
     sides = []
     for texts in ([p.self_text for p in pairs], [p.other_text for p in pairs]):
-        texts = [lm.as_chat(text) for text in texts] if chat else texts
+        texts = [lm.put(text, chat) for text in texts]
         parts: dict[str, list[np.ndarray]] = {site: [] for site in sites}
         for start in range(0, len(texts), BATCH):
             read = _activations(
@@ -98,7 +98,7 @@ def _tell_not_finite(
     bad = next(i for i, row in enumerate(rows) if row["mse"] is None)
     one = None if stack is None else stack[bad // lm.config.num_layers % len(stack)]
     texts = [text for pair in pairs[:BATCH] for text in (pair.self_text, pair.other_text)]
-    tokens, mask = lm.encode([lm.as_chat(text) for text in texts] if chat else texts, chat=chat)
+    tokens, mask = lm.encode([lm.put(text, chat) for text in texts], chat=chat)
     missing = sum(row["mse"] is None for row in rows)
     warnings.warn(
         f"{missing} of {len(rows)} distances mean nothing: {advice(lm, first_not_finite(lm, tokens, mask, one))}",
@@ -111,7 +111,7 @@ def check(lm: LM, pairs: Sequence[Pair], *, tokens: str = "last", chat: bool = F
     """Raises the SooError that :func:`latent_overlap` would, before anything is computed."""
     _check_settings(pairs, tokens)
     for texts in ([p.self_text for p in pairs], [p.other_text for p in pairs]):
-        lm.encode([lm.as_chat(text) for text in texts] if chat else texts, chat=chat)
+        lm.encode([lm.put(text, chat) for text in texts], chat=chat)
 
 
 def _check_settings(pairs: Sequence[Pair], tokens: str) -> None:

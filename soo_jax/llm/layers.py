@@ -54,6 +54,7 @@ class Diagnosis:
                 "to close. A layer chosen from this table would be chosen by chance."
             )
         deciding = [row for row in self.rows if row["patch_attention"] >= HALF]
+        saying = [row for row in deciding if row["constant"] >= HALF]
         if not deciding:
             best = max(self.rows, key=lambda row: row["patch_attention"])
             return (
@@ -61,11 +62,11 @@ class Diagnosis:
                 f"{best['layer']}) makes {best['patch_attention']:.0%} of the answers right. Try SOO at several layers "
                 "at once, with whole scenes as pairs."
             )
-        row = deciding[-1]
+        row = (saying or deciding)[-1]
         same = (
-            "and its difference is the same in most scenes, so that it says for whom the answer is"
-            if row["constant"] >= HALF
-            else "but its difference changes from scene to scene, as in a layer that has fetched the place already"
+            " and whose difference is the same in most scenes, so that it says for whom the answer is"
+            if saying
+            else ", but its difference changes from scene to scene, as in a layer that has fetched the place already"
         )
         pairs = (
             "The fragments show that difference: try them, with the adapter in that layer alone."
@@ -74,7 +75,7 @@ class Diagnosis:
         )
         return (
             f"{told} Layer {row['layer']} is the last whose attention decides (taken from the self side, it makes "
-            f"{row['patch_attention']:.0%} of the answers right), {same}. {pairs} In eleven organisms no measure "
+            f"{row['patch_attention']:.0%} of the answers right){same}. {pairs} In eleven organisms no measure "
             "predicted well what SOO achieved (best rank correlation 0.63): compare with the layers beside it, on "
             "validation scenarios."
         )
@@ -87,6 +88,7 @@ def diagnose_layers(
     probes: Sequence[Pair],
     *,
     chat: bool | None = None,
+    lead: str = "",
     progress: Progress | None = None,
 ) -> Diagnosis:
     """Looks at every layer.
@@ -95,6 +97,7 @@ def diagnose_layers(
       contrasts: scenes asked twice; those whose two places begin with the same token are left out.
       pairs: what SOO would be trained on. probes: held-out pairs, between whose sides the gap is measured.
       chat: put all of them as chat messages; None does so if the model has a template.
+      lead: what the texts of pairs would go on with in training.
 
     Raises:
       SooError: no scenes whose places can be told apart, or one that does not fit the model's context.
@@ -113,7 +116,7 @@ def diagnose_layers(
     found = latent_overlap(lm, probes, chat=chat)
     gaps = {row["layer"]: row for row in found if row["site"] == "attn_out"}
     step()
-    put = (lambda pair: Pair(lm.as_chat(pair.self_text), lm.as_chat(pair.other_text))) if chat else (lambda pair: pair)
+    put = lambda pair: Pair(*(lm.put(text, chat, lead) for text in (pair.self_text, pair.other_text)))
     same, carry = constant(lm, told), carried(lm, [put(pair) for pair in pairs], told, chat)
     step()
     patched = {}
@@ -137,8 +140,7 @@ def diagnose_layers(
 
 def aligned(lm: LM, contrasts: Sequence[Contrast], chat: bool) -> Contrasts:
     """Contrasts as tokens up to where the place comes, without those whose places begin with the same token."""
-    put = lambda text, lead: f"{lm.as_chat(text)}{lead}" if chat else f"{text} {lead}".rstrip()
-    texts = [Pair(put(one.self_text, one.lead), put(one.other_text, one.lead)) for one in contrasts]
+    texts = [Pair(*(lm.put(text, chat, one.lead) for text in (one.self_text, one.other_text))) for one in contrasts]
     gap = [" " if one.lead or not chat else "" for one in contrasts]
     before = lm.token_ids([text.self_text for text in texts], chat=chat)
     places = [

@@ -44,17 +44,19 @@ class PairCheck:
         return told
 
 
-def pair_check(lm: LM, pairs: Sequence[Pair], chat: bool = False, progress: Progress | None = None) -> PairCheck:
+def pair_check(
+    lm: LM, pairs: Sequence[Pair], chat: bool = False, lead: str = "", progress: Progress | None = None
+) -> PairCheck:
     """Answers both sides of every pair greedily and compares what they name.
 
     Args:
-      chat: put texts as chat messages.
+      chat: put texts as chat messages. lead: what they go on with.
 
     Raises:
       SooError: a text does not fit the model's context together with an answer.
     """
     texts = [text for pair in pairs for text in (pair.self_text, pair.other_text)]
-    put = [lm.as_chat(text) for text in texts] if chat else texts
+    put = [lm.put(text, chat, lead) for text in texts]
     longest = max(map(len, lm.token_ids(put, chat=chat)))
     room = max(1, min(NEW_TOKENS, lm.config.max_positions - longest))
     said = answer(lm, put, EvalConfig(max_new_tokens=room, chat=chat), progress=progress).texts[0]

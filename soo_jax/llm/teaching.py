@@ -46,8 +46,8 @@ class TeachConfig:
     lora: LoraConfig = field(
         default_factory=lambda: LoraConfig(rank=16, alpha=32.0, targets=("q", "k", "v", "o", "gate", "up", "down"))
     )
-    steps: int = 200
-    batch_size: int = 16
+    steps: int = 700
+    batch_size: int = 8
     learning_rate: float = 1.5e-3
     warmup: int = 10
     clip_norm: float = 1.0

@@ -142,6 +142,12 @@ class LM:
         """
         return self.tokenizer.as_chat(prompt, before)
 
+    def put(self, text: str, chat: bool = False, lead: str = "") -> str:
+        """A text as the model reads it: as it is or as a chat message, with the start of an answer behind it."""
+        if chat:
+            return self.as_chat(text) + lead
+        return f"{text} {lead}" if lead else text
+
     @property
     def has_chat_template(self) -> bool:
         """Whether prompts can be put as chat messages."""

@@ -53,6 +53,16 @@ def test_training_brings_self_and_other_together_and_moves_only_what_it_reads(mi
     assert after[1]["mse"] < 0.3 * before[1]["mse"]
 
 
+def test_pairs_go_on_with_the_lead_up_to_where_the_answer_is_decided(mistral):
+    told = [soo.Pair(f"{pair.self_text} the room", f"{pair.other_text} the room") for pair in PAIRS]
+    with_lead, _ = soo.finetune(mistral, PAIRS, replace(FAST, lead="the room"))
+    written, _ = soo.finetune(mistral, told, FAST)
+    without, _ = soo.finetune(mistral, PAIRS, FAST)
+    close(with_lead.lora, written.lora, 0)
+    moved = jax.tree.map(lambda x, y: float(jnp.abs(x - y).max()), with_lead.lora, without.lora)
+    assert max(jax.tree.leaves(moved)) > 1e-3
+
+
 def test_a_stack_over_seeds_and_rates_equals_separate_runs(mistral):
     together, history = soo.finetune(mistral, PAIRS, replace(FAST, seeds=(0, 3), learning_rate=(1e-2, 2e-3)))
     assert [(m.seed, m.get("learning_rate")) for m in history.members] == [(0, 1e-2), (3, 1e-2), (0, 2e-3), (3, 2e-3)]

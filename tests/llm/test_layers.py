@@ -70,6 +70,8 @@ def test_the_advice_says_what_the_table_shows():
     assert "Layer 1 is the last" in apart.advice and "The fragments show" in apart.advice
     fetched = replace(apart, rows=[row(1, patch_attention=0.9, constant=0.1, carry=0.9)])
     assert "has fetched the place already" in fetched.advice and "Try whole scenes" in fetched.advice
+    later = replace(apart, rows=[row(1, patch_attention=0.9, constant=0.8), row(2, patch_attention=1.0, constant=0.1)])
+    assert "Layer 1 is the last whose attention decides" in later.advice and "says for whom" in later.advice
     spread = replace(apart, rows=[row(0, patch_attention=0.2), row(1, patch_attention=0.3)])
     assert "No layer's attention decides alone" in spread.advice and "(layer 1)" in spread.advice
 
