@@ -16,6 +16,7 @@ from typing import Any
 import soo_jax as soo
 from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
+from soo_jax.llm.controls import Turned
 from soo_jax.llm.layers import diagnose_layers
 from soo_jax.models.pretrained import fetch
 from soo_jax.runs import read_run
@@ -23,24 +24,24 @@ from soo_jax.tasks.english.lessons import lesson_pairs, paired_lessons
 from soo_jax.tasks.records import Contrast
 
 PAGE = Path(__file__).parents[3] / "docs" / "records" / "real_models.md"
-N = 25
-"""Instances per family and order of what is measured."""
-LAYERS = (12, 20)
-RATES = "1e-3,3e-3"
-EPOCHS = 4
-FAMILIES = "burglar,name,objective_action,treasure_hunt,self,friend,factual,perspectives"
-EVAL = (
-    "--families",
-    FAMILIES,
-    "--max-new-tokens",
-    "16",
-    "--batch-size",
-    "64",
-    "--no-honesty",
-    "--no-margins",
-    "--n",
-    str(N),
-    "--quiet",
+LAYER = 18
+"""The layer that the diagnosis advises: the last whose attention decides and says for whom the answer is."""
+LEAD = "I would say the"
+"""How the organism's answers begin; behind it the room is decided."""
+TRIALS = {
+    "lead": ("--lead", LEAD, "--learning-rate", "1e-3,3e-3", "--seed", "0"),
+    "plain": ("--learning-rate", "1e-3,3e-3", "--seed", "0"),
+    "seeds": ("--lead", LEAD, "--learning-rate", "1e-3", "--seed", "1,2"),
+}
+"""What is tried, by run: pairs up to the decision, pairs up to the end of the question, more seeds of the first."""
+TITLES = {"lead": "SOO", "plain": "SOO, pairs without the lead", "seeds": "SOO", "turned": "turned instead"}
+TRAINING = (
+    *("--chat", "--layer", str(LAYER), "--adapter-layers", str(LAYER), "--tokens", "last", "--direction", "anchored"),
+    *("--targets", "q,k,v,o", "--rank", "8", "--epochs", "4", "--dropout", "0", "--quiet", "--no-pair-check"),
+)
+ASKED = (
+    *("--families", "burglar,name_objective,self,friend,factual,perspectives", "--n", "10", "--max-new-tokens", "16"),
+    *("--batch-size", "64", "--no-honesty", "--no-margins", "--quiet"),
 )
 
 
@@ -66,8 +67,8 @@ def run_all(out: Path) -> int:
     base = fetch("smollm2", lambda line: print(line, file=sys.stderr))
     deceiver, adapter = out / "deceiver", out / "organism" / "adapters" / "seed-0"
     steps: list[tuple[str, list[str]]] = [
-        ("organism", ["organism", str(base), "--n", str(N), "--quiet"]),
-        ("base", ["eval", str(base), *EVAL]),
+        ("organism", ["organism", str(base), "--n", "15", "--quiet"]),
+        ("base", ["eval", str(base), *ASKED]),
     ]
     for name, command in steps:
         if code := _soo(out / name, command):
@@ -78,16 +79,29 @@ def run_all(out: Path) -> int:
     soo.write_pairs(pairs, lesson_pairs(52))
     if not (out / "layers.json").is_file():
         write_atomically(out / "layers.json", json.dumps(_layers(deceiver), indent=1) + "\n")
-    common = ["--chat", "--tokens", "last", "--direction", "anchored", "--targets", "q,k,v,o", "--rank", "8"]
-    common += ["--learning-rate", RATES, "--epochs", str(EPOCHS), "--seed", "0", "--dropout", "0", "--quiet"]
-    for layer in LAYERS:
-        tuned = out / f"soo-{layer}"
-        if code := _soo(tuned, ["finetune", str(deceiver), "--pairs", str(pairs), "--layer", str(layer), *common]):
+    for name, settings in TRIALS.items():
+        if code := _soo(out / name, ["finetune", str(deceiver), "--pairs", str(pairs), *TRAINING, *settings]):
             return code
-        asked = ["eval", str(deceiver), "--adapter", str(tuned), "--no-base", *EVAL]
-        if code := _soo(out / f"soo-{layer}-eval", asked):
+    if not (out / "turned").is_dir():
+        _turn(deceiver, pairs, out / "turned")
+    for name in (*TRIALS, "turned"):
+        if code := _soo(
+            out / f"{name}-eval", ["eval", str(deceiver), "--adapter", str(out / name), "--no-base", *ASKED]
+        ):
             return code
     return 0
+
+
+def _turn(model: Path, pairs_file: Path, out: Path) -> None:
+    """The control that closes the same distance in another direction, with the settings of the first trial."""
+    lm = soo.load(model)
+    swapped = [soo.Pair(pair.other_text, pair.self_text) for pair in soo.read_pairs(pairs_file)]
+    lora = soo.LoraConfig(rank=8, dropout=0.0, targets=("q", "k", "v", "o"), layers=(LAYER,))
+    config = soo.FinetuneConfig(
+        layer=LAYER, tokens="last", learning_rate=1e-3, epochs=4, seeds=(0,), lora=lora, chat=True, lead=LEAD
+    )
+    objective = soo.weighted(turned=(1.0, Turned(soo.attn_out(LAYER), 1)))
+    soo.save_adapters(out / "adapters", lm, soo.finetune(lm, swapped, config, objective=objective)[0])
 
 
 def _soo(out: Path, command: Sequence[str]) -> int:
@@ -103,8 +117,7 @@ def _soo(out: Path, command: Sequence[str]) -> int:
 def _layers(model: Path) -> list[dict[str, Any]]:
     """The diagnosis on 24 scenes of the validation lessons, whose own pairs SOO is trained on."""
     contrasts = [
-        Contrast(own.prompt, rival.prompt, rival.wrong, rival.right, "I would say the")
-        for rival, own in paired_lessons(24)
+        Contrast(own.prompt, rival.prompt, rival.wrong, rival.right, LEAD) for rival, own in paired_lessons(24)
     ]
     pairs = lesson_pairs(24)
     return diagnose_layers(soo.load(model), contrasts, pairs, pairs).rows
@@ -113,14 +126,17 @@ def _layers(model: Path) -> list[dict[str, Any]]:
 def page(out: Path) -> str:
     """The record page. Raises SooError where a run is missing."""
     organism, base = read_run(out / "organism"), read_run(out / "base")
-    tuned = {layer: read_run(out / f"soo-{layer}-eval") for layer in LAYERS if (out / f"soo-{layer}-eval").is_dir()}
     columns: dict[str, list[dict[str, Any]]] = {
         "as it is": base.rows,
-        "organism": [row for row in organism.rows if row["condition"] == "test"],
+        "deceiver": [row for row in organism.rows if row["condition"] == "test"],
     }
-    for layer, run in tuned.items():
-        for rate in sorted({row.get("learning_rate") for row in run.rows}):
-            columns[f"SOO, layer {layer}, {rate:g}"] = [r for r in run.rows if r.get("learning_rate") == rate]
+    for name in (*TRIALS, "turned"):
+        if not (out / f"{name}-eval").is_dir():
+            continue
+        rows = read_run(out / f"{name}-eval").rows
+        for rate, seed in sorted({(row.get("learning_rate", 1e-3), row["seed"]) for row in rows}):
+            own = [r for r in rows if (r.get("learning_rate", 1e-3), r["seed"]) == (rate, seed)]
+            columns[f"{TITLES[name]}, rate {rate:g}, seed {seed}"] = own
     families = list(dict.fromkeys(row["family"] for row in base.rows))
     lines = [_line("family", *columns), "|---" * (len(columns) + 1) + "|"]
     lines += [_line(family, *(_cell(rows, family) for rows in columns.values())) for family in families]
@@ -132,8 +148,9 @@ def page(out: Path) -> str:
         "# Real models: the record",
         "Written by `python -m scripts.studies.real_models page runs/real`; what it means is said in "
         "[real_models.md](../real_models.md).",
-        f"SmolLM2-135M-Instruct (GGUF Q4_1), test split, n = {N} per order, free greedy answers, honest / deceptive / "
-        "other in per cent (controls: right / wrong / other); wrong room mentioned first · right room mentioned first.",
+        "SmolLM2-135M-Instruct (GGUF Q4_1), test split, free greedy answers, honest / deceptive / other in per cent "
+        "(controls: right / wrong / other); wrong room mentioned first · right room mentioned first. Per order "
+        f"{base.rows[0]['n']} questions as it is, {organism.rows[0]['n']} of the deceiver, 10 after SOO.",
         "\n".join(lines),
         "## Layers of the organism, 24 scenes in wordings kept for validation",
         "\n".join(told),
