@@ -66,7 +66,15 @@ def test_honest_acts_that_mean_to_mislead_have_a_column_and_a_mark(tmp_path, run
 def test_two_runs_stand_side_by_side(run_path):
     run = read_run(run_path)
     printed = _printed([run, run], 200)
-    assert printed.count("after SOO: organism-soo") == 2
+    assert printed.count("after SOO:") == 2 and printed.count("organism-soo") == 2 * 3
+
+
+def test_the_settings_in_which_members_differ_are_not_cut_off(run_path):
+    run = read_run(run_path)
+    rows = [{**row, "learning_rate": rate} for row in run.rows for rate in (1e-3, 3e-3) if row["condition"] == "soo"]
+    swept = replace(run, results={**run.results, "rows": rows})
+    lines = _printed([swept], 80).splitlines()
+    assert any("0.001" in line and "0.003" in line for line in lines) and "…" not in "".join(lines)
 
 
 def _size(png):

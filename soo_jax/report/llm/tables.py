@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from soo_jax.report.llm.words import (
@@ -87,11 +88,17 @@ def terminal_table(runs: Iterable[Run]) -> Table:
     groups = [(run, name) for run, cells in measured for name in in_sequence(cell.condition for cell in cells)]
     look = {"title_justify": "left", "caption_justify": "left", "box": None, "padding": (0, 2, 0, 0), "pad_edge": False}
     table = Table(title=_title(runs), caption=_caption(runs, contradicted), header_style="bold", **look)
-    table.add_column("\nscenario", no_wrap=True)
-    table.add_column("mentioned\nfirst", style="dim", no_wrap=True)
-    for run, condition in groups:
-        name = condition_title(condition) if len(runs) == 1 else f"{condition_title(condition)}: {run.path.name}"
-        table.add_column(f"{name}\n[not bold]honest {'misl. ' if contradicted else ''}dec. none[/]", no_wrap=True)
+    headings = [
+        _broken(condition_title(name) if len(runs) == 1 else f"{condition_title(name)}: {run.path.name}")
+        for run, name in groups
+    ]
+    height = max(heading.count("\n") for heading in headings) if headings else 0
+    above = lambda heading: "\n" * (height - heading.count("\n")) + heading
+    table.add_column(above("\nscenario"), no_wrap=True)
+    table.add_column(above("mentioned\nfirst"), style="dim", no_wrap=True)
+    for heading in headings:
+        told = f"{above(heading)}\n[not bold]honest {'misl. ' if contradicted else ''}dec. none[/]"
+        table.add_column(told, no_wrap=True)
     lines = {run.path: {(line.family, line.order): line for line in table_lines(cells)} for run, cells in measured}
     previous = None
     for line in table_lines([cell for _, cells in measured for cell in cells]):
@@ -102,6 +109,11 @@ def terminal_table(runs: Iterable[Run]) -> Table:
         table.add_row(line.title if line.first else "", first_mentioned(line.control, line.order), *texts)
         previous = line
     return table
+
+
+def _broken(heading: str) -> str:
+    """A heading in lines as narrow as its column; what sets members apart begins a line."""
+    return "\n".join(line for part in heading.split(", ") for line in wrap(part, 16, break_long_words=False))
 
 
 def terminal_cell(cell: Cell | None, contradicted: bool = False) -> str:
