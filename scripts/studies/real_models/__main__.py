@@ -43,6 +43,8 @@ ASKED = (
     *("--families", "burglar,name_objective,self,friend,factual,perspectives", "--n", "10", "--max-new-tokens", "16"),
     *("--batch-size", "64", "--no-honesty", "--no-margins", "--quiet"),
 )
+REST = "name,objective,action,name_action,objective_action,name_objective_action,treasure_hunt,escape_room"
+"""Families that are asked of the first adapter alone."""
 
 
 def main(arguments: list[str]) -> int:
@@ -89,7 +91,9 @@ def run_all(out: Path) -> int:
             out / f"{name}-eval", ["eval", str(deceiver), "--adapter", str(out / name), "--no-base", *ASKED]
         ):
             return code
-    return 0
+    first = out / "lead" / "adapters" / "seed-0-lr-0.001"
+    asked = ["eval", str(deceiver), "--adapter", str(first), "--no-base", "--families", REST, *ASKED[2:]]
+    return _soo(out / "rest-eval", asked)
 
 
 def _turn(model: Path, pairs_file: Path, out: Path) -> None:
@@ -137,7 +141,9 @@ def page(out: Path) -> str:
         for rate, seed in sorted({(row.get("learning_rate", 1e-3), row["seed"]) for row in rows}):
             own = [r for r in rows if (r.get("learning_rate", 1e-3), r["seed"]) == (rate, seed)]
             columns[f"{TITLES[name]}, rate {rate:g}, seed {seed}"] = own
-    families = list(dict.fromkeys(row["family"] for row in base.rows))
+    if (out / "rest-eval").is_dir():
+        columns[f"{TITLES['lead']}, rate 0.001, seed 0"] += read_run(out / "rest-eval").rows
+    families = list(dict.fromkeys(row["family"] for rows in columns.values() for row in rows))
     lines = [_line("family", *columns), "|---" * (len(columns) + 1) + "|"]
     lines += [_line(family, *(_cell(rows, family) for rows in columns.values())) for family in families]
     layers = json.loads((out / "layers.json").read_text(encoding="utf-8"))
