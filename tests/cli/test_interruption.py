@@ -15,6 +15,7 @@ SCRIPT = """
 import os, signal, sys
 from soo_jax.cli import main, progress
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background inherits that it is ignored
 how, bar, at = sys.argv[1], sys.argv[2], int(sys.argv[3])
 draw = progress.Bars.task
 
