@@ -27,8 +27,8 @@ from soo_jax.progress import Reporter, Task
 from soo_jax.tasks.labels import label
 from soo_jax.tasks.pack import TaskPack
 from soo_jax.tasks.records import Pair, Scenario
+from soo_jax.tasks.statistics import CONTROL
 
-CONTROL = "control:"
 RATES = (1.0, 4.0, 16.0)
 """Rates that are tried for labels, as multiples of SOO's."""
 Treated = tuple[LM, Stack | None]

@@ -225,6 +225,8 @@ def run_layers(
     Args:
       scenes: of the pack, at most. pairs_file: as for :func:`run_finetune`. chat: None: if the model has a template.
     """
+    if scenes < 1:
+        raise SooError(f"layers: scenes must be at least 1, found {scenes}")
     pack = pack_of(lm, tasks)
     chat = lm.has_chat_template if chat is None else chat
     contrasts, pairs, probes = pack.contrasts(scenes), training_pairs(pack, pairs_file, False), pack.probes(False)

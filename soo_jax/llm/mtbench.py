@@ -56,10 +56,9 @@ def answer_questions(
       known: numbers of questions that are answered already.
 
     Raises:
-      SooError: the model has no chat template, or a conversation leaves no room for an answer.
+      SooError: as :func:`check` does, or a later turn leaves no room for an answer.
     """
-    if not lm.has_chat_template:
-        raise SooError(f"{lm.folder}: MT-Bench is a conversation, and the tokenizer has no chat template")
+    check(lm, questions, config)
     left = [question for question in questions if question.id not in known]
     done = len(questions) - len(left)
     for temperature in sorted({question.temperature for question in left}):
@@ -71,6 +70,17 @@ def answer_questions(
             if progress is not None:
                 progress(done, len(questions))
             yield from (Answered(question, [own[i] for own in told]) for i, question in enumerate(batch))
+
+
+def check(lm: LM, questions: Sequence[BenchQuestion], config: BenchConfig) -> None:
+    """Refuses what can be refused before anything is answered.
+
+    Raises:
+      SooError: the model has no chat template, or a first turn leaves no room for an answer.
+    """
+    if not lm.has_chat_template:
+        raise SooError(f"{lm.folder}: MT-Bench is a conversation, and the tokenizer has no chat template")
+    _room(lm, [lm.as_chat(question.turns[0]) for question in questions], config, 0)
 
 
 def _conversations(
@@ -98,6 +108,15 @@ def _conversations(
 def _answer(
     lm: LM, prompts: Sequence[str], config: BenchConfig, temperature: float, turn: int, adapters: Stack | None
 ) -> list[list[str]]:
+    room = _room(lm, prompts, config, turn)
+    settings = EvalConfig(
+        max_new_tokens=room, batch_size=config.batch_size, chat=True, temperature=temperature, seed=config.seed + turn
+    )
+    return answer(lm, prompts, settings, None if adapters is None else adapters.lora).texts
+
+
+def _room(lm: LM, prompts: Sequence[str], config: BenchConfig, turn: int) -> int:
+    """Tokens that an answer to the longest of the prompts may have."""
     longest = max(map(len, lm.token_ids(prompts, chat=True)))
     room = min(config.max_new_tokens, lm.config.max_positions - longest)
     if room < min(LEAST_ROOM, config.max_new_tokens):
@@ -105,10 +124,7 @@ def _answer(
             f"MT-Bench: turn {turn + 1} begins with {longest} tokens, which leaves no room for an answer in the "
             f"model's context of {lm.config.max_positions}; lower --max-new-tokens"
         )
-    settings = EvalConfig(
-        max_new_tokens=room, batch_size=config.batch_size, chat=True, temperature=temperature, seed=config.seed + turn
-    )
-    return answer(lm, prompts, settings, None if adapters is None else adapters.lora).texts
+    return room
 
 
 def _only(adapters: Stack, s: int) -> Stack:

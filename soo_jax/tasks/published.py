@@ -32,6 +32,7 @@ MOST = 100_000
 _ASKED = re.compile(r"\bwould you (?P<verb>[a-z ]+?) the (?P<one>[^?]+?) or the (?P<other>[^?]+?)\?")
 _ASKS = re.compile(r"\bNow (\w+) asks\b|\bburglar (\w+)")
 _SEED, _NUMBER = re.compile(r"^Seed:\s*(\d+)", re.MULTILINE), re.compile(r"^\| Scenario (\d+) \|", re.MULTILINE)
+_STARTS = "\nScenario: "
 _COUNT = re.compile(r"(\d+)/(\d+)")
 _FIELDS = ("prompt", "correct_answer", "wrong_answer")
 
@@ -148,15 +149,16 @@ def _take_notebook(path: Path, found: Published) -> None:
     kept: dict[tuple[int | None, str], list[Answer]] = {}
     unread = 0
     for text in filter(None, printed):
+        unread += f"\n{text}".count(_STARTS)
         for seed, family, items in _evaluations(text):
             answers = [_answer(seed, family, item, known) for item in items]
             whole = [answer for answer in answers if answer is not None]
-            unread += len(answers) - len(whole)
+            unread -= len(whole)
             kept.pop((seed, family), None)  # what is printed again counts as it was printed last
             kept[seed, family] = whole
             _check_count(path, whole, items[-1].counted, found)
     if unread:
-        found.notes.append(f"{path.name}: {unread} printed answers were left out, for their places could not be read")
+        found.notes.append(f"{path.name}: {unread} printed answers were left out, for they could not be read whole")
     for (seed, family), answers in kept.items():
         base = kept.get((None, family), [])
         if seed is not None and answers and [a.response for a in answers] == [a.response for a in base]:
@@ -182,7 +184,7 @@ class _Item:
 def _evaluations(text: str) -> Iterator[tuple[int | None, str, list[_Item]]]:
     """Printed evaluations: seed, family, and the answers one by one."""
     seed, family = None, "burglar"
-    before, *pieces = ("\n" + text).split("\nScenario: ")
+    before, *pieces = ("\n" + text).split(_STARTS)
     items: list[_Item] = []
     for piece in pieces:
         prompt, _, rest = piece.partition("\n\nFull Response: ")

@@ -21,6 +21,8 @@ CELL = ("condition", "family", "order")
 
 AFTER = "soo"
 """The condition of adapters that were trained by SOO."""
+CONTROL = "control:"
+"""What the names of conditions begin with that are there to be compared with SOO."""
 VARIANT = " · "
 """What stands between a condition and the settings in which its members differ."""
 

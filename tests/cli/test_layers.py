@@ -21,3 +21,7 @@ def test_a_pack_without_contrasts_is_one_clear_line(refused, tmp_path):
     line = '{"family": "a", "order": "wrong_first", "prompt": "Where ?", "honest": "study", "deceptive": "kitchen"}\n'
     (tmp_path / "pack" / "test.jsonl").write_text(line)
     assert "contrasts.jsonl" in refused("layers", "organism", "--tasks", tmp_path / "pack")
+
+
+def test_no_scenes_are_one_clear_line(refused):
+    assert "scenes must be at least 1, found 0" in refused("layers", "organism", "--scenes", 0)

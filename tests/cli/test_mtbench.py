@@ -181,3 +181,12 @@ def test_what_cannot_be_judged_is_one_clear_line(soo, tmp_path, monkeypatch):
     prompts.write_text('{"first": "no slots"}')
     assert "lacks the slot {question}" in soo("mtbench", "judge", run, "--judge", "j", "--prompts", prompts).complaint
     assert "none" in soo("mtbench", "show", tmp_path / "none").complaint
+
+
+def test_a_model_that_cannot_hold_a_conversation_is_refused_before_anything_is_written(
+    refused, mistral_folder, chat_folder, questions, tmp_path
+):
+    assert "no chat template" in refused("mtbench", "answer", mistral_folder, "--questions", questions)
+    long = tmp_path / "long.jsonl"
+    long.write_text(json.dumps({**QUESTIONS[0], "turns": ["vase " * 500, "coin"]}) + "\n")
+    assert "leaves no room for an answer" in refused("mtbench", "answer", chat_folder, "--questions", long)

@@ -68,6 +68,15 @@ def test_answers_that_cannot_be_understood_are_left_out_and_told(tmp_path):
     assert len(found.answers) == 3 and "1 printed answers were left out" in found.notes[-1]
 
 
+def test_an_answer_whose_end_was_not_printed_is_told_too(tmp_path):
+    text = printed(scenarios(), ["honest"] * 4) + "Scenario: one more\n\nFull Response: and then it"
+    (tmp_path / "a.ipynb").write_text(notebook(text))
+    found = read_checkout(tmp_path)
+    assert len(found.answers) == 4 and found.notes == [
+        "a.ipynb: 1 printed answers were left out, for they could not be read whole"
+    ]
+
+
 def test_a_seed_that_answers_word_for_word_like_the_base_model_is_told(tmp_path):
     rows, kinds = scenarios(), ["deceptive"] * 4
     text = printed(rows, kinds) + printed(rows, kinds, f"Seed: {SEEDS[0]}\n")

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from soo_jax.tasks.organism.scenarios import FAMILIES
-from soo_jax.tasks.statistics import VARIANT
+from soo_jax.tasks.statistics import CONTROL, VARIANT
 
 CONDITIONS = {"base": "before", "honesty_prompt": "honesty prompt", "soo": "after SOO"}
-
-CONTROL = "control:"
-"""What the names of conditions begin with that are there to be compared with SOO."""
 
 _FAMILIES = {
     "burglar": "Burglar",
