@@ -84,7 +84,7 @@ def run_controls(
     examples = _honest_answers(lm, pack, max(controls.examples, default=0))
     if examples:
         encode_examples(lm, examples)  # refuses what cannot be taught
-    judged_by = _validation(pack, pack.families[:1] + pack.controls, 5) if examples else []
+    judged_by = _validation(pack, pack.families[:1] + pack.controls, 5, seed=1) if examples else []
     treatments = dict(_treatments(lm, config, controls, pairs, texts, examples, judged_by))
     told = {"model": lm.identity, "settings": settings or {}, "finetune": config.as_dict(), "controls": vars(controls)}
     told |= {"eval": eval_config.as_dict(), "measure": vars(measure), "pairs": len(pairs)}
@@ -137,20 +137,28 @@ def _treatments(
     for count in controls.examples:
         if len(examples) >= count:
             own = examples[:count]
-            yield f"{CONTROL}{count} answers", lambda bar, own=own: (lm, _taught(lm, config, own, judged_by, bar))
+            yield (
+                f"{CONTROL}{count} answers",
+                lambda bar, own=own: (lm, _taught(lm, config, own, len(pairs), judged_by, bar)),
+            )
     for strength in controls.strengths:
         yield f"{CONTROL}steering {strength:g}", lambda _, by=strength: (steered(lm, config, pairs, by), None)
 
 
 def _taught(
-    lm: LM, config: FinetuneConfig, examples: Sequence[tuple[str, str]], judged_by: Sequence[Scenario], bar: Task
+    lm: LM,
+    config: FinetuneConfig,
+    examples: Sequence[tuple[str, str]],
+    pairs: int,
+    judged_by: Sequence[Scenario],
+    bar: Task,
 ) -> Stack:
-    """Honest answers as labels, with as many updates as SOO has on 52 pairs; one adapter for each seed.
+    """Honest answers as labels, with as many updates as SOO has on its pairs; one adapter for each seed.
 
     Labels need another rate than SOO. The best of ``RATES`` times SOO's is taken, by the first seed's worst cell on
     validation scenarios.
     """
-    steps = config.epochs * -(-52 // (config.batch_size * config.accumulation))
+    steps = config.epochs * -(-pairs // (config.batch_size * config.accumulation))
     quick = EvalConfig(max_new_tokens=16, margins=False)
 
     def taught(seed: int, rate: float) -> Lora:
@@ -189,9 +197,9 @@ def _honest_answers(lm: LM, pack: TaskPack, count: int) -> list[tuple[str, str]]
     return found
 
 
-def _validation(pack: TaskPack, families: Sequence[str], n: int) -> list[Scenario]:
-    """Validation scenarios; none where the pack has no such split."""
+def _validation(pack: TaskPack, families: Sequence[str], n: int, seed: int = 0) -> list[Scenario]:
+    """Validation scenarios; none where the pack has no such split. Another seed gives others than are taught."""
     try:
-        return pack.scenarios(families, n, 0, "validation")
+        return pack.scenarios(families, n, seed, "validation")
     except SooError:
         return []
