@@ -48,6 +48,10 @@ CHUNK = 10
 """Updates per device call: how often progress is shown and signals are heeded."""
 
 
+_OF_ALL = ("drift", "grad_norm")
+"""Metrics that every objective has."""
+
+
 @dataclass(frozen=True)
 class History:
     """What happened during training.
@@ -65,13 +69,18 @@ class History:
     frozen_at: tuple[int | None, ...]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Tidy training rows, one per update and adapter; numbers that are not finite become None."""
+        """Tidy training rows, one per update and adapter; numbers that are not finite become None.
+
+        Settings stand before ``loss`` and metrics behind it: a compiled program hands metrics back in alphabetical
+        order, and whoever reads the rows could not tell the two apart.
+        """
         rows = []
+        metrics = ["loss", *(name for name in self.values if name not in ("loss", *_OF_ALL)), *_OF_ALL]
         for s, own in enumerate(columns(self.members)):
             for step in range(len(self.values["loss"])):
                 row: dict[str, Any] = {SEED: own[SEED], "step": step + 1, **own}
-                for name, values in self.values.items():
-                    value = float(values[step, s])
+                for name in metrics:
+                    value = float(self.values[name][step, s])
                     row[name] = value if np.isfinite(value) else None
                 rows.append(row)
         return rows

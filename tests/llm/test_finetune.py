@@ -53,6 +53,11 @@ def test_training_brings_self_and_other_together_and_moves_only_what_it_reads(mi
     assert after[1]["mse"] < 0.3 * before[1]["mse"]
 
 
+def test_rows_of_the_training_tell_settings_before_the_loss_and_metrics_behind_it(mistral):
+    _, history = soo.finetune(mistral, PAIRS, replace(FAST, epochs=1, learning_rate=(1e-3, 1e-2)))
+    assert list(history.rows()[0]) == ["seed", "step", "learning_rate", "loss", "overlap", "drift", "grad_norm"]
+
+
 def test_pairs_go_on_with_the_lead_up_to_where_the_answer_is_decided(mistral):
     told = [soo.Pair(f"{pair.self_text} the room", f"{pair.other_text} the room") for pair in PAIRS]
     with_lead, _ = soo.finetune(mistral, PAIRS, replace(FAST, lead="the room"))

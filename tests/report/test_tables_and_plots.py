@@ -63,6 +63,19 @@ def test_honest_acts_that_mean_to_mislead_have_a_column_and_a_mark(tmp_path, run
     )
 
 
+@pytest.mark.parametrize(
+    "fields", [("loss", "overlap", "drift", "grad_norm"), ("drift", "grad_norm", "loss", "overlap")]
+)
+def test_the_loss_of_every_seed_is_a_line_in_whatever_order_metrics_were_written(fields, monkeypatch):
+    from soo_jax.report.llm import plots
+
+    drawn = []
+    monkeypatch.setattr(plots, "_seed_curve", lambda ax, rows, metric, colour: drawn.append((len(rows), metric)))
+    rows = [{"seed": s, "step": i, **{f: 1.0 + i for f in fields}} for s in (0, 1) for i in range(5)]
+    plots.loss_chart(rows)
+    assert sorted(drawn) == sorted((5, metric) for metric in fields for _ in (0, 1))
+
+
 def test_two_runs_stand_side_by_side(run_path):
     run = read_run(run_path)
     printed = _printed([run, run], 200)

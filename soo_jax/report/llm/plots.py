@@ -97,13 +97,17 @@ def latent_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
         return to_png(figure)
 
 
+_MEASURED = ("drift", "grad_norm")
+
+
 def loss_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
     """Loss and metrics by step, one line per seed (and learning rate, where several were tried).
 
     A cross marks where a number stopped being finite.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    metrics = names[names.index("loss") :]  # what stands before the loss tells the members apart
+    # What stands before the loss tells the members apart; earlier versions wrote two metrics there, too.
+    metrics = names[names.index("loss") :] + [name for name in names[: names.index("loss")] if name in _MEASURED]
     settings = [name for name in names if name not in metrics and name not in ("seed", "step")]
     metrics = [m for m in metrics if any(_finite(row.get(m)) for row in rows)][:4] or ["loss"]
     members = defaultdict(list)
