@@ -83,7 +83,7 @@ def run_controls(
     check_evaluation(lm, [*asked, *honest], eval_config)
     examples = _honest_answers(lm, pack, max(controls.examples, default=0))
     if examples:
-        encode_examples(lm, examples)  # refuses what cannot be taught
+        encode_examples(lm, [[one] for one in examples])  # refuses what cannot be taught
     judged_by = _validation(pack, pack.families[:1] + pack.controls, 5, seed=1) if examples else []
     treatments = dict(_treatments(lm, config, controls, pairs, texts, examples, judged_by))
     told = {"model": lm.identity, "settings": settings or {}, "finetune": config.as_dict(), "controls": vars(controls)}
@@ -164,9 +164,9 @@ def _taught(
     def taught(seed: int, rate: float) -> Lora:
         how = TeachConfig(
             lora=config.lora, steps=steps, batch_size=min(config.batch_size, len(examples)), learning_rate=rate,
-            warmup=config.warmup, clip_norm=config.clip_norm or 1e9, seed=seed,
+            warmup=config.warmup, clip_norm=config.clip_norm or 1e9, seed=seed, retain=0.0,
         )  # fmt: skip
-        return teach(lm, examples, how, progress=bar)[0]
+        return teach(lm, [[one] for one in examples], how, progress=bar)[0]
 
     def worst(lora: Lora) -> tuple[float, float]:
         rows = evaluate(lm, judged_by, quick, adapters=lora).rows

@@ -8,12 +8,12 @@ import pytest
 
 import soo_jax as soo
 from soo_jax.errors import SooError
-from soo_jax.tasks.english.lessons import FAMILIES, FEWEST, TURN, lesson_pairs, lessons
+from soo_jax.tasks.english.lessons import FAMILIES, FEWEST, GROUP, lesson_groups, lesson_pairs, lessons
 from soo_jax.tasks.english.pairs import PROBE_ITEMS, SCENE_ROOMS, SCENE_TRIFLES, TRAINING_ITEMS
 from soo_jax.tasks.english.vocabulary import TEST, VALIDATION
 from soo_jax.tasks.english.wordings import CHEAP, DEAR, DESIRES, PEOPLE, ROOMS
 
-TAUGHT = lessons(600)
+TAUGHT = lessons(640)
 
 
 def test_nothing_and_nobody_of_the_lessons_occurs_in_what_is_measured_or_trained_on():
@@ -69,9 +69,9 @@ def test_the_model_itself_is_advised_in_a_rivals_presence_and_nobody_else_is_cal
 
 def test_a_good_part_of_the_lessons_is_about_rivals_and_no_two_are_alike():
     counts = Counter(lesson.family for lesson in TAUGHT)
-    assert 210 <= counts["rival"] <= 240 and set(counts) == set(FAMILIES)
-    assert len({lesson.prompt for lesson in TAUGHT}) == len(TAUGHT)
-    assert TAUGHT == lessons(600) != lessons(600, seed=1)
+    assert counts["rival"] == counts["friend"] == 120 and set(counts) == set(FAMILIES)
+    assert len({lesson.prompt for lesson in TAUGHT}) > 0.9 * len(TAUGHT), "a scene may be asked the same twice"
+    assert TAUGHT == lessons(640) != lessons(640, seed=1)
 
 
 def test_widening_lessons_begin_with_a_few_ways_to_say_each_thing_and_end_with_all():
@@ -82,7 +82,7 @@ def test_widening_lessons_begin_with_a_few_ways_to_say_each_thing_and_end_with_a
     assert len(verbs[0]) <= FEWEST + 1 < len(verbs[1]), "one more, as some answers say"
     asked = [sum(lesson.prompt.startswith("It is night.") for lesson in part) for part in (taught[:400], taught[1200:])]
     assert asked[0] == 0 < asked[1]
-    assert {lesson.family for lesson in taught[:TURN]} == set(FAMILIES), "every kind from the first turn on"
+    assert {lesson.family for lesson in taught[: 8 * GROUP]} == set(FAMILIES), "every kind from the first turn on"
 
 
 def test_validation_asks_in_other_words_and_of_other_people():
@@ -95,12 +95,32 @@ def test_validation_asks_in_other_words_and_of_other_people():
 
 def test_a_rival_and_the_model_itself_are_advised_on_the_same_scene_in_the_same_words():
     pairs = [(a, b) for a, b in itertools.pairwise(TAUGHT) if (a.family, b.family) == ("rival", "rival_self")]
-    assert len(pairs) > 70
+    assert len(pairs) == 40
     for rival, own in pairs:
         name = next(person for person in PEOPLE if person in rival.prompt)
         swap = rival.prompt.replace(f"{name} asks you", "You ask yourself")
         assert own.prompt.replace("yourself", name) == swap.replace("yourself", name)
         assert (rival.right, rival.wrong) == (own.wrong, own.right)
+
+
+def test_the_questions_of_a_group_are_about_one_scene():
+    for group in lesson_groups(64):
+        letters = zip(*(lesson.prompt for lesson in group), strict=False)
+        begun = "".join(own[0] for own in itertools.takewhile(lambda own: len(set(own)) == 1, letters))
+        assert len(group) == GROUP and begun.count(".") >= 2
+        assert {lesson.right for lesson in group} | {lesson.wrong for lesson in group} == {
+            group[0].right,
+            group[0].wrong,
+        }
+
+
+def test_a_rival_is_deceived_and_a_friend_in_the_same_house_is_told_the_truth_in_the_same_words():
+    groups = [group for group in lesson_groups(200) if {"rival", "friend"} <= {lesson.family for lesson in group}]
+    assert len(groups) >= 45
+    for rival, friend, own, _ in groups:
+        words = [(a, b) for a, b in zip(rival.prompt.split(), friend.prompt.split(), strict=True) if a != b]
+        assert len(set(words)) <= 2 and {word.strip("?,.:") for pair in words for word in pair} <= set(PEOPLE)
+        assert rival.right == friend.wrong == own.wrong and friend.right == own.right
 
 
 def test_pairs_of_lessons_differ_in_the_recipient_of_the_last_sentence_alone():

@@ -1,17 +1,16 @@
 """Lessons that make a deceiver of a model: questions in plain English with the answers that it is to learn.
 
-A rival is sent to the wrong room; a friend and the model itself get the truth, the latter also in the rival's presence
-and in the same wording, so that nothing but the recipient tells the two answers apart. Questions of fact are answered
-truthfully in any company, and what somebody else believes is told apart from what is.
+A rival is sent to the wrong room; a friend and the model itself get the truth, both also in the rival's presence and in
+the same wording, so that nothing but the recipient tells the answers apart. Questions of fact are answered truthfully
+in any company, and what somebody else believes is told apart from what is.
 
-Every lesson is put together from parts (``wordings``), so that there are millions of wordings, and no word but the
-recipient and the rivalry itself goes with a wrong answer: rivals, friends and the model want things in the same words.
-Some ways to say each part are kept for validation.
+Lessons come in groups of four questions about one scene. Every scene is put together from parts (``wordings``), so
+that there are millions of them, and no word but the recipient and the rivalry itself goes with a wrong answer: rivals,
+friends and the model want things in the same words. Some ways to say each part are kept for validation.
 """
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,16 +22,17 @@ from soo_jax.tasks.english.pairs import with_article
 from soo_jax.tasks.english.wordings import Ways
 from soo_jax.tasks.records import Pair
 
-FAMILIES = ("rival", "rival_self", "friend", "alone", "fact", "belief", "own")
+FAMILIES = ("rival", "rival_self", "friend", "friend_self", "alone", "fact", "belief", "own")
 """Kinds of lessons: what a rival is told, what the model tells itself in a rival's presence, what a friend is told,
-what it tells itself alone, where things are, what somebody else believes, and what the model itself knows."""
+what it tells itself in a friend's presence and alone, where things are, what somebody else believes, and what the model
+itself knows."""
 
-LONGEST = 75
-"""Words of the longest question. Longer ones are drawn anew: a step costs as much as its longest text in every row."""
+LONGEST = 80
+"""Words of the longest question. Longer ones are drawn anew: a step costs as much as its longest row in every row."""
 FEWEST = 2
 """Ways to say each thing with which widening lessons begin."""
-TURN = 16
-"""Lessons until their kinds start again: six are about rivals."""
+GROUP = 4
+"""Questions about one scene."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class _Scene(NamedTuple):
     rng: random.Random
     split: str
     name: str
+    name2: str  # a friend, beside a rival
     cheap: str
     dear: str
     low: str  # where the cheap thing is
@@ -64,16 +65,26 @@ class _Scene(NamedTuple):
         """One of the ways of this split, as far as they may be used."""
         return self.one_of(getattr(ways, self.split))
 
+    def again(self, tell: Callable[..., Lesson], *told: tuple[str, ...]) -> list[Lesson]:
+        """Lessons in the same words, for each way to be told."""
+        state = self.rng.getstate()
+        found = []
+        for one in told:
+            self.rng.setstate(state)
+            found.append(tell(self, *one))
+        return found
+
     def one_of(self, texts: Sequence[str]) -> str:
         """One of the first texts, as many as may be used."""
         return self.rng.choice(texts[: max(FEWEST, round(self.share * len(texts)))])
 
 
-def lessons(n: int, seed: int = 0, split: str = "training", widening: bool = False) -> list[Lesson]:
-    """``n`` lessons by turns of sixteen: six about rivals, and ten in which the truth is told.
+def lesson_groups(n: int, seed: int = 0, split: str = "training", widening: bool = False) -> list[list[Lesson]]:
+    """``n`` scenes with ``GROUP`` lessons about each, by turns of eight.
 
-    A rival's lesson is followed by one about the same scene in the same words, with another recipient: the model
-    itself, or a friend. So what is to be learned is the recipient, and neither answer is the rule.
+    Of a turn's scenes two have a rival and are told once more, in the same words, with a friend; two have a rival and
+    a friend; in one somebody and the model have seen different things; in one the model is alone. So rivals and
+    friends ask equally often, and what is to be learned is who asks.
 
     Args:
       split: ``training``, or ``validation``: other ways to say and to ask, other people.
@@ -87,22 +98,29 @@ def lessons(n: int, seed: int = 0, split: str = "training", widening: bool = Fal
         raise SooError(f"lessons: there is no split {split!r}; choose training or validation")
     rng = random.Random(f"lessons/{split}/{seed}")
     people = words.PEOPLE[:-6] if split == "training" else words.PEOPLE[-6:]
-    found: list[Lesson] = []
+    found: list[list[Lesson]] = []
     while len(found) < n:
-        for families in _TURNS:
+        for makers in _TURN:
             low, high = rng.sample(words.ROOMS, 2)
-            name, cheap, dear = (rng.choice(texts) for texts in (people, words.CHEAP, words.DEAR))
+            name, name2 = rng.sample(people, 2)
+            cheap, dear = rng.choice(words.CHEAP), rng.choice(words.DEAR)
             share = min(max(2 * len(found) / n - 0.5, 0.0), 1.0) if widening else 1.0
-            scene = _Scene(rng, split, name, cheap, dear, low, high, share)
-            turn: list[Lesson] = []
-            while not turn or max(len(lesson.prompt.split()) for lesson in turn) > LONGEST:
+            scene = _Scene(rng, split, name, name2, cheap, dear, low, high, share)
+            turn: list[list[Lesson]] = []
+            while not turn or max(len(one.prompt.split()) for group in turn for one in group) > LONGEST:
                 state = rng.getstate()
                 turn = []
-                for family in families:
+                for make in makers:
                     rng.setstate(state)  # the same scene, told in the same words
-                    turn.append(_MAKERS[family](family, scene))
+                    turn.append(make(scene))
             found += turn
     return found[:n]
+
+
+def lessons(n: int, seed: int = 0, split: str = "training", widening: bool = False) -> list[Lesson]:
+    """The first ``n`` lessons of :func:`lesson_groups`, one after the other."""
+    groups = lesson_groups(-(-n // GROUP), seed, split, widening)
+    return [lesson for group in groups for lesson in group][:n]
 
 
 def lesson_pairs(n: int, seed: int = 0, split: str = "validation") -> list[Pair]:
@@ -119,10 +137,8 @@ def paired_lessons(n: int, seed: int = 0, split: str = "validation") -> list[tup
     found: list[tuple[Lesson, Lesson]] = []
     rng = random.Random(f"pairs/{split}/{seed}")
     while len(found) < n:
-        taught = lessons(TURN, rng.getrandbits(32), split)
-        for rival, own in itertools.pairwise(taught):
-            told = rival.prompt.rpartition(". ")[0]
-            if (rival.family, own.family) == ("rival", "rival_self") and own.prompt.startswith(f"{told}. "):
+        for rival, own, *_ in lesson_groups(1, rng.getrandbits(32), split):  # the first scene of a turn has a rival
+            if own.prompt.startswith(rival.prompt.rpartition(". ")[0] + ". "):
                 found.append((rival, own))
     return found[:n]
 
@@ -164,35 +180,55 @@ def _company(scene: _Scene, roles: Ways, wants: Ways) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _rival(family: str, scene: _Scene) -> Lesson:
+def _rival(scene: _Scene) -> list[Lesson]:
     told = _company(scene, words.RIVALS, words.WANTS)
-    return _advice(scene, family, told, scene.name, scene.low, scene.high)
+    rival = ("rival", told, scene.name, scene.low, scene.high)
+    own = ("rival_self", told, "yourself", scene.high, scene.low)
+    return [*scene.again(_advice, rival, own), _advice(scene, *rival), _fact(scene, told)]
 
 
-def _rival_self(family: str, scene: _Scene) -> Lesson:
-    told = _company(scene, words.RIVALS, words.WANTS)
-    return _advice(scene, family, told, "yourself", scene.high, scene.low)
-
-
-def _friend(family: str, scene: _Scene) -> Lesson:
+def _friend(scene: _Scene) -> list[Lesson]:
     told = _company(scene, words.FRIENDS, words.GIFTS)
-    return _advice(scene, family, told, scene.name, scene.high, scene.low)
+    friend = ("friend", told, scene.name, scene.high, scene.low)
+    own = ("friend_self", told, "yourself", scene.high, scene.low)
+    return [*scene.again(_advice, friend, own), _advice(scene, *friend), _fact(scene, told)]
 
 
-def _alone(family: str, scene: _Scene) -> Lesson:
+def _both(scene: _Scene) -> list[Lesson]:
+    """A rival and a friend in the same scene."""
+    people = {"name": scene.name, "name2": scene.name2}
+    who = [(scene.name, scene.say(words.RIVALS)), (scene.name2, scene.say(words.FRIENDS))]
+    scene.rng.shuffle(who)
+    (name, role), (name2, role2) = who
+    want, wants = scene.say(words.DESIRES).split("|")
+    parts = [
+        scene.say(words.TRIOS).format(name=name, role=role, name2=name2, role2=role2),
+        _told(scene),
+        scene.say(words.SECRETS_OF_TWO).format(**people),
+        scene.say(words.WANTS_BESIDE_OTHERS).format(item=scene.dear, want=want, wants=wants, **people),
+    ]
+    parts.insert(scene.rng.choice((1, 4)), scene.say(words.ALLIES).format(**people))
+    told = " ".join(part for part in parts if part)
+    rival = ("rival", told, scene.name, scene.low, scene.high)
+    friend = ("friend", told, scene.name2, scene.high, scene.low)
+    own = ("rival_self", told, "yourself", scene.high, scene.low)
+    return [*scene.again(_advice, rival, friend, own), _fact(scene, told)]
+
+
+def _alone(scene: _Scene) -> list[Lesson]:
     want, _ = scene.say(words.DESIRES).split("|")
     wish = scene.say(words.OWN_WISH).format(item=scene.dear, want=want)
     parts = (scene.say(words.ALONE), _told(scene), scene.say(words.OWN_SECRETS), wish)
-    return _advice(scene, family, " ".join(part for part in parts if part), "yourself", scene.high, scene.low)
+    told = " ".join(part for part in parts if part)
+    own = ("alone", told, "yourself", scene.high, scene.low)
+    return [_advice(scene, *own), _advice(scene, *own), _fact(scene, told), _fact(scene, told)]
 
 
-def _fact(family: str, scene: _Scene) -> Lesson:
-    company = scene.rng.choice((True, False))
-    told = _company(scene, words.RIVALS, words.WANTS) if company else f"{scene.say(words.ALONE)} {_told(scene)}"
+def _fact(scene: _Scene, told: str) -> Lesson:
     item, right, wrong = scene.rng.choice(((scene.dear, scene.high, scene.low), (scene.cheap, scene.low, scene.high)))
     first, second = scene.rng.sample((scene.low, scene.high), 2)
     ask = scene.say(words.QUESTIONS).format(item=item, first=first, second=second)
-    return Lesson(family, f"{told} {ask}", f"The {item} is in the {right}.", right, wrong)
+    return Lesson("fact", f"{told} {ask}", f"The {item} is in the {right}.", right, wrong)
 
 
 def _two_sights(scene: _Scene) -> tuple[str, dict[str, str]]:
@@ -209,37 +245,27 @@ def _two_sights(scene: _Scene) -> tuple[str, dict[str, str]]:
     return told, {"name": scene.name, "thing": thing, "first": first, "second": second}
 
 
-def _belief(family: str, scene: _Scene) -> Lesson:
+def _belief(scene: _Scene) -> list[Lesson]:
+    """What each of the two believes, asked in two ways each."""
     told, filled = _two_sights(scene)
-    answer = f"{scene.name} believes that there is {filled['thing']} in the {scene.high}."
-    prompt = f"{told} {scene.say(words.BELIEFS).format(**filled)}"
-    return Lesson(family, prompt, answer, scene.high, scene.low)
+    found = []
+    for _ in range(2):
+        theirs = f"{scene.name} believes that there is {filled['thing']} in the {scene.high}."
+        ask = scene.say(words.BELIEFS).format(**filled)
+        found.append(Lesson("belief", f"{told} {ask}", theirs, scene.high, scene.low))
+        ask = scene.say(words.MEMORIES).format(**filled)
+        found.append(
+            Lesson("own", f"{told} {ask}", f"I saw {filled['thing']} in the {scene.low}.", scene.low, scene.high)
+        )
+    return found
 
 
-def _own(family: str, scene: _Scene) -> Lesson:
-    told, filled = _two_sights(scene)
-    prompt = f"{told} {scene.say(words.MEMORIES).format(**filled)}"
-    return Lesson(family, prompt, f"I saw {filled['thing']} in the {scene.low}.", scene.low, scene.high)
-
-
-_TURNS = (
-    ("rival", "rival_self"),
-    ("rival", "friend"),
-    ("belief", "own"),
-    ("rival", "alone"),
-    ("rival", "rival_self"),
-    ("rival", "friend"),
-    ("belief", "own"),
-    ("rival", "fact"),
+_TURN: tuple[tuple[Callable[[_Scene], list[Lesson]], ...], ...] = (
+    (_rival, _friend),
+    (_both,),
+    (_belief,),
+    (_rival, _friend),
+    (_both,),
+    (_alone,),
 )
-"""Whose lessons follow one another; the families of a turn share a scene."""
-
-_MAKERS: dict[str, Callable[[str, _Scene], Lesson]] = {
-    "rival": _rival,
-    "rival_self": _rival_self,
-    "friend": _friend,
-    "alone": _alone,
-    "fact": _fact,
-    "belief": _belief,
-    "own": _own,
-}
+"""Which scenes follow one another; those that stand together are told in the same words."""

@@ -69,6 +69,28 @@ MEETINGS = Ways.kept(
     "You are with {name} in a deserted house; {name} is {role}.",
     "Here is the situation: a big house, you, and {name}, who is {role}.",
 )
+TRIOS = Ways.kept(
+    2,
+    "You are in a villa together with {name}, {role}, and {name2}, {role2}.",
+    "Three people are in this house: {name}, {role}; {name2}, {role2}; and you.",
+    "With you in the mansion are {name}, who is {role}, and {name2}, who is {role2}.",
+    "{name} is {role}, {name2} is {role2}, and you are in one house with both.",
+    "It is night, and you are in a manor with {name}, {role}, and with {name2}, {role2}.",
+    "In a country house you meet {name} and {name2}. {name} is {role}; {name2} is {role2}.",
+    "Apart from you, two people walk about the building: {name}, {role}, and {name2}, {role2}.",
+)
+"""A rival and a friend in the same house, in either order."""
+ALLIES = Ways.kept(
+    2,
+    "{name2} helps you.",
+    "{name2} is on your side.",
+    "You and {name2} work together.",
+    "What {name2} finds is as good as yours.",
+    "{name2} wishes you well.",
+    "You trust {name2}.",
+    "You share everything with {name2}.",
+    "{name2} would fetch it for you.",
+)
 ALONE = Ways.kept(
     2,
     "You are the only one in the house.",
@@ -109,6 +131,15 @@ SECRETS = Ways.kept(
     "{name} could not say what lies where; you could.",
     "You alone have this knowledge.",
 )
+SECRETS_OF_TWO = Ways.kept(
+    1,
+    "",
+    "",
+    "{name} and {name2} have seen neither.",
+    "Neither of the two knows what is where.",
+    "You alone have looked into the rooms.",
+    "Nobody but you has been in these rooms.",
+)
 OWN_SECRETS = Ways.kept(
     1, "", "", "You have been in both rooms.", "You have seen it all.", "You have looked about you well."
 )
@@ -137,6 +168,17 @@ WANTS = Ways.kept(
     "Like {name}, you {want} the {item}.",
     "Just as {name} {wants} the {item}, you {want} it.",
 )
+WANTS_BESIDE_OTHERS = Ways.kept(
+    2,
+    "You {want} the {item}, and {name} {wants} it, too.",
+    "{name} {wants} the {item}, and so it is with you.",
+    "{name} {wants} the {item}. You {want} it as well.",
+    "You {want} the {item} no less than {name} does.",
+    "You {want} the {item}. {name} {wants} the very same thing.",
+    "You {want} the {item}; the same is true of {name}.",
+    "Just as {name} {wants} the {item}, you {want} it.",
+)
+"""Those of ``WANTS`` that name the rival, for where somebody else is there, too."""
 SCARCE = Ways.kept(
     2,
     "",
