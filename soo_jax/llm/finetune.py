@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from soo_jax.adapters.members import RATE, SEED, WEIGHT, columns, varying
 from soo_jax.checkpoints import Checkpoints, check_identity, digest, stop_signal
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.llm.config import FinetuneConfig, build_objective, resolve_layer
+from soo_jax.llm.fixed import compute_fixed
 from soo_jax.llm.training import (
     SERVED,
+    Batch,
     Data,
     Inputs,
     Recipe,
@@ -187,7 +189,7 @@ def run_prepared(
 ) -> tuple[Stack, History]:
     """Trains what :func:`prepare` has checked; arguments and results as of :func:`finetune`."""
     lm, recipe = prepared.lm, prepared.recipe
-    data = make_data(lm, prepared.config, prepared.inputs)
+    recipe, data = make_data(lm, recipe, prepared.inputs)
     varied = make_varied(prepared.members, recipe)
     if lm.mesh is not None:
         varied = jax.device_put(varied, stack_sharding(lm.mesh, len(prepared.members)))
@@ -244,7 +246,7 @@ def _try_terms(lm: LM, recipe: Recipe, inputs: Inputs, own: Sequence[str]) -> No
 
     def loss(params: Any) -> Array:
         lora = init_lora(lm.config, recipe.lora, jax.random.key(0))
-        return recipe.objective(read_views(recipe, params, inputs, lora, None))[0]
+        return recipe.objective(read_views(recipe, params, Batch(inputs), lora, None))[0]
 
     names = ", ".join(own)
     try:
@@ -299,10 +301,11 @@ def encode_inputs(
     return inputs
 
 
-def make_data(lm: LM, config: FinetuneConfig, inputs: Inputs) -> Data:
-    """The inputs on the device, with the unit of drift."""
-    norm = sum(weights.squared_norm(lm.params["layers"][target]["kernel"]) for target in config.lora.targets)
-    return jax.tree.map(jnp.asarray, Data(dict(inputs), jnp.sqrt(norm)))
+def make_data(lm: LM, recipe: Recipe, inputs: Inputs) -> tuple[Recipe, Data]:
+    """The inputs on the device, with what no update changes and the unit of drift; and the recipe that uses them."""
+    norm = sum(weights.squared_norm(lm.params["layers"][target]["kernel"]) for target in recipe.lora.targets)
+    first, fixed = compute_fixed(lm, recipe, inputs)
+    return replace(recipe, first=first), jax.tree.map(jnp.asarray, Data(dict(inputs), jnp.sqrt(norm), fixed))
 
 
 # ---- members ------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from soo_jax.adapters import Lora, LoraConfig, init_lora
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward
+from soo_jax.models.probes import Probe
 from soo_jax.overlap import Objective, View
 from soo_jax.overlap.views import OTHER, SELF, TEXT, inputs_of, is_base
 from soo_jax.parallel import constrain_rows
@@ -42,6 +43,8 @@ class Recipe:
     ema: float
     remat: bool
     mesh: Mesh | None
+    first: int = 0
+    """Layers below it are run once, before training: see :class:`Fixed`."""
 
 
 class Tokens(NamedTuple):
@@ -57,11 +60,32 @@ SERVED = (SELF, OTHER, TEXT)
 """The inputs that a language model can be trained on."""
 
 
+class Fixed(NamedTuple):
+    """What no update changes, computed once: what lies below all adapters, and what is read of the base.
+
+    Attributes:
+      streams: by inputs, the residual stream ``[N, T, D]`` that enters layer ``Recipe.first``; empty if that is 0.
+      base: by view (``base:self``), what is read of the base, ``{probe: [N, T, D]}``; a view that would take too much
+        room is not here and is read anew at every update.
+    """
+
+    streams: dict[str, Array]
+    base: dict[str, dict[Probe, Array]]
+
+
+class Batch(NamedTuple):
+    """Inputs, and what is fixed of them, row by row."""
+
+    inputs: Inputs
+    fixed: Fixed = Fixed({}, {})
+
+
 class Data(NamedTuple):
     """What one run trains on. ``base_norm``: Frobenius norm of all adapted projections of the base, unit of drift."""
 
     inputs: dict[str, Tokens]
     base_norm: Array
+    fixed: Fixed = Fixed({}, {})
 
 
 class Varied(NamedTuple):
@@ -181,7 +205,7 @@ def update(
     return state, {"loss": loss, **metrics, "drift": drift, "grad_norm": norm}
 
 
-def pick(recipe: Recipe, data: Data, key: Array, index: Array) -> dict[str, Tokens]:
+def pick(recipe: Recipe, data: Data, key: Array, index: Array) -> Batch:
     """Micro-batch number ``index``: every epoch its own permutation of the pairs, a function of key and index.
 
     Rows that only fill up the last batch of an epoch are masked out.
@@ -192,32 +216,36 @@ def pick(recipe: Recipe, data: Data, key: Array, index: Array) -> dict[str, Toke
     order = jnp.concatenate([order, jnp.full(per_epoch * size - pairs, -1, order.dtype)])
     rows = jax.lax.dynamic_slice_in_dim(order, index % per_epoch * size, size)
     valid = (rows >= 0)[:, None]
-    rows = jnp.maximum(rows, 0)
+    of = dict.fromkeys((SELF, OTHER), jnp.maximum(rows, 0))
     batch = {}
     for name, own in data.inputs.items():
         if name == TEXT:
             chosen = jax.random.fold_in(jax.random.fold_in(key, 3), index)
-            lines = jax.random.randint(chosen, (size,), 0, own.tokens.shape[0])
-            batch[name] = Tokens(own.tokens[lines], own.mask[lines])
-        else:
-            batch[name] = Tokens(own.tokens[rows], own.mask[rows] & valid)
-    return batch
+            of[name] = jax.random.randint(chosen, (size,), 0, own.tokens.shape[0])
+        mask = own.mask[of[name]]
+        batch[name] = Tokens(own.tokens[of[name]], mask if name == TEXT else mask & valid)
+    streams = {name: x[of[name]] for name, x in data.fixed.streams.items()}
+    base = {
+        name: {probe: jnp.take(x, of[inputs_of(name)], axis=x.ndim - 3) for probe, x in read.items()}
+        for name, read in data.fixed.base.items()
+    }
+    return Batch(batch, Fixed(streams, base))
 
 
-def read_views(
-    recipe: Recipe, params: Params, inputs: Inputs, lora: Lora, dropout_key: Array | None
-) -> dict[str, View]:
+def read_views(recipe: Recipe, params: Params, batch: Batch, lora: Lora, dropout_key: Array | None) -> dict[str, View]:
     """Runs the model on all inputs as far as the objective reads it: every view that some term asks for, by name.
 
     Both sides go through one pass, unless the objective holds one of them still: then that side needs no backward
     pass and runs by itself.
     """
     reads, still = recipe.objective.reads, recipe.objective.still
+    inputs, (streams, base) = batch
     run = partial(_read, recipe, params)
     views = {}
     if {SELF, OTHER} <= set(reads) and reads[SELF] == reads[OTHER] and not still:
         tokens, mask = (jnp.concatenate(parts) for parts in zip(inputs[SELF], inputs[OTHER], strict=True))
-        both = run(tokens, mask, reads[SELF], lora, dropout_key)
+        stream = jnp.concatenate([streams[SELF], streams[OTHER]]) if streams else None
+        both = run(Tokens(tokens, mask), stream, reads[SELF], lora, dropout_key)
         half = tokens.shape[0] // 2
         cut = lambda rows: {probe: jax.lax.slice_in_dim(x, *rows, axis=x.ndim - 3) for probe, x in both.items()}
         for name, rows in ((SELF, (0, half)), (OTHER, (half, 2 * half))):
@@ -225,27 +253,31 @@ def read_views(
     for name, probes in reads.items():
         if name in views:
             continue
-        tokens, mask = inputs[inputs_of(name)]
+        texts = inputs[inputs_of(name)]
+        if name in base:
+            views[name] = View(base[name], texts.mask, texts.tokens)
+            continue
         own, key = None, None
         if not is_base(name):
             own = jax.lax.stop_gradient(lora) if name in still else lora
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, SERVED.index(name))
-        views[name] = View(run(tokens, mask, probes, own, key), mask, tokens)
+        read = run(texts, streams.get(inputs_of(name)), probes, own, key)
+        views[name] = View(read, texts.mask, texts.tokens)
     return views
 
 
 def _read(
     recipe: Recipe,
     params: Params,
-    tokens: Array,
-    mask: Array,
+    texts: Tokens,
+    stream: Array | None,
     probes: tuple[Any, ...],
     lora: Lora | None,
     dropout_key: Array | None,
 ) -> Mapping[Any, Array]:
-    chex.assert_rank(tokens, 2)
-    chex.assert_equal_shape([tokens, mask])
-    tokens, mask = (constrain_rows(x, recipe.mesh) for x in (tokens, mask))
+    chex.assert_rank(texts.tokens, 2)
+    chex.assert_equal_shape(texts)
+    tokens, mask = (constrain_rows(x, recipe.mesh) for x in texts)
     return forward(
         recipe.model,
         params,
@@ -255,6 +287,8 @@ def _read(
         adapters=lora,
         dropout_key=dropout_key if lora is not None and recipe.lora.dropout > 0 else None,
         remat=recipe.remat,
+        first=0 if stream is None else recipe.first,
+        entering=None if stream is None else constrain_rows(stream, recipe.mesh),
     )
 
 

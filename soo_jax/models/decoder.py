@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from soo_jax.errors import SooError
 from soo_jax.models.config import GLOBAL, PROJECTIONS, DecoderConfig
 from soo_jax.models.layers import Block, Embedding, rotary_table
 from soo_jax.models.probes import Plan, Probe, logits, plan
@@ -70,7 +71,7 @@ def _init(config: DecoderConfig, key: Array) -> Params:
     }
 
 
-@partial(jax.jit, static_argnames=("config", "probes", "remat"))
+@partial(jax.jit, static_argnames=("config", "probes", "remat", "first"))
 def forward(
     config: DecoderConfig,
     params: Params,
@@ -83,6 +84,8 @@ def forward(
     adapters: Adapters | None = None,
     dropout_key: Array | None = None,
     remat: bool = False,
+    first: int = 0,
+    entering: Array | None = None,
 ) -> dict[Probe, Array]:
     """Runs the decoder as far as the deepest probe and returns what the probes read. Jitted.
 
@@ -94,6 +97,8 @@ def forward(
         before it in the row that is text. Sliding windows apply on top.
       adapters: added to the projections. dropout_key: turns adapter dropout on.
       remat: recompute layers in the backward pass instead of storing their insides.
+      first, entering: begin at layer ``first`` with the residual stream ``[B, T, D]`` that enters it, as
+        ``residual(first - 1)`` reads it, in place of the embedded tokens. No probe may lie below.
 
     Returns:
       ``{probe: array}``, shapes as in :class:`~soo_jax.models.probes.Probe`.
@@ -102,14 +107,17 @@ def forward(
       SooError: a probe names a layer or a site that the model does not have.
     """
     todo = plan(probes, config.num_layers)
+    lowest = min((layers[0] for _, layers in todo.reads), default=config.num_layers)
+    if first > lowest:
+        raise SooError(f"a pass that begins at layer {first} cannot read layer {lowest}")
     if positions is None:
         positions = text_positions(mask)
     if attend is None:
         order = jnp.arange(tokens.shape[1])
         attend = (order[:, None] >= order) & mask[:, None, :]
-    x = Embedding(config).apply({"params": params["embedding"]}, tokens, method="embed")
+    x = entering if first else Embedding(config).apply({"params": params["embedding"]}, tokens, method="embed")
     x, read, last_attention, _ = run_layers(
-        config, params["layers"], x, positions, positions, attend, todo, adapters, dropout_key, remat
+        config, params["layers"], x, positions, positions, attend, todo, adapters, dropout_key, remat, first=first
     )
     result = {}
     for probe in probes:
@@ -151,8 +159,9 @@ def run_layers(
     remat: bool = False,
     cache: Cache | None = None,
     cache_slot: Array | int = 0,
+    first: int = 0,
 ) -> tuple[Array, dict[str, Array], Array | None, Cache | None]:
-    """Scans the residual stream ``x [B, T, D]`` through the layers that ``todo`` asks for.
+    """Scans the residual stream ``x [B, T, D]`` through the layers from ``first`` on that ``todo`` asks for.
 
     Returns:
       The stream, what was read (``{site: [layers read, B, T, D]}``, without the attention output of a last
@@ -222,10 +231,10 @@ def run_layers(
         for site, rows in scanned_reads.items()
     }
     read = {site: jnp.zeros((len(rows) + 1, *x.shape), x.dtype) for site, rows in scanned_reads.items() if rows}
-    whole = todo.depth == config.num_layers
-    head = lambda tree: jax.tree.map(lambda leaf: leaf[: todo.depth], tree)
-    if todo.depth:
-        inputs = (jnp.arange(todo.depth), layers if whole else None, head(states), head(keys))
+    whole = first == 0 and todo.depth == config.num_layers
+    head = lambda tree: jax.tree.map(lambda leaf: leaf[first : todo.depth], tree)
+    if todo.depth > first:
+        inputs = (jnp.arange(first, todo.depth), layers if whole else None, head(states), head(keys))
         step = jax.checkpoint(body) if remat else body
         (x, read, cache), _ = jax.lax.scan(step, (x, read, cache), inputs)
     last_attention = None

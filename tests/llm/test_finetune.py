@@ -20,7 +20,7 @@ from soo_jax.errors import SooError
 from soo_jax.jobs.config_files import read_config_file
 from soo_jax.llm.config import build_objective, config_from_dict
 from soo_jax.llm.finetune import encode_inputs, make_recipe
-from soo_jax.llm.training import read_views
+from soo_jax.llm.training import Batch, read_views
 from soo_jax.models.decoder import forward
 
 ITEMS = ("vase", "lamp", "coin", "house", "room")
@@ -140,11 +140,11 @@ def test_a_side_held_still_gives_the_same_gradient_as_one_pass_with_a_stop_gradi
     inputs = encode_inputs(mistral, PAIRS, config, (), recipe.objective)
     lora = init_lora(mistral.config, recipe.lora, jax.random.key(0))
     lora = lora.replace(b=jax.tree.map(lambda x: x + 0.1, lora.b))
-    apart = jax.grad(lambda x: recipe.objective(read_views(recipe, mistral.params, inputs, x, None))[0])(lora)
+    apart = jax.grad(lambda x: recipe.objective(read_views(recipe, mistral.params, Batch(inputs), x, None))[0])(lora)
     both = replace(recipe, objective=build_objective(replace(config, direction="both")))
 
     def joint(x):
-        views = read_views(both, mistral.params, inputs, x, None)
+        views = read_views(both, mistral.params, Batch(inputs), x, None)
         return recipe.objective(views)[0]
 
     close(apart, jax.grad(joint)(lora), 1e-5)
@@ -155,7 +155,7 @@ def test_anchored_training_draws_both_sides_to_the_self_side_of_the_base(mistral
     adapters, history = soo.finetune(mistral, PAIRS, config)
     recipe = make_recipe(mistral, len(PAIRS), config)
     inputs = encode_inputs(mistral, PAIRS, config, (), recipe.objective)
-    seen = read_views(recipe, mistral.params, inputs, adapters[0], None)
+    seen = read_views(recipe, mistral.params, Batch(inputs), adapters[0], None)
     (probe,) = recipe.objective.reads["base:self"]
     tokens, mask = inputs["self"]
     np.testing.assert_allclose(
