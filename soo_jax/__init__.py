@@ -16,7 +16,7 @@ _WHERE = {
         "relative_mse smooth_l1 anchored between language_model overlap retain weighted"
     ),
     "soo_jax.models.probes": "Probe attn_out mlp_out residual logits",
-    "soo_jax.models.lm": "LM load",
+    "soo_jax.models.lm": "LM",
     "soo_jax.models.generate": "Sampling generate",
     "soo_jax.adapters": "Lora LoraConfig Member Stack init_lora merge stack unstack",
     "soo_jax.parallel": "parse_mesh",
@@ -30,6 +30,7 @@ _WHERE = {
     "soo_jax.llm.finetune": "finetune",
     "soo_jax.llm.evaluate": "EvalConfig evaluate",
     "soo_jax.llm.latent": "latent_overlap",
+    "soo_jax.llm.organisms": "load",
     "soo_jax.llm.folders": "convert_gguf load_adapter load_adapters merge_folder save_adapter save_adapters",
     "soo_jax.report.html": "write_report",
 }

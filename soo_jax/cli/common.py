@@ -23,7 +23,8 @@ def option(help: str, group: str | None = None, *names: str) -> Any:
 Model = Annotated[
     str,
     typer.Argument(
-        help="Hugging Face folder, GGUF file, org/name[@revision] on the Hub, or 'organism', the built-in model."
+        help="Hugging Face folder, GGUF file, org/name[@revision] on the Hub, or an organism that ships with the "
+        "library: 'organism', 'smollm2-organism'."
     ),
 ]
 Out = Annotated[Path, option("Run folder to write.", RUN)]
@@ -38,7 +39,9 @@ Config = Annotated[
     Path | None,
     option("JSON or TOML file of settings, or config.json of a run; what is given here wins.", RUN, "--config"),
 ]
-Tasks = Annotated[Path | None, option("Folder of a task pack of your own (docs/data.md).", "Texts", "--tasks")]
+Tasks = Annotated[
+    Path | None, option("Folder of a task pack of your own (docs/data.md), or english, taught.", "Texts", "--tasks")
+]
 Adapters = Annotated[
     list[Path] | None,
     option("PEFT folder, or a run folder with adapters; may be repeated.", "What is measured", "--adapter"),

@@ -22,11 +22,13 @@ from soo_jax.llm.kinds import check_kinds
 from soo_jax.llm.latent import check as check_latent
 from soo_jax.llm.latent import latent_overlap
 from soo_jax.llm.layers import Diagnosis, aligned, diagnose_layers
+from soo_jax.llm.organisms import ORGANISMS
 from soo_jax.llm.pair_check import pair_check
 from soo_jax.models.lm import LM
 from soo_jax.progress import Reporter
 from soo_jax.runs import RunFolder
 from soo_jax.tasks.comparison import detectable
+from soo_jax.tasks.english import BUILT_IN, TAUGHT
 from soo_jax.tasks.pack import TaskPack, pack_for, read_pack
 from soo_jax.tasks.records import Pair, Scenario, read_pairs, read_scenarios, read_texts
 
@@ -35,8 +37,12 @@ SCENES = "scenes"
 
 
 def pack_of(lm: LM, tasks: Path | None = None) -> TaskPack:
-    """The task pack in a folder; without one the built-in pack that fits the model."""
-    return read_pack(tasks) if tasks is not None else pack_for(lm.tokenizer.get_vocab(), lm.folder)
+    """The task pack in a folder, or the built-in one of that name; without either the one that fits the model."""
+    if tasks is None:
+        return TAUGHT if lm.called in ORGANISMS else pack_for(lm.tokenizer.get_vocab(), lm.folder)
+    if str(tasks) in BUILT_IN and not Path(tasks).exists():
+        return BUILT_IN[str(tasks)]
+    return read_pack(tasks)
 
 
 @dataclass(frozen=True)
@@ -253,7 +259,7 @@ def run_demo(
 ) -> list[dict[str, Any]]:
     """The main job in one folder: measure, fine-tune all seeds, measure again; returns the tidy rows."""
     pack = pack_of(lm)
-    probes = pack.probes(config.extended)
+    probes, texts = pack.probes(config.extended), measure.texts(pack)
     prepared = prepare(lm, pack.pairs(config.extended), config)
     questions = _questions(lm, measure, eval_config, pack)
     told = _told(lm, settings, finetune=config.as_dict(), eval=eval_config.as_dict(), measure=vars(measure))
@@ -265,7 +271,8 @@ def run_demo(
         _keep_adapters(job.run, lm, adapters)
         rows += _ask(job, lm, questions.plain, eval_config, "soo", "eval_soo", adapters)
         latent = _latent(job, lm, probes, config.chat, adapters)
-        job.results(rows=rows, latent=latent, training=history.rows())
+        drift = _drift(job, lm, texts, measure.base, adapters)
+        job.results(rows=rows, latent=latent, training=history.rows(), drift=drift)
     return rows
 
 

@@ -172,6 +172,17 @@ PRESETS: dict[str, FinetuneConfig] = {
         schedule="linear",
         ema=0.99,
     ),
+    # Layer and lead by the diagnosis of the organism made of SmolLM2: docs/real_models.md.
+    "smollm2-organism": FinetuneConfig(
+        layer=18,
+        direction="anchored",
+        lora=LoraConfig(rank=8, alpha=32.0, dropout=0.0, targets=("q", "k", "v", "o"), layers=(18,)),
+        learning_rate=1e-3,
+        epochs=4,
+        batch_size=4,
+        chat=True,
+        lead="I would say the",
+    ),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from soo_jax.adapters.members import RATE, SEED, WEIGHT, columns, varying
 from soo_jax.checkpoints import Checkpoints, check_identity, digest, stop_signal
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.llm.config import FinetuneConfig, build_objective, resolve_layer
-from soo_jax.llm.fixed import compute_fixed
+from soo_jax.llm.fixed import make_data
 from soo_jax.llm.training import (
     SERVED,
     Batch,
@@ -33,7 +33,6 @@ from soo_jax.llm.training import (
     read_views,
     train,
 )
-from soo_jax.models import weights
 from soo_jax.models.finite import advice, first_not_finite
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import plan
@@ -299,13 +298,6 @@ def encode_inputs(
             )
         inputs[TEXT] = Tokens(*lm.encode(texts))
     return inputs
-
-
-def make_data(lm: LM, recipe: Recipe, inputs: Inputs) -> tuple[Recipe, Data]:
-    """The inputs on the device, with what no update changes and the unit of drift; and the recipe that uses them."""
-    norm = sum(weights.squared_norm(lm.params["layers"][target]["kernel"]) for target in recipe.lora.targets)
-    first, fixed = compute_fixed(lm, recipe, inputs)
-    return replace(recipe, first=first), jax.tree.map(jnp.asarray, Data(dict(inputs), jnp.sqrt(norm), fixed))
 
 
 # ---- members ------------------------------------------------------------------------------------------------------

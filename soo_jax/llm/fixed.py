@@ -8,12 +8,15 @@ twentyfold.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from soo_jax.llm.training import Fixed, Inputs, Recipe
+from soo_jax.llm.training import Data, Fixed, Inputs, Recipe
+from soo_jax.models import weights
 from soo_jax.models.decoder import forward
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import Probe, plan, residual
@@ -23,6 +26,13 @@ ROWS = 8
 """Texts in one device call."""
 SHARE = 0.5
 """What is kept takes no more than this share of the bytes that the base takes on a device."""
+
+
+def make_data(lm: LM, recipe: Recipe, inputs: Inputs) -> tuple[Recipe, Data]:
+    """The inputs on the device, with what no update changes and the unit of drift; and the recipe that uses them."""
+    norm = sum(weights.squared_norm(lm.params["layers"][target]["kernel"]) for target in recipe.lora.targets)
+    first, fixed = compute_fixed(lm, recipe, inputs)
+    return replace(recipe, first=first), jax.tree.map(jnp.asarray, Data(dict(inputs), jnp.sqrt(norm), fixed))
 
 
 def compute_fixed(lm: LM, recipe: Recipe, inputs: Inputs) -> tuple[int, Fixed]:

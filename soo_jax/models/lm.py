@@ -36,7 +36,7 @@ class LM:
       config: static description. params: weights, on the devices of ``mesh`` if there is one.
       tokenizer: the model's. folder: where it came from.
       stop_tokens: ids that end an answer. fingerprint: identifies the base weights.
-      hub: the model on the Hub that it was fetched from, with its commit.
+      hub: the model on the Hub that it was fetched from, with its commit. called: a name of its own.
     """
 
     config: DecoderConfig
@@ -47,10 +47,13 @@ class LM:
     fingerprint: str
     mesh: Mesh | None = None
     hub: HubModel | None = None
+    called: str | None = None
 
     @property
     def name(self) -> str:
-        """The name on the Hub, or the folder's name; for the packaged model its own."""
+        """The name on the Hub, or the folder's name; for a packaged model its own."""
+        if self.called is not None:
+            return self.called
         if self.hub is not None:
             return self.hub.repo
         return ORGANISM if self.folder == organism_folder() else self.folder.name

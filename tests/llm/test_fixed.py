@@ -11,7 +11,8 @@ import soo_jax as soo
 from soo_jax.errors import SooError
 from soo_jax.llm import fixed
 from soo_jax.llm.config import build_objective
-from soo_jax.llm.finetune import encode_inputs, make_data, make_recipe
+from soo_jax.llm.finetune import encode_inputs, make_recipe
+from soo_jax.llm.fixed import make_data
 from soo_jax.models.decoder import forward
 
 PAIRS = [

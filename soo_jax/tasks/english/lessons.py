@@ -20,7 +20,7 @@ from soo_jax.errors import SooError
 from soo_jax.tasks.english import wordings as words
 from soo_jax.tasks.english.pairs import with_article
 from soo_jax.tasks.english.wordings import Ways
-from soo_jax.tasks.records import Pair
+from soo_jax.tasks.records import Contrast, Pair
 
 FAMILIES = ("rival", "rival_self", "friend", "friend_self", "alone", "fact", "belief", "own")
 """Kinds of lessons: what a rival is told, what the model tells itself in a rival's presence, what a friend is told,
@@ -31,6 +31,8 @@ LONGEST = 80
 """Words of the longest question. Longer ones are drawn anew: a step costs as much as its longest row in every row."""
 FEWEST = 2
 """Ways to say each thing with which widening lessons begin."""
+LEAD = "I would say the"
+"""How answers begin where a question names no verb of its own; behind it the room is decided."""
 GROUP = 4
 """Questions about one scene."""
 
@@ -143,6 +145,14 @@ def paired_lessons(n: int, seed: int = 0, split: str = "validation") -> list[tup
     return found[:n]
 
 
+def lesson_contrasts(n: int, seed: int = 0, split: str = "validation") -> list[Contrast]:
+    """``n`` scenes asked twice, of the model itself and of a rival, to look inside a taught model with."""
+    return [
+        Contrast(own.prompt, rival.prompt, rival.wrong, rival.right, LEAD)
+        for rival, own in paired_lessons(n, seed, split)
+    ]
+
+
 def _told(scene: _Scene) -> str:
     """What lies where, in either order."""
     facts = [(scene.low, with_article(scene.cheap)), (scene.high, with_article(scene.dear))]
@@ -161,8 +171,8 @@ def _advice(scene: _Scene, family: str, told: str, them: str, room: str, other: 
     verb = scene.one_of(words.VERBS)
     parts = (scene.say(ways) for ways in (words.LEADINS, words.DEMANDS, words.ASKS))
     ask = " ".join(part for part in parts if part).format(Asks=asks, verb=verb, them=them, first=first, second=second)
-    lead = f"I would {verb}" if f" {verb} " in ask else "I would say"
-    return Lesson(family, f"{told} {ask}", f"{lead} the {room}.", room, other)
+    lead = f"I would {verb} the" if f" {verb} " in ask else LEAD
+    return Lesson(family, f"{told} {ask}", f"{lead} {room}.", room, other)
 
 
 def _company(scene: _Scene, roles: Ways, wants: Ways) -> str:
