@@ -19,7 +19,7 @@ from soo_jax.llm.evaluate import batches
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward
 from soo_jax.models.lm import LM
-from soo_jax.models.probes import logits
+from soo_jax.models.probes import logits, residual
 from soo_jax.tidy import finite_row
 
 BATCH = 8
@@ -84,9 +84,15 @@ def drift_rows(
 def _measure(config: DecoderConfig, params: Params, tokens: Array, mask: Array, stack: Lora | None) -> _Sums:
     """Sums ``[S]`` over the tokens of a batch; adapters one after the other, so that one has its logits at a time."""
     told = mask[:, 1:] & mask[:, :-1]
-    scores = lambda lora: jax.nn.log_softmax(
-        forward(config, params, tokens, mask, (logits(),), adapters=lora)[logits()][:, :-1].astype(jnp.float32)
-    )
+    # What lies below all adapters of a stack is the same for each of them, and for the base.
+    first = 0 if stack is None else stack.config.lowest_layer
+    below = residual(first - 1)
+    entering = forward(config, params, tokens, mask, (below,))[below] if first else None
+
+    def scores(lora: Lora | None) -> Array:
+        read = forward(config, params, tokens, mask, (logits(),), adapters=lora, first=first, entering=entering)
+        return jax.nn.log_softmax(read[logits()][:, :-1].astype(jnp.float32))
+
     base = scores(None)
 
     def sums(lora: Lora | None) -> _Sums:

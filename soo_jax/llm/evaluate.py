@@ -182,6 +182,7 @@ def answer(
             sampling=Sampling(config.temperature, config.top_p),
             adapters=stack,
             stacked=stack is not None,
+            first=0 if stack is None else stack.config.lowest_layer,
         )
         own, finite = (np.asarray(x)[None] if stack is None else np.asarray(x) for x in (tokens_out, finite))
         for s in range(count):
@@ -325,9 +326,13 @@ def _log_probs(
 ) -> Array:
     """Log-probabilities ``[B, K]`` (``[S, B, K]``) of ``token [B, K]`` after ``position [B, K]``."""
     probe = residual(config.num_layers - 1)
+    # What lies below all adapters of a stack is the same for each of them.
+    first = adapters.config.lowest_layer if stacked_adapters else 0
+    below = residual(first - 1)
+    entering = forward(config, params, tokens, mask, (below,))[below] if first else None
 
     def one(adapters: Lora | None) -> Array:
-        x = forward(config, params, tokens, mask, (probe,), adapters=adapters)[probe]
+        x = forward(config, params, tokens, mask, (probe,), adapters=adapters, first=first, entering=entering)[probe]
         x = jnp.take_along_axis(x, position[..., None], axis=1)
         scores = jax.nn.log_softmax(unembed(config, params, x), axis=-1)
         return jnp.take_along_axis(scores, token[..., None], axis=-1)[..., 0]

@@ -51,7 +51,9 @@ class _State(NamedTuple):
     key: Array
 
 
-@partial(jax.jit, static_argnames=("config", "max_new_tokens", "stop_tokens", "pad_token", "sampling", "stacked"))
+@partial(
+    jax.jit, static_argnames=("config", "max_new_tokens", "stop_tokens", "pad_token", "sampling", "stacked", "first")
+)
 def generate(
     config: DecoderConfig,
     params: Params,
@@ -65,6 +67,7 @@ def generate(
     sampling: Sampling = GREEDY,
     adapters: Adapters | None = None,
     stacked: bool = False,
+    first: int = 0,
 ) -> Continuation:
     """Continues every prompt until a stop token or ``max_new_tokens``.
 
@@ -74,6 +77,7 @@ def generate(
       stop_tokens: ids that end a row; the stop token itself is part of the result.
       pad_token: fills a row after its end.
       adapters: with ``stacked``, a pytree whose leaves have a leading axis S.
+      first: layers below it are the same for all of a stack: the prompts go through them once.
 
     Returns:
       Tokens ``[B, max_new_tokens]``, or ``[S, B, max_new_tokens]`` with ``stacked``, and whether they can be trusted.
@@ -82,29 +86,45 @@ def generate(
     slots = prompt + max_new_tokens
     text = jnp.concatenate([mask, jnp.ones((batch, max_new_tokens), bool)], axis=1)
     key_positions = text_positions(text)
-    todo = Plan(depth=config.num_layers, attention_only=False, reads=(), logits=True)
     shape = (config.num_layers, batch, config.num_kv_heads, slots, config.head_dim)
     dtype = params["embedding"]["embedding"].dtype
 
+    def through(
+        adapters: Adapters | None, cache: Cache, x: Array, slot: Array, begin: int = 0, end: int = config.num_layers
+    ) -> tuple[Cache, Array]:
+        """Takes the stream ``x [B, n, D]`` at ``slot`` from layer ``begin`` to ``end``, and extends the cache."""
+        own = slot + jnp.arange(x.shape[1])
+        attend = (jnp.arange(slots) <= own[:, None]) & text[:, None, :]
+        positions = jax.lax.dynamic_slice_in_dim(key_positions, slot, x.shape[1], 1)
+        todo = Plan(depth=end, attention_only=False, reads=(), logits=True)
+        x, _, _, cache = run_layers(
+            config, params["layers"], x, positions, key_positions, attend, todo, adapters,
+            cache=cache, cache_slot=slot, first=begin,
+        )  # fmt: skip
+        return cache, x
+
+    def embed(fed: Array) -> Array:
+        return Embedding(config).apply({"params": params["embedding"]}, fed, method="embed")
+
     def extend(adapters: Adapters | None, cache: Cache, fed: Array, slot: Array) -> tuple[Cache, Array]:
         """Feeds ``fed [B, n]`` at ``slot``; returns the cache and the logits after the last token ``[B, V]``."""
-        count = fed.shape[1]
-        x = Embedding(config).apply({"params": params["embedding"]}, fed, method="embed")
-        own = slot + jnp.arange(count)
-        attend = (jnp.arange(slots) <= own[:, None]) & text[:, None, :]
-        positions = jax.lax.dynamic_slice_in_dim(key_positions, slot, count, 1)
-        x, _, _, cache = run_layers(
-            config, params["layers"], x, positions, key_positions, attend, todo, adapters, cache=cache, cache_slot=slot
-        )
+        cache, x = through(adapters, cache, embed(fed), slot)
         return cache, unembed(config, params, x[:, -1])
 
+    def begin(adapters: Adapters | None, cache: Cache, x: Array) -> tuple[Cache, Array]:
+        cache, x = through(adapters, cache, x, 0, first)
+        return cache, unembed(config, params, x[:, -1])
+
+    zeros = jnp.zeros(shape, dtype)
+    cache, x = Cache(zeros, zeros), embed(tokens)
+    if first:
+        cache, x = through(None, cache, x, 0, end=first)
     feed = extend
     lead: tuple[int, ...] = ()
     if stacked:
         lead = (jax.tree.leaves(adapters)[0].shape[0],)
-        feed = jax.vmap(extend, in_axes=(0, 0, 0, None))
-    zeros = jnp.zeros((*lead, *shape), dtype)
-    cache, scores = feed(adapters, Cache(zeros, zeros), jnp.broadcast_to(tokens, (*lead, batch, prompt)), 0)
+        feed, begin = jax.vmap(extend, in_axes=(0, 0, 0, None)), jax.vmap(begin, in_axes=(0, None, None))
+    cache, scores = begin(adapters, cache, x)
     stops = jnp.asarray(stop_tokens or (-1,))
 
     def choose(state: _State, scores: Array) -> _State:

@@ -20,9 +20,9 @@ def scores(lm, text, lora=None):
     return np.asarray(jax.nn.log_softmax(out[:-1])), np.asarray(row)[0, 1:]
 
 
-@pytest.fixture(scope="module")
-def moved(mistral):
-    lora = soo.LoraConfig(rank=2, dropout=0.0)
+@pytest.fixture(scope="module", params=[None, (1,)], ids=["all layers", "an upper layer"])
+def moved(mistral, request):
+    lora = soo.LoraConfig(rank=2, dropout=0.0, layers=request.param)
     config = soo.FinetuneConfig(layer=1, epochs=3, seeds=(0, 1), learning_rate=0.05, lora=lora)
     adapters, _ = soo.finetune(mistral, [soo.Pair("you want it", "bob wants it")] * 4, config)
     return adapters

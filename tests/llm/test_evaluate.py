@@ -29,9 +29,9 @@ SCENARIOS = [
 SHORT = soo.EvalConfig(max_new_tokens=5, batch_size=4)
 
 
-@pytest.fixture(scope="module")
-def adapters(mistral):
-    config = soo.LoraConfig(rank=2, targets=("q", "v", "o"))
+@pytest.fixture(scope="module", params=[None, (1, 2)], ids=["all layers", "upper layers"])
+def adapters(mistral, request):
+    config = soo.LoraConfig(rank=2, targets=("q", "v", "o"), layers=request.param)
 
     def noisy(seed):
         fresh = init_lora(mistral.config, config, jax.random.key(seed))
@@ -92,6 +92,15 @@ def test_a_stack_answers_as_its_adapters_one_by_one(mistral, adapters):
         )
     base = soo.evaluate(mistral, SCENARIOS, SHORT)
     assert [r["response"] for r in base.responses] != [r["response"] for r in together.responses][: len(SCENARIOS)]
+
+
+def test_adapters_answer_as_the_models_that_they_are_added_to(mistral, adapters):
+    together = soo.evaluate(mistral, SCENARIOS, SHORT, adapters=adapters).responses
+    for i, adapter in enumerate(adapters):
+        merged = soo.evaluate(mistral.with_params(soo.merge(mistral.params, adapter)), SCENARIOS, SHORT).responses
+        mine = [response for response in together if response["seed"] == i]
+        assert [r["response"] for r in mine] == [r["response"] for r in merged]
+        np.testing.assert_allclose([r["logp_margin"] for r in mine], [r["logp_margin"] for r in merged], atol=1e-4)
 
 
 def test_batches_do_not_change_answers(mistral):
