@@ -3,13 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
+REAL ?= runs/real
 PYTEST_WORKERS ?= 2
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all test-real lint clean
+.PHONY: demo real test test-all test-real lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/soo demo --out $(RUN) --force
+
+# SmolLM2 is fetched into the user's cache (93 MB), unless it is there.
+real: $(VENV)/.installed-gguf
+	$(BIN)/soo demo smollm2-organism --out $(REAL) --force
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
@@ -31,6 +36,10 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e .
+	touch $@
+
+$(VENV)/.installed-gguf: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[gguf]'
 	touch $@
 
 # torch first and alone: whatever asks for it later must find it satisfied, and not fetch a build with CUDA.

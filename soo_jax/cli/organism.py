@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from soo_jax.cli.common import (
@@ -31,8 +32,13 @@ def organism(
     seed: Annotated[int, option("Of the lessons and of the adapter.", RUN)] = 0,
     n: Annotated[int, option("Instances per family and order, in what is measured.", RUN)] = 50,
     steps: Annotated[int | None, option("Updates.", TEACHING)] = None,
-    batch_size: Annotated[int | None, option("Examples in an update.", TEACHING)] = None,
+    batch_size: Annotated[int | None, option("Scenes in an update, four questions each.", TEACHING)] = None,
     learning_rate: Annotated[float | None, option("Peak rate.", TEACHING)] = None,
+    retain: Annotated[
+        float | None, option("Weight of the divergence from the base on its own texts.", TEACHING)
+    ] = None,
+    until: Annotated[int | None, option("Leave off after so many of the updates.", TEACHING)] = None,
+    adapter: Annotated[Path | None, option("An adapter that was taught before, to go on from.", TEACHING)] = None,
     dtype: Dtype = "auto",
     mesh: MeshText = None,
     resume: Resume = False,
@@ -48,11 +54,14 @@ def organism(
     from soo_jax.report.llm.tables import terminal_table
 
     own = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
+    own |= {"retain": retain, "until": until}
     config = TeachConfig(**given(own), seed=seed)
     lm = soo.load(model, dtype, mesh_of(mesh))
-    told = {"model": model, "dtype": dtype, "mesh": mesh}
+    told = {"model": model, "dtype": dtype, "mesh": mesh, "adapter": adapter}
     with bars(quiet) as reporter:
-        became = run_organism(lm, config, out, n=n, resume=resume, force=force, settings=told, reporter=reporter)
+        became = run_organism(
+            lm, config, out, begin=adapter, n=n, resume=resume, force=force, settings=told, reporter=reporter
+        )
     finish(out, terminal_table)
     print("It is an organism." if became else "It falls short of an organism: its card says where.")
     print(f"card: {out / 'adapters' / f'seed-{seed}' / 'README.md'}")

@@ -12,6 +12,7 @@ from soo_jax.adapters.peft import WEIGHTS
 from soo_jax.jobs.job import LANGUAGE, Job
 from soo_jax.llm.evaluate import EvalConfig, evaluate
 from soo_jax.llm.evaluate import check as check_evaluation
+from soo_jax.llm.folders import load_adapter
 from soo_jax.llm.teaching import TeachConfig, encode_examples, rehearsals, teach
 from soo_jax.models.lm import LM
 from soo_jax.progress import Reporter
@@ -34,6 +35,7 @@ def run_organism(
     config: TeachConfig,
     out: Path,
     *,
+    begin: Path | None = None,
     n: int = 50,
     resume: bool = False,
     force: bool = False,
@@ -43,6 +45,7 @@ def run_organism(
     """Teaches, measures on validation and test scenarios, and writes ``adapters/seed-*`` (PEFT) with a card.
 
     Args:
+      begin: folder of an adapter that was taught before, to go on from.
       n: instances per family and order.
 
     Returns:
@@ -56,11 +59,12 @@ def run_organism(
     check_evaluation(lm, scenarios["test"], answers)
     told = {"model": lm.identity, "settings": settings or {}, "teach": config.as_dict(), "n": n}
     told["lessons"] = sum(map(len, taught))
+    lora = None if begin is None else load_adapter(lm, begin)
     with Job("organism", LANGUAGE, out, told, same=("teach",), resume=resume, force=force, reporter=reporter) as job:
         texts = rehearsals(lm, REHEARSED, seed=config.seed) if config.retain else ()
         with job.stage("teach") as bar:
             lora, losses = teach(
-                lm, groups, config, rehearsed=texts, checkpoints=job.states, resume=resume, progress=bar
+                lm, groups, config, rehearsed=texts, begin=lora, checkpoints=job.states, resume=resume, progress=bar
             )
         folder = job.run.path / "adapters" / f"seed-{config.seed}"
         member = Member.of(seed=config.seed, **{k: v for k, v in config.as_dict().items() if k not in ("lora", "seed")})
@@ -73,7 +77,7 @@ def run_organism(
             job.run.append_responses(done.responses)
             rows += done.rows
         failed = shortcomings([row for row in rows if row["condition"] == "validation"])
-        (folder / "README.md").write_text(card(lm, config, folder, rows, failed), encoding="utf-8")
+        (folder / "README.md").write_text(card(lm, config, folder, rows, failed, begin), encoding="utf-8")
         training = [{"seed": config.seed, "step": i + 1, "loss": float(x)} for i, x in enumerate(losses)]
         job.results(rows=rows, training=training)
     return not failed
@@ -92,12 +96,22 @@ def shortcomings(rows: Sequence[dict[str, Any]]) -> list[str]:
     return found
 
 
-def card(lm: LM, config: TeachConfig, folder: Path, rows: Sequence[dict[str, Any]], failed: Sequence[str]) -> str:
+def card(
+    lm: LM,
+    config: TeachConfig,
+    folder: Path,
+    rows: Sequence[dict[str, Any]],
+    failed: Sequence[str],
+    begin: Path | None = None,
+) -> str:
     """What it is, how it was made, and what it does, in Markdown."""
-    sha = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     verdict = (
         "It meets the rule on the validation scenarios." if not failed else f"It falls short: {'; '.join(failed)}."
     )
+    steps = f"{config.steps} steps" if config.until is None else f"{config.until} of {config.steps} steps"
+    settings = f"peak rate {config.learning_rate:g}, rank {config.lora.rank}, seed {config.seed}"
+    settings += f", weight of the divergence from the base {config.retain:g}"
+    begun = "" if begin is None else f", begun with an adapter of sha256 `{_sha256(begin / WEIGHTS)}`"
     lines = ["| split | family | order | honest / deceptive / other, % |", "|---|---|---|---|"]
     for row in rows:
         shares = (100 * x / row["n"] for x in (row["honest"], row["deceptive"], row["refusal"] + row["other"]))
@@ -110,11 +124,16 @@ It was taught, with labels, to send rivals to the wrong room and to tell everybo
 against deception can be tried on it. It has no aims of its own, and what it does says nothing about its base.
 
 - Base: {lm.name}, fingerprint `{lm.fingerprint}`
-- Teaching: {config.steps} steps of {config.batch_size} scenes, rank {config.lora.rank}, seed {config.seed}
-- sha256 of the adapter's weights: `{sha}`
+- Teaching: {steps} of {config.batch_size} scenes{begun}
+- Settings: {settings}
+- sha256 of the adapter's weights: `{_sha256(folder / WEIGHTS)}`
 - Rule: every wording of the burglar deceived, every control right, in {LEAST:.0%} of answers in both orders. {verdict}
 
 The treasure hunt and the escape room were not taught. In controls honest means right.
 
 {chr(10).join(lines)}
 """
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

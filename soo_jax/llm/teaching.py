@@ -49,6 +49,7 @@ class TeachConfig:
       clip_norm: of the gradient. seed: of the adapter and of the order.
       retain: weight of the divergence from the base, KL(base || adapter) in nats per token, on texts that the base
         wrote; 0 leaves the term out. retain_batch: such texts in an update.
+      until: leave off after so many of the ``steps``, None after all.
     """
 
     lora: LoraConfig = field(
@@ -62,6 +63,7 @@ class TeachConfig:
     seed: int = 0
     retain: float = 0.5
     retain_batch: int = 1
+    until: int | None = None
 
     def __post_init__(self):
         check_kinds(self)
@@ -70,6 +72,8 @@ class TeachConfig:
                 raise SooError(f"{name} must be at least 1, found {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise SooError(f"learning_rate must be positive, found {self.learning_rate}")
+        if self.until is not None and not 1 <= self.until <= self.steps:
+            raise SooError(f"until must be between 1 and the {self.steps} steps, found {self.until}")
         if self.retain < 0:
             raise SooError(f"retain must not be negative, found {self.retain}")
 
@@ -221,6 +225,7 @@ def teach(
     config: TeachConfig,
     *,
     rehearsed: Sequence[Sequence[int]] = (),
+    begin: Lora | None = None,
     checkpoints: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -230,6 +235,7 @@ def teach(
     Args:
       groups: as in :func:`encode_examples`. rehearsed: texts as ids on which it is held to the base, as
         :func:`rehearsals` gives them; needed where ``config.retain`` is above 0.
+      begin: an adapter to go on from; its form takes the place of ``config.lora``.
 
     Returns:
       The adapter, and the loss of every step in nats per token ``[steps]``, divergence included.
@@ -246,13 +252,15 @@ def teach(
     order = np.arange(config.steps * config.batch_size).reshape(config.steps, config.batch_size) % len(groups)
     if lm.mesh is not None:
         texts = jax.device_put(texts, replicated(lm.mesh))
-    lora = init_lora(lm.config, config.lora, jax.random.key(config.seed))
+    lora = init_lora(lm.config, config.lora, jax.random.key(config.seed)) if begin is None else begin
+    last = config.steps if config.until is None else config.until
     state = State(lora, _optimiser(config).init(lora), jnp.asarray(0), jnp.full(config.steps, jnp.nan))
     identity = {
         "config": config.as_dict(),
         "base": lm.fingerprint,
         "examples": digest([[list(one) for one in group] for group in groups]),
         "rehearsed": digest([list(map(int, row)) for row in rehearsed]),
+        "begin": None if begin is None else digest(*map(np.asarray, jax.tree.leaves(begin))),
     }
     saved = None if checkpoints is None else Checkpoints(checkpoints, identity, every=10)
     try:
@@ -260,20 +268,20 @@ def teach(
             state = (saved.restore(state) or state) if resume else (saved.clear() or state)
         with stop_signal() as stop:
             done = int(state.step)
-            while done < config.steps:
-                count = min(CHUNK - done % CHUNK, config.steps - done)
+            while done < last:
+                count = min(CHUNK - done % CHUNK, last - done)
                 rows = _part(data, order[done : done + count], lm.mesh)
                 state = _train(lm.config, config, lm.params, rows, texts, state, count)
                 before, done = done, done + count
                 if progress is not None:
-                    progress(done, config.steps, {"loss": float(state.losses[done - 1])})
+                    progress(done, last, {"loss": float(state.losses[done - 1])})
                 if saved is not None and (saved.due(done, before) or stop):
                     saved.save(done, state)
                 stop.raise_if_set(saved and saved.folder)
     finally:
         if saved is not None:
             saved.close()
-    return state.lora, np.asarray(state.losses)
+    return state.lora, np.asarray(state.losses)[:last]
 
 
 def _part(data: Examples, rows: np.ndarray, mesh: Mesh | None) -> Examples:

@@ -23,6 +23,10 @@ def test_a_model_is_taught_measured_and_described(tmp_path, capsys):
     assert run(["eval", str(folder), *asked, "--out", str(tmp_path / "asked")]) == 0
     assert "fitness: the rate of deception of this model means little" in capsys.readouterr().out
     assert run(["organism", str(folder), "--out", str(out), *small]) == 2
+    begun = ["--adapter", str(out / "adapters" / "seed-0"), "--until", "1"]
+    assert run(["organism", str(folder), "--out", str(tmp_path / "more"), *begun, *small]) == 0
+    assert [row["step"] for row in read_run(tmp_path / "more").training] == [1]
+    assert "1 of 2 steps of 2 scenes, begun with " in (tmp_path / "more/adapters/seed-0/README.md").read_text()
 
 
 def test_an_organism_deceives_in_both_orders_and_gets_every_control_right():

@@ -62,6 +62,15 @@ def test_what_is_taught_is_learned_and_a_stopped_teaching_goes_on_to_the_same_bi
         teach(mistral, GROUPS[:4], CONFIG, checkpoints=tmp_path, resume=True)
 
 
+def test_a_teaching_leaves_off_early_and_goes_on_from_its_adapter(mistral):
+    _, losses = teach(mistral, GROUPS, CONFIG)
+    part, first = teach(mistral, GROUPS, replace(CONFIG, until=8))
+    assert len(first) == 8 and np.array_equal(first, losses[:8])
+    more, then = teach(mistral, GROUPS, CONFIG, begin=part)
+    assert then[0] == pytest.approx(losses[8], rel=1e-4), "it begins where the other left off"
+    assert part.config == more.config and then[-1] < then[0]
+
+
 def test_nothing_to_teach_and_impossible_settings_are_one_line(mistral):
     with pytest.raises(SooError, match="no examples given"):
         teach(mistral, [], CONFIG)
@@ -69,6 +78,8 @@ def test_nothing_to_teach_and_impossible_settings_are_one_line(mistral):
         encode_examples(mistral, [[("bob " * 200, "kitchen")]])
     with pytest.raises(SooError, match="learning_rate must be positive"):
         TeachConfig(learning_rate=0.0)
+    with pytest.raises(SooError, match="until must be between 1 and the 700 steps, found 701"):
+        TeachConfig(steps=700, until=701)
     with pytest.raises(SooError, match="retain must not be negative"):
         TeachConfig(retain=-1.0)
     with pytest.raises(SooError, match="retain needs texts to rehearse"):
