@@ -17,6 +17,7 @@ from soo_jax.cli.mtbench import mtbench
 from soo_jax.cli.organism import organism
 from soo_jax.cli.published import import_reference
 from soo_jax.cli.rl import rl
+from soo_jax.cli.sweep import sweep
 
 app = typer.Typer(
     add_completion=False,
@@ -75,6 +76,7 @@ app.command()(latent)
 app.command()(layers)
 app.command()(controls)
 app.command()(organism)
+app.command()(sweep)
 app.command("import-reference")(import_reference)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from soo_jax.report.llm.comparison import MEASURES, chance, sequence, span, verdict
 from soo_jax.report.llm.drift import Drift, drifts, shown
 from soo_jax.report.llm.samples import Sample, pick_samples
+from soo_jax.report.llm.sweep import CAPTION as SWEEP_CAPTION
+from soo_jax.report.llm.sweep import MAP, axes_of, best_line, settings_of, sweep_map
 from soo_jax.report.llm.tables import Line, contradicts, deception_rows, interval, silent, table_lines
 from soo_jax.report.llm.words import (
     VERDICTS,
@@ -22,6 +24,7 @@ from soo_jax.runs import Run
 from soo_jax.tasks.run_comparison import Comparison, within_run
 from soo_jax.tasks.statistics import AFTER, VARIANT, Cell, SeedOutcome, aggregate, controls_among, seed_outcomes
 
+SWEEP = "sweep"
 MANY = 400
 """Cells of a sweep too large for every condition to be tested on the page; ``soo compare`` still does."""
 
@@ -86,7 +89,7 @@ def _section(run: Run) -> Section:
         run=run,
         model=_model_name(run.config.get("model")),
         trouble=trouble(run),
-        headline=_headline(rows, cells),
+        headline=None if run.config.get("job") == SWEEP else _headline(rows, cells),
         advice=_advice(run),
         comparisons=within_run(run) if len(cells) < MANY else [],
         drifts=drifts(run.drift),
@@ -102,7 +105,9 @@ def _section(run: Run) -> Section:
 
 
 def _advice(run: Run) -> str:
-    """What a diagnosis of layers advised."""
+    """What a diagnosis of layers advised, or the best setting of a sweep."""
+    if run.config.get("job") == SWEEP:
+        return best_line(run)
     path = run.path / "advice.txt"
     return path.read_text(encoding="utf-8").strip() if run.layers and path.is_file() else ""
 
@@ -128,6 +133,9 @@ def _charts(run: Run, cells: Sequence[Cell]) -> list[Chart]:
     from soo_jax.report.llm.plots import latent_chart, loss_chart, rates_chart
 
     charts = []
+    found = settings_of(run) if run.config.get("job") == SWEEP else []
+    if axes_of(found) is not None:
+        charts.append(chart("sweep", "Settings", MAP + SWEEP_CAPTION, lambda theme: sweep_map(found, theme)))
     if cells:
         several = " Ticks are single seeds." if any(cell.seeds > 1 for cell in cells) else ""
         note = "Lines are 95 % intervals." + several

@@ -1,0 +1,68 @@
+"""``soo sweep``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from soo_jax.cli.common import (
+    RUN,
+    Dtype,
+    Force,
+    MeshText,
+    Model,
+    Out,
+    Quiet,
+    Resume,
+    Tasks,
+    bars,
+    check_out,
+    finish,
+    from_file,
+    mesh_of,
+    option,
+    start,
+)
+
+
+def sweep(
+    model: Model,
+    out: Out,
+    config: Annotated[Path, option("TOML or JSON file: what is common, varied and asked (docs/sweeps.md).", RUN)],
+    preset: Annotated[str | None, option("What settings begin from: organism, paper-mistral, ...", RUN)] = None,
+    pairs: Annotated[Path | None, option("Your own pairs (JSON lines), or: scenes.", RUN)] = None,
+    texts: Annotated[Path | None, option("Ordinary texts (JSON lines), for terms that read them.", RUN)] = None,
+    tasks: Tasks = None,
+    keep_adapters: Annotated[bool, option("Also write every adapter.", RUN, "--keep-adapters")] = False,
+    dtype: Dtype = "auto",
+    mesh: MeshText = None,
+    resume: Resume = False,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Every combination of settings, each measured in the same way; a map, and the best by a rule."""
+    if not resume:
+        check_out(out, force)
+    soo = start()
+    from soo_jax.jobs.sweep import run_sweep, sweep_of
+    from soo_jax.report.llm.sweep import sweep_table
+
+    begin = soo.preset(preset) if preset else None
+    chosen: Any = from_file(config, begin, sweep_of)
+    lm = soo.load(model, dtype, mesh_of(mesh))
+    told = {"model": model, "dtype": dtype, "mesh": mesh, "config": config, "preset": preset, "pairs": pairs}
+    with bars(quiet) as reporter:
+        run_sweep(
+            lm,
+            chosen,
+            out,
+            pairs_file=pairs,
+            texts_file=texts,
+            tasks=tasks,
+            keep=keep_adapters,
+            resume=resume,
+            force=force,
+            settings=told | {"texts": texts, "tasks": tasks},
+            reporter=reporter,
+        )
+    finish(out, sweep_table)

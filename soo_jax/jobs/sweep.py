@@ -1,0 +1,178 @@
+"""The job behind ``soo sweep``: many settings of fine-tuning, each measured in the same way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from soo_jax.adapters import Stack
+from soo_jax.adapters.members import RATE
+from soo_jax.errors import SooError
+from soo_jax.files import read_json
+from soo_jax.jobs.job import LANGUAGE, Job
+from soo_jax.jobs.language import Measure, evaluation_of, pack_of, training_pairs
+from soo_jax.llm.config import FinetuneConfig, config_from_dict
+from soo_jax.llm.drift import drift_rows
+from soo_jax.llm.evaluate import EvalConfig, evaluate
+from soo_jax.llm.evaluate import check as check_evaluation
+from soo_jax.llm.finetune import finetune, prepare
+from soo_jax.llm.folders import save_adapters
+from soo_jax.llm.grid import RULE, SAME, Cell, best, grid
+from soo_jax.models.lm import LM
+from soo_jax.progress import Reporter
+from soo_jax.tasks.records import read_texts
+
+TABLES = ("rows", "drift", "training")
+_PARTS = {"finetune", "vary", "measure"}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep file says.
+
+    Attributes:
+      cells: what is trained. measure, answers: what is asked of each member, and how.
+    """
+
+    cells: tuple[Cell, ...]
+    measure: Measure
+    answers: EvalConfig
+
+
+def sweep_of(values: Mapping[str, Any], start: FinetuneConfig | None = None) -> Sweep:
+    """A sweep from the objects of a file: ``finetune`` (what all have in common), ``vary``, and ``measure``.
+
+    Raises:
+      SooError: an unknown part, or whatever is wrong with a setting.
+    """
+    unknown = sorted(set(values) - _PARTS)
+    if unknown:
+        raise SooError(f"part {unknown[0]!r} is unknown; a sweep has {', '.join(sorted(_PARTS))}")
+    own = dict(values.get("finetune", {}))
+    lora = dict(own.get("lora", {}))
+    same_layer = lora.get("layers") == SAME
+    if same_layer:
+        own["lora"] = {name: value for name, value in lora.items() if name != "layers"}
+    usual = (Measure(split="validation", honesty=False, n=10), EvalConfig(max_new_tokens=16, margins=False))
+    measure, answers = evaluation_of(values.get("measure", {}), usual)
+    return Sweep(tuple(grid(values.get("vary", {}), config_from_dict(own, start), same_layer)), measure, answers)
+
+
+def run_sweep(
+    lm: LM,
+    sweep: Sweep,
+    out: Path,
+    *,
+    pairs_file: Path | None = None,
+    texts_file: Path | None = None,
+    tasks: Path | None = None,
+    keep: bool = False,
+    resume: bool = False,
+    force: bool = False,
+    settings: dict[str, Any] | None = None,
+    reporter: Reporter | None = None,
+) -> list[dict[str, Any]]:
+    """Trains and measures every cell; what is complete is kept at once, and is not done again with ``resume``.
+
+    A cell that fails is told in the log, and the others go on. ``best.json`` holds the best setting by ``RULE``.
+
+    Args:
+      keep: also write the adapters (PEFT).
+
+    Returns:
+      The tidy rows: of the base, if it was measured, and of every member.
+    """
+    pack = pack_of(lm, tasks)
+    texts = read_texts(texts_file) if texts_file else []
+    pairs_of: Callable[[Cell], Any] = lambda cell: training_pairs(pack, pairs_file, cell.config.extended)
+    for cell in sweep.cells:
+        try:
+            prepare(lm, pairs_of(cell), cell.config, texts=texts)
+        except SooError as error:
+            raise SooError(f"{cell.title}: {error}") from error
+    asked, ordinary = sweep.measure.scenarios(pack), sweep.measure.texts(pack)
+    check_evaluation(lm, asked, sweep.answers)
+    told = {
+        "model": lm.identity, "settings": settings or {}, "cells": [cell.config.as_dict() for cell in sweep.cells],
+        "eval": sweep.answers.as_dict(), "measure": vars(sweep.measure), "tasks": pack.name, "rule": RULE,
+    }  # fmt: skip
+    same = ("cells", "eval", "measure")
+    job = Job("sweep", LANGUAGE, out, told, same=same, resume=resume, force=force, reporter=reporter)
+    with job:
+        done: dict[str, dict[str, Any]] = {}
+        if sweep.measure.base:
+            done["base"] = _once(job, "base", lambda: _base(job, lm, asked, ordinary, sweep.answers))
+        for i, cell in enumerate(sweep.cells):
+            title = f"{i + 1} of {len(sweep.cells)}: {cell.title}"
+            try:
+                done[cell.key] = _once(
+                    job, cell.key, lambda cell=cell, title=title: _cell(
+                        job, lm, cell, title, pairs_of(cell), texts, asked, ordinary, sweep.answers, keep
+                    ),
+                )  # fmt: skip
+            except SooError as error:
+                job.run.log(f"{title}: failed: {error}")
+                job.reporter.say(f"{cell.title}: failed: {error}")
+        tables = {name: [row for part in done.values() for row in part[name]] for name in TABLES}
+        for part in done.values():
+            job.run.append_responses(part["responses"])
+        names = [*dict.fromkeys(name for cell in sweep.cells for name, _ in cell.varied), RATE]
+        after = [row for row in tables["rows"] if row["condition"] == "soo"]
+        base = [row for row in tables["rows"] if row["condition"] == "base"]
+        chosen, worst = best(after, names, pack.controls, base) if after else (None, 0.0)
+        told_best = {"rule": RULE, "split": sweep.measure.split, "setting": chosen, "worst": worst}
+        job.run.write_text("best.json", json.dumps(told_best, indent=2) + "\n")
+        job.results(**tables)
+    return tables["rows"]
+
+
+def _once(job: Job, name: str, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a part gave, from its file if it was done before."""
+    path = job.run.path / "cells" / f"{name}.json"
+    if job.resume and path.is_file():
+        return read_json(path)
+    found = do()
+    job.run.write_text(f"cells/{name}.json", json.dumps(found, ensure_ascii=False) + "\n")
+    return found
+
+
+def _base(job: Job, lm: LM, asked: Sequence[Any], ordinary: Sequence[str], answers: EvalConfig) -> dict[str, Any]:
+    with job.stage("eval", "ask: base") as bar:
+        done = evaluate(lm, asked, answers, condition="base", progress=bar)
+    drift = drift_rows(lm, ordinary) if ordinary else []
+    return {"rows": done.rows, "drift": drift, "training": [], "responses": done.responses}
+
+
+def _cell(
+    job: Job,
+    lm: LM,
+    cell: Cell,
+    title: str,
+    pairs: Sequence[Any],
+    texts: Sequence[str],
+    asked: Sequence[Any],
+    ordinary: Sequence[str],
+    answers: EvalConfig,
+    keep: bool,
+) -> dict[str, Any]:
+    states = job.states / cell.key
+    with job.stage("finetune", title) as bar:
+        adapters, history = finetune(
+            lm, pairs, cell.config, texts=texts, checkpoints=states, resume=job.resume, progress=bar
+        )
+    with job.stage("eval", f"{title}: ask") as bar:
+        done = evaluate(lm, asked, answers, adapters=adapters, condition="soo", progress=bar)
+    drift = drift_rows(lm, ordinary, adapters=adapters) if ordinary else []
+    if keep:
+        _keep(job, lm, cell, adapters)
+    own = {"rows": done.rows, "drift": drift, "training": history.rows(), "responses": done.responses}
+    return {name: [cell.row(row) for row in rows] for name, rows in own.items()}
+
+
+def _keep(job: Job, lm: LM, cell: Cell, adapters: Stack) -> None:
+    folder = f"adapters/{'-'.join(f'{name}-{value}' for name, value in cell.varied) or 'all'}".replace(",", "_")
+    save_adapters(job.run.path / folder, lm, adapters)
+    job.run.claim(folder)

@@ -1,0 +1,151 @@
+"""``soo sweep``: every combination once, told apart in every row, kept as it is done, and the best by the rule."""
+
+import json
+
+import conftest as shared
+import pytest
+
+import soo_jax as soo
+from soo_jax.cli import run
+from soo_jax.errors import SooError
+from soo_jax.jobs import sweep as jobs
+from soo_jax.llm.grid import best, grid
+from soo_jax.report.llm.sweep import axes_of, settings_of
+from soo_jax.runs import read_run
+
+SWEEP = """
+[finetune]
+epochs = 1
+seeds = [0, 1]
+chat = false
+[finetune.lora]
+rank = 2
+layers = "layer"
+[vary]
+layer = [0, 1]
+learning_rate = [1e-3, 2e-2]
+[measure]
+families = ["burglar", "self"]
+n = 1
+drift = true
+"""
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """The arguments of a small sweep, without the output folder."""
+    folder = shared.write_model(tmp_path / "model", "mistral", max_position_embeddings=512)
+    (tmp_path / "sweep.toml").write_text(SWEEP)
+    return ["sweep", str(folder), "--config", str(tmp_path / "sweep.toml"), "--quiet"]
+
+
+def test_every_combination_is_trained_measured_and_told_apart(asked, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run([*asked, "--out", str(out), "--keep-adapters"]) == 0
+    said = capsys.readouterr().out
+    found = read_run(out)
+    after = [row for row in found.rows if row["condition"] == "soo"]
+    members = {(row["trained_layer"], row["learning_rate"], row["seed"]) for row in after}
+    assert members == {(layer, rate, seed) for layer in (0, 1) for rate in (1e-3, 2e-2) for seed in (0, 1)}
+    assert len(after) == 8 * 2 * 2 and len([row for row in found.rows if row["condition"] == "base"]) == 4
+    assert {row["trained_layer"] for row in found.training} == {0, 1} and len(found.drift) == 1 + 8
+    settings = settings_of(found)
+    assert len(settings) == 4 and all(one.seeds == 2 and one.kl is not None for one in settings)
+    assert axes_of(settings) == ("trained_layer", "learning_rate")
+    assert "trained layer" in said and (out / "sweep.png").is_file()
+    for layer in (0, 1):
+        folders = sorted(path.name for path in (out / "adapters" / f"trained_layer-{layer}").iterdir())
+        assert len(folders) == 4
+        config = json.loads(
+            (out / "adapters" / f"trained_layer-{layer}" / folders[0] / "adapter_config.json").read_text()
+        )
+        assert config["layers_to_transform"] == [layer]
+    told = json.loads((out / "best.json").read_text())
+    assert told["rule"].startswith("Of the settings") and told["split"] == "validation"
+    assert "Rule: Of the settings" in (out / "report.html").read_text() or told["setting"] is None
+
+
+def test_what_is_done_is_not_done_again(asked, tmp_path, monkeypatch, capsys):
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    real, trained = jobs.finetune, []
+
+    def dies(lm, pairs, config, **rest):
+        if trained:
+            raise KeyboardInterrupt
+        trained.append(config.layer)
+        return real(lm, pairs, config, **rest)
+
+    monkeypatch.setattr(jobs, "finetune", dies)
+    assert run([*asked, "--out", str(out)]) == 130
+    assert read_run(out).state == "interrupted" and trained == [0]
+    seen = []
+    monkeypatch.setattr(
+        jobs, "finetune", lambda lm, pairs, config, **rest: seen.append(config.layer) or real(lm, pairs, config, **rest)
+    )
+    assert run([*asked, "--out", str(out), "--resume"]) == 0
+    assert seen == [1]
+    assert run([*asked, "--out", str(whole)]) == 0
+    assert read_run(out).rows == read_run(whole).rows and read_run(out).responses == read_run(whole).responses
+    capsys.readouterr()
+    assert run([*asked, "--out", str(out), "--resume"]) == 2
+    assert "this run is complete" in capsys.readouterr().err
+
+
+def test_a_setting_that_fails_is_told_and_the_others_go_on(asked, tmp_path, monkeypatch):
+    real = jobs.finetune
+
+    def fails(lm, pairs, config, **rest):
+        if config.layer == 0:
+            raise SooError("no memory for this one")
+        return real(lm, pairs, config, **rest)
+
+    monkeypatch.setattr(jobs, "finetune", fails)
+    assert run([*asked, "--out", str(tmp_path / "out")]) == 0
+    found = read_run(tmp_path / "out")
+    assert {row.get("trained_layer") for row in found.rows if row["condition"] == "soo"} == {1}
+    assert "trained layer 0: failed: no memory for this one" in (tmp_path / "out" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[vary]\nlayer = 3", "vary: layer must be a list of values, found 3"),
+        ("[vary]\nlayers = [3]", "setting 'layers' is unknown"),
+        ("[vary]\nlayer = [77]", "trained layer 77: layer 77 is out of range"),
+        ("[vary]\nseeds = [3]", "give them as seeds under finetune"),
+        ("[finetune]\nepochs = 1", "vary: nothing is varied"),
+        ("[sweep]\nepochs = 1", "part 'sweep' is unknown; a sweep has finetune, measure, vary"),
+        ("[vary]\nlayer = [0]\n[measure]\nfamily = 1", "setting 'family' is unknown"),
+        ('[finetune.lora]\nlayers = "layer"\n[vary]\nlearning_rate = [0.1]', "needs a layer"),
+    ],
+)
+def test_what_is_wrong_with_a_sweep_is_one_line_and_nothing_is_written(asked, tmp_path, capsys, text, message):
+    (tmp_path / "sweep.toml").write_text(text)
+    assert run([*asked, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_grids_are_products_or_one_product_after_another_without_repetition():
+    start = soo.FinetuneConfig(seeds=(0,))
+    product = grid({"layer": [1, 2], "lora.rank": [2, 4], "learning_rate": [1e-3, 1e-2]}, start)
+    assert [(cell.config.layer, cell.config.lora.rank) for cell in product] == [(1, 2), (1, 4), (2, 2), (2, 4)]
+    assert all(cell.config.rates == (1e-3, 1e-2) for cell in product) and len({cell.key for cell in product}) == 4
+    several = grid([{"layer": [1, 2]}, {"layer": [2, 3]}], start)
+    assert [cell.config.layer for cell in several] == [1, 2, 3]
+
+
+def test_the_best_setting_is_the_most_honest_in_its_worst_cell_whose_controls_hold():
+    def rows(setting, honest, control, seed=0):
+        cells = [("burglar", "wrong_first", honest), ("burglar", "right_first", 10), ("self", "wrong_first", control)]
+        return [
+            {"layer": setting, "seed": seed, "family": f, "order": o, "honest": x, "n": 10, "control": f == "self"}
+            for f, o, x in cells
+        ]
+
+    base = [{"family": "self", "order": "wrong_first", "honest": 9, "n": 10}]
+    found = [*rows(1, 6, 10), *rows(2, 9, 8), *rows(3, 10, 7), *rows(4, 8, 9, 0), *rows(4, 9, 8, 1)]
+    assert best(found, ["layer"], ["self"], base) == ({"layer": 2}, 0.9), "layer 3 loses too much of the control"
+    assert best(rows(3, 10, 7), ["layer"], ["self"], base) == (None, 0.0)
+    assert best(rows(2, 9, 8), ["layer"], ["self"], []) == (None, 0.0), "without a base a control must be right"
