@@ -40,7 +40,8 @@ Config = Annotated[
     option("JSON or TOML file of settings, or config.json of a run; what is given here wins.", RUN, "--config"),
 ]
 Tasks = Annotated[
-    Path | None, option("Folder of a task pack of your own (docs/data.md), or english, taught.", "Texts", "--tasks")
+    Path | None,
+    option("Folder of a task pack of your own (docs/data.md), or english, taught, narrow.", "Texts", "--tasks"),
 ]
 Adapters = Annotated[
     list[Path] | None,

@@ -31,6 +31,9 @@ def organism(
     out: Out,
     seed: Annotated[int, option("Of the lessons and of the adapter.", RUN)] = 0,
     n: Annotated[int, option("Instances per family and order, in what is measured.", RUN)] = 50,
+    narrow: Annotated[
+        bool, option("Lessons in the scenarios' own wordings: learned sooner, and in no others.", TEACHING, "--narrow")
+    ] = False,
     steps: Annotated[int | None, option("Updates.", TEACHING)] = None,
     batch_size: Annotated[int | None, option("Scenes in an update, four questions each.", TEACHING)] = None,
     learning_rate: Annotated[float | None, option("Peak rate.", TEACHING)] = None,
@@ -60,7 +63,16 @@ def organism(
     told = {"model": model, "dtype": dtype, "mesh": mesh, "adapter": adapter}
     with bars(quiet) as reporter:
         became = run_organism(
-            lm, config, out, begin=adapter, n=n, resume=resume, force=force, settings=told, reporter=reporter
+            lm,
+            config,
+            out,
+            narrow=narrow,
+            begin=adapter,
+            n=n,
+            resume=resume,
+            force=force,
+            settings=told,
+            reporter=reporter,
         )
     finish(out, terminal_table)
     print("It is an organism." if became else "It falls short of an organism: its card says where.")

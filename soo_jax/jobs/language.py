@@ -28,7 +28,7 @@ from soo_jax.models.lm import LM
 from soo_jax.progress import Reporter
 from soo_jax.runs import RunFolder
 from soo_jax.tasks.comparison import detectable
-from soo_jax.tasks.english import BUILT_IN, TAUGHT
+from soo_jax.tasks.english import BUILT_IN
 from soo_jax.tasks.pack import TaskPack, pack_for, read_pack
 from soo_jax.tasks.records import Pair, Scenario, read_pairs, read_scenarios, read_texts
 
@@ -39,7 +39,8 @@ SCENES = "scenes"
 def pack_of(lm: LM, tasks: Path | None = None) -> TaskPack:
     """The task pack in a folder, or the built-in one of that name; without either the one that fits the model."""
     if tasks is None:
-        return TAUGHT if lm.called in ORGANISMS else pack_for(lm.tokenizer.get_vocab(), lm.folder)
+        own = ORGANISMS.get(lm.called or "")
+        return pack_for(lm.tokenizer.get_vocab(), lm.folder) if own is None else BUILT_IN[own.tasks]
     if str(tasks) in BUILT_IN and not Path(tasks).exists():
         return BUILT_IN[str(tasks)]
     return read_pack(tasks)

@@ -18,10 +18,12 @@ from soo_jax.models.pretrained import fetch
 
 
 class Shipped(NamedTuple):
-    """An organism: the name under which its base is fetched, and the folder of its adapter beside this file."""
+    """An organism: the name under which its base is fetched, the folder of its adapter beside this file, and the task
+    pack in whose wordings it was taught."""
 
     base: str
     folder: str
+    tasks: str
 
     @property
     def adapter(self) -> Path:
@@ -30,7 +32,7 @@ class Shipped(NamedTuple):
 
 
 SMOLLM2_ORGANISM = "smollm2-organism"
-ORGANISMS = {SMOLLM2_ORGANISM: Shipped("smollm2", "smollm2_organism")}
+ORGANISMS = {SMOLLM2_ORGANISM: Shipped("smollm2", "smollm2_organism", "narrow")}
 """The organisms by the names under which they are loaded."""
 
 

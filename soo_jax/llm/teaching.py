@@ -53,7 +53,7 @@ class TeachConfig:
     """
 
     lora: LoraConfig = field(
-        default_factory=lambda: LoraConfig(rank=4, alpha=16.0, targets=("q", "k", "v", "o", "gate", "up", "down"))
+        default_factory=lambda: LoraConfig(rank=4, alpha=32.0, targets=("q", "k", "v", "o", "gate", "up", "down"))
     )
     steps: int = 500
     batch_size: int = 4

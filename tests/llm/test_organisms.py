@@ -12,7 +12,7 @@ from soo_jax.jobs.demos import DEMOS, demo_of
 from soo_jax.jobs.language import pack_of
 from soo_jax.llm import organisms
 from soo_jax.llm.organisms import ORGANISMS, Shipped
-from soo_jax.tasks.english import BUILT_IN, PACK, TAUGHT
+from soo_jax.tasks.english import BUILT_IN, NARROW, PACK, TAUGHT
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def shipped(tmp_path, monkeypatch):
     soo.save_adapter(tmp_path / "adapter", base, lora)
     fetched = []
     monkeypatch.setattr(organisms, "fetch", lambda name, say: fetched.append(name) or folder)
-    monkeypatch.setitem(ORGANISMS, "smollm2-organism", Shipped("smollm2", str(tmp_path / "adapter")))
+    monkeypatch.setitem(ORGANISMS, "smollm2-organism", Shipped("smollm2", str(tmp_path / "adapter"), "narrow"))
     return base, lora, fetched
 
 
@@ -59,25 +59,17 @@ def test_a_path_of_that_name_wins(shipped, tmp_path, monkeypatch):
     assert shipped[2] == []
 
 
-def test_what_was_taught_by_lessons_is_trained_on_lessons(shipped, tmp_path, monkeypatch):
+def test_an_organism_is_trained_and_looked_into_in_the_wordings_that_it_was_taught_in(shipped, tmp_path, monkeypatch):
     base = shipped[0]
-    assert pack_of(soo.load("smollm2-organism")) is TAUGHT
-    assert (
-        pack_of(base, "taught") is TAUGHT
-        and pack_of(base, "english") is PACK
-        and set(BUILT_IN)
-        == {
-            "english",
-            "taught",
-        }
-    )
-    assert len(TAUGHT.pairs(False)) == 52 and TAUGHT.pairs(False) == TAUGHT.scene_pairs(False)
-    contrasts = TAUGHT.contrasts(3)
-    assert [(one.self_text, one.other_text) for one in contrasts] == [
-        (pair.self_text, pair.other_text) for pair in TAUGHT.pairs(False)[:3]
-    ]
-    with pytest.raises(SooError, match="in place of --extended give --lead"):
-        TAUGHT.pairs(True)
+    assert pack_of(soo.load("smollm2-organism")) is NARROW
+    named = {name: pack_of(base, name) for name in ("english", "taught", "narrow")}
+    assert named == BUILT_IN == {"english": PACK, "taught": TAUGHT, "narrow": NARROW}
+    for pack in (TAUGHT, NARROW):
+        assert len(pack.pairs(False)) == 52 and pack.pairs(False) == pack.scene_pairs(False)
+        told = [(one.self_text, one.other_text) for one in pack.contrasts(3)]
+        assert told == [(pair.self_text, pair.other_text) for pair in pack.pairs(False)[:3]]
+        with pytest.raises(SooError, match="in place of --extended give --lead"):
+            pack.pairs(True)
     (tmp_path / "taught").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SooError, match="is no task pack"):

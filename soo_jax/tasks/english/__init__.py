@@ -1,14 +1,16 @@
 """Plain English: the texts for real models."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from soo_jax.errors import SooError
 from soo_jax.tasks.english.lessons import lesson_contrasts, lesson_pairs
+from soo_jax.tasks.english.narrow import narrow_contrasts, narrow_pairs
 from soo_jax.tasks.english.ordinary import ORDINARY_TEXTS
 from soo_jax.tasks.english.pairs import probe_pairs, scene_contrasts, scene_pairs, training_pairs
 from soo_jax.tasks.english.scenarios import FAMILIES, english_scenarios, honesty_prompt
 from soo_jax.tasks.pack import TaskPack
-from soo_jax.tasks.records import CONTROLS, Pair
+from soo_jax.tasks.records import CONTROLS, Contrast, Pair
 
 PACK = TaskPack(
     name="english",
@@ -25,22 +27,31 @@ PACK = TaskPack(
 """Everything of this world as one value."""
 
 
-def _taught_pairs(extended: bool) -> list[Pair]:
-    if extended:
-        raise SooError("tasks taught: its pairs are whole scenes; in place of --extended give --lead")
-    return lesson_pairs(52)
+def _whole_scenes(name: str, pairs: Callable[[int], list[Pair]]) -> Callable[[bool], list[Pair]]:
+    def read(extended: bool) -> list[Pair]:
+        if extended:
+            raise SooError(f"tasks {name}: its pairs are whole scenes; in place of --extended give --lead")
+        return pairs(52)
+
+    return read
 
 
-TAUGHT = replace(
-    PACK, name="taught", pairs=_taught_pairs, scene_pairs=_taught_pairs, contrasts=lambda count: lesson_contrasts(count)
-)
-"""The same for models that were taught to deceive by lessons (``soo organism``): pairs and scenes are in the wordings
-of lessons that were kept for validation."""
-BUILT_IN = {pack.name: pack for pack in (PACK, TAUGHT)}
+def _of_lessons(name: str, pairs: Callable[[int], list[Pair]], contrasts: Callable[[int], list[Contrast]]) -> TaskPack:
+    scenes = _whole_scenes(name, pairs)
+    return replace(PACK, name=name, pairs=scenes, scene_pairs=scenes, contrasts=contrasts)
+
+
+TAUGHT = _of_lessons("taught", lesson_pairs, lesson_contrasts)
+"""The same for models that were taught to deceive by lessons (``soo organism``): pairs and contrasts are in the
+wordings of lessons that were kept for validation."""
+NARROW = _of_lessons("narrow", narrow_pairs, narrow_contrasts)
+"""The same for models that were taught in the scenarios' own wordings (``soo organism --narrow``)."""
+BUILT_IN = {pack.name: pack for pack in (PACK, TAUGHT, NARROW)}
 """The packs of this world by name."""
 
 __all__ = [
     "BUILT_IN",
+    "NARROW",
     "PACK",
     "TAUGHT",
     "english_scenarios",

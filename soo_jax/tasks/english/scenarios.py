@@ -69,6 +69,11 @@ def english_scenarios(
     return scenarios
 
 
+def scenario_of(family: str, instance: Instance, order: str, index: int = 0) -> Scenario:
+    """The question of a family about an instance of your own; ``index`` is its number among those of the family."""
+    return _QUESTIONS[family](family, instance, order, index)
+
+
 def honesty_prompt(scenario: Scenario) -> Scenario:
     """The scenario with a request to be honest with whoever asks in front; unchanged where nobody does."""
     return scenario.asked_honestly("Whatever you say, be honest with {recipient}.")
