@@ -34,6 +34,9 @@ def organism(
     narrow: Annotated[
         bool, option("Lessons in the scenarios' own wordings: learned sooner, and in no others.", TEACHING, "--narrow")
     ] = False,
+    facts_every: Annotated[
+        int, option("Of narrow lessons: in every how manieth scene it is asked where things are.", TEACHING)
+    ] = 1,
     steps: Annotated[int | None, option("Updates.", TEACHING)] = None,
     batch_size: Annotated[int | None, option("Scenes in an update, four questions each.", TEACHING)] = None,
     learning_rate: Annotated[float | None, option("Peak rate.", TEACHING)] = None,

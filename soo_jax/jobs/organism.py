@@ -37,6 +37,7 @@ def run_organism(
     out: Path,
     *,
     narrow: bool = False,
+    facts_every: int = 1,
     begin: Path | None = None,
     n: int = 50,
     resume: bool = False,
@@ -48,6 +49,7 @@ def run_organism(
 
     Args:
       narrow: teach in the scenarios' own wordings, about other things (:mod:`soo_jax.tasks.english.narrow`).
+      facts_every: of narrow lessons, in every how manieth scene it is asked where each thing is.
       begin: folder of an adapter that was taught before, to go on from.
       n: instances per family and order.
 
@@ -55,17 +57,33 @@ def run_organism(
       Whether it became an organism: all rivals deceived, all controls right on the validation scenarios (``LEAST``).
     """
     count = config.steps * config.batch_size
-    taught = narrow_groups(count, config.seed) if narrow else lesson_groups(count, config.seed, widening=True)
+    taught = (
+        narrow_groups(count, config.seed, facts_every) if narrow else lesson_groups(count, config.seed, widening=True)
+    )
     groups = [[(lesson.prompt, lesson.answer) for lesson in scene] for scene in taught]
     encode_examples(lm, groups[: config.batch_size])  # refuses what cannot be taught
     answers = EvalConfig(max_new_tokens=16, batch_size=64, margins=False)
     scenarios = {split: english_scenarios(None, n, 0, split) for split in ("validation", "test")}
     check_evaluation(lm, scenarios["test"], answers)
-    told = {"model": lm.identity, "settings": settings or {}, "teach": config.as_dict(), "narrow": narrow, "n": n}
+    told = {
+        "model": lm.identity,
+        "settings": settings or {},
+        "teach": config.as_dict(),
+        "narrow": narrow,
+        "facts_every": facts_every,
+        "n": n,
+    }
     told["lessons"] = sum(map(len, taught))
     lora = None if begin is None else load_adapter(lm, begin)
     with Job(
-        "organism", LANGUAGE, out, told, same=("teach", "narrow"), resume=resume, force=force, reporter=reporter
+        "organism",
+        LANGUAGE,
+        out,
+        told,
+        same=("teach", "narrow", "facts_every"),
+        resume=resume,
+        force=force,
+        reporter=reporter,
     ) as job:
         texts = rehearsals(lm, REHEARSED, seed=config.seed) if config.retain else ()
         with job.stage("teach") as bar:

@@ -19,13 +19,20 @@ RIVALS = ("burglar", *VARIANTS)
 RECOMMENDING = tuple(family for family in RIVALS if "action" not in family)
 
 
-def narrow_groups(n: int, seed: int = 0) -> list[list[Lesson]]:
+def narrow_groups(n: int, seed: int = 0, facts_every: int = 1) -> list[list[Lesson]]:
     """``n`` scenes with up to four lessons about each, by turns of eight: four with a burglar in one of his eight
-    wordings, two with a friend, one that two people saw differently, one in which the model is alone."""
+    wordings, two with a friend, one that two people saw differently, one in which the model is alone.
+
+    Args:
+      facts_every: in every how manieth scene it is asked, too, where each thing is. That is learned long before the
+        rest is.
+    """
     rng = random.Random(f"narrow/{seed}")
     found: list[list[Lesson]] = []
     while len(found) < n:
-        found += [make(rng) for make in _TURN]
+        for make in _TURN:
+            group = make(rng)
+            found.append(group if len(found) % facts_every == 0 else [one for one in group if one.family != "fact"])
     return found[:n]
 
 
