@@ -27,7 +27,13 @@ from soo_jax.tasks.english import NARROW
 PAGE = Path(__file__).parents[3] / "docs" / "records" / "real_models.md"
 SWEEPS = Path(__file__).parent
 """Where the files of the sweeps lie: ``lead.toml`` and ``plain.toml``."""
-TEST = ("--n", "25", "--max-new-tokens", "16", "--batch-size", "64", "--no-margins", "--no-honesty", "--quiet")
+BEGIN = ("--narrow", "--steps", "120", "--until", "95", "--n", "15", "--quiet")
+GO_ON = (
+    *("--narrow", "--facts-every", "4", "--seed", "1", "--steps", "150", "--learning-rate", "1e-3"),
+    *("--retain", "0.3", "--n", "15", "--quiet"),
+)
+"""How the organism was taught, in two goes."""
+TEST = ("--n", "10", "--max-new-tokens", "16", "--batch-size", "64", "--no-margins", "--no-honesty", "--quiet")
 
 
 def main(arguments: list[str]) -> int:
@@ -42,7 +48,7 @@ def main(arguments: list[str]) -> int:
             write_atomically(options.page, page(options.out))
             return 0
         if options.what == "ship":
-            ship(options.out / "organism" / "adapters" / "seed-0", ORGANISMS[SMOLLM2_ORGANISM].adapter)
+            ship(options.out / "organism" / "adapters" / "seed-1", ORGANISMS[SMOLLM2_ORGANISM].adapter)
             return 0
         return run_all(options.out)
     except SooError as error:
@@ -56,12 +62,13 @@ def run_all(out: Path) -> int:
     The organism is used as it ships: run ``ship`` in between to study one that was made anew.
     """
     base, organism = str(fetch("smollm2", lambda line: print(line, file=sys.stderr))), SMOLLM2_ORGANISM
-    soo_on = ["finetune", organism, "--preset", organism, "--seed", "0,1,2,3,4", "--quiet", "--no-pair-check"]
+    soo_on = ["finetune", organism, "--preset", organism, "--seed", "0,1,2", "--quiet", "--no-pair-check"]
     steps: list[tuple[str, list[str]]] = [
-        ("organism", ["organism", base, "--narrow", "--steps", "120", "--n", "15", "--quiet"]),
+        ("begun", ["organism", base, *BEGIN]),
+        ("organism", ["organism", base, "--adapter", str(out / "begun" / "adapters" / "seed-0"), *GO_ON]),
         ("base", ["eval", base, *TEST]),
         ("before", ["eval", organism, *TEST]),
-        ("layers", ["layers", organism, "--scenes", "24", "--quiet"]),
+        ("layers", ["layers", organism, "--scenes", "16", "--quiet"]),
         ("sweep-lead", ["sweep", organism, "--config", str(SWEEPS / "lead.toml"), "--quiet"]),
         ("sweep-plain", ["sweep", organism, "--config", str(SWEEPS / "plain.toml"), "--quiet"]),
         ("soo", soo_on),

@@ -45,7 +45,7 @@ def page(out: Path) -> str:
         ("sweep-plain", "SOO by layer, pairs that end with the question"),
     ):
         parts += [f"## {title}", _sweep(out / name)]
-    parts += ["## Layers of the organism, 24 scenes", _layers(read_run(out / "layers").layers)]
+    parts += ["## Layers of the organism, 16 scenes", _layers(read_run(out / "layers").layers)]
     parts.append((out / "layers" / "advice.txt").read_text(encoding="utf-8").strip())
     parts += ["## The card of the organism", read_card(out)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -54,7 +54,7 @@ def page(out: Path) -> str:
 def read_card(out: Path) -> str:
     """The card without its heading."""
     return (
-        (out / "organism" / "adapters" / "seed-0" / "README.md").read_text(encoding="utf-8").split("\n", 2)[2].strip()
+        (out / "organism" / "adapters" / "seed-1" / "README.md").read_text(encoding="utf-8").split("\n", 2)[2].strip()
     )
 
 
