@@ -174,14 +174,14 @@ PRESETS: dict[str, FinetuneConfig] = {
     ),
     # Layer and lead by the diagnosis of the organism made of SmolLM2: docs/real_models.md.
     "smollm2-organism": FinetuneConfig(
-        layer=18,
+        layer=(18, 19, 20),
         direction="anchored",
-        lora=LoraConfig(rank=8, alpha=32.0, dropout=0.0, targets=("q", "k", "v", "o"), layers=(18,)),
+        lora=LoraConfig(rank=8, alpha=32.0, dropout=0.0, targets=("q", "k", "v", "o"), layers=(18, 19, 20)),
         learning_rate=1e-3,
         epochs=4,
         batch_size=4,
         chat=True,
-        lead="I would say the",
+        lead="I would recommend the",
     ),
 }
 
