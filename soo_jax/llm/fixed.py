@@ -1,8 +1,7 @@
 """What no update of a fine-tuning changes, computed once before it begins.
 
 Below the lowest adapted layer nothing changes, and neither does what is read of the base. So an adapter in one layer
-costs no more than that layer and those above it up to where the loss reads: at layer 18 of 30 the difference is
-twentyfold.
+costs no more than that layer and those above it up to where the loss reads.
 """
 
 from __future__ import annotations
