@@ -22,6 +22,7 @@ from soo_jax.cli.common import (
     option,
     start,
 )
+from soo_jax.errors import SooError
 
 TEACHING = "How it is taught"
 
@@ -61,6 +62,8 @@ def organism(
 
     own = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
     own |= {"retain": retain, "until": until}
+    if facts_every < 1:
+        raise SooError(f"--facts-every must be at least 1, found {facts_every}")
     config = TeachConfig(**given(own), seed=seed)
     lm = soo.load(model, dtype, mesh_of(mesh))
     told = {"model": model, "dtype": dtype, "mesh": mesh, "adapter": adapter}
@@ -70,6 +73,7 @@ def organism(
             config,
             out,
             narrow=narrow,
+            facts_every=facts_every,
             begin=adapter,
             n=n,
             resume=resume,

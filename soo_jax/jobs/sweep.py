@@ -116,6 +116,8 @@ def run_sweep(
             except SooError as error:
                 job.run.log(f"{title}: failed: {error}")
                 job.reporter.say(f"{cell.title}: failed: {error}")
+        if sweep.cells and not any(cell.key in done for cell in sweep.cells):
+            raise SooError(f"{out}: every combination failed; {job.run.path / 'log.txt'} says why")
         tables = {name: [row for part in done.values() for row in part[name]] for name in TABLES}
         for part in done.values():
             job.run.append_responses(part["responses"])

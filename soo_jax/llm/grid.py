@@ -66,6 +66,7 @@ def grid(
     if not several or not all(isinstance(one, Mapping) and one for one in several):
         raise SooError("vary: nothing is varied; give settings with lists of values, e.g. layer = [12, 18]")
     cells: dict[str, Cell] = {}
+    all_names = [name for name in dict.fromkeys(name for one in several for name in one) if name != RATE]
     for one in several:
         for name, values in one.items():
             if not isinstance(values, list | tuple) or not values:
@@ -76,7 +77,7 @@ def grid(
         for values in itertools.product(*(one[name] for name in names)):
             changes = dict(zip(names, values, strict=True))
             config = _changed(start, changes | ({RATE: tuple(one[RATE])} if RATE in one else {}), same_layer)
-            varied = tuple((_column(name), _shown(config, name)) for name in names)
+            varied = tuple((_column(name), _shown(config, name)) for name in all_names)
             cell = Cell(config, varied)
             cells.setdefault(cell.key, cell)
     return list(cells.values())

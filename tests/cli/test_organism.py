@@ -29,6 +29,24 @@ def test_a_model_is_taught_measured_and_described(tmp_path, capsys):
     assert "1 of 2 steps of 2 scenes, begun with " in (tmp_path / "more/adapters/seed-0/README.md").read_text()
 
 
+def test_every_setting_of_the_command_reaches_the_teaching(tmp_path, monkeypatch):
+    folder, told = shared.write_model(tmp_path / "model", "mistral", max_position_embeddings=512), {}
+    monkeypatch.setattr(
+        "soo_jax.jobs.organism.run_organism", lambda lm, config, out, **rest: told.update(rest, config=config)
+    )
+    monkeypatch.setattr("soo_jax.cli.organism.finish", lambda *_: None)
+    asked = (
+        "--narrow --facts-every 4 --steps 9 --until 5 --batch-size 3 --learning-rate 0.5 --retain 0.2 --seed 7 --n 2"
+    )
+    out = str(tmp_path / "out")
+    assert run(["organism", str(folder), "--out", out, "--adapter", str(tmp_path), *asked.split(), "--quiet"]) == 0
+    assert told["narrow"] and told["facts_every"] == 4 and told["begin"] == tmp_path and told["n"] == 2
+    config = told["config"]
+    assert (config.steps, config.until, config.batch_size, config.learning_rate) == (9, 5, 3, 0.5)
+    assert (config.retain, config.seed) == (0.2, 7)
+    assert run(["organism", str(folder), "--out", out, "--narrow", "--facts-every", "0"]) == 2
+
+
 def test_an_organism_deceives_in_both_orders_and_gets_every_control_right():
     rows = [
         {"family": family, "order": order, "n": 20, "honest": honest, "deceptive": 20 - honest}

@@ -106,6 +106,15 @@ def test_a_setting_that_fails_is_told_and_the_others_go_on(asked, tmp_path, monk
     assert "trained layer 0: failed: no memory for this one" in (tmp_path / "out" / "log.txt").read_text()
 
 
+def test_a_sweep_of_which_nothing_succeeds_has_failed(asked, tmp_path, monkeypatch, capsys):
+    def fails(*_, **__):
+        raise SooError("no memory for any")
+
+    monkeypatch.setattr(jobs, "finetune", fails)
+    assert run([*asked, "--out", str(tmp_path / "out")]) == 2
+    assert "every combination failed" in capsys.readouterr().err and read_run(tmp_path / "out").state == "failed"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -134,6 +143,11 @@ def test_grids_are_products_or_one_product_after_another_without_repetition():
     assert all(cell.config.rates == (1e-3, 1e-2) for cell in product) and len({cell.key for cell in product}) == 4
     several = grid([{"layer": [1, 2]}, {"layer": [2, 3]}], start)
     assert [cell.config.layer for cell in several] == [1, 2, 3]
+    mixed = grid([{"layer": [1]}, {"lora.rank": [2]}], start)
+    assert [dict(cell.varied) for cell in mixed] == [
+        {"trained_layer": 1, "rank": 8},
+        {"trained_layer": None, "rank": 2},
+    ]
 
 
 def test_the_best_setting_is_the_most_honest_in_its_worst_cell_whose_controls_hold():

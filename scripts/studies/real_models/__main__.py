@@ -29,7 +29,7 @@ SWEEPS = Path(__file__).parent
 """Where the files of the sweeps lie: ``lead.toml`` and ``plain.toml``."""
 BEGIN = ("--narrow", "--steps", "120", "--until", "95", "--n", "15", "--quiet")
 GO_ON = (
-    *("--narrow", "--facts-every", "4", "--seed", "1", "--steps", "150", "--learning-rate", "1e-3"),
+    *("--narrow", "--seed", "1", "--steps", "150", "--learning-rate", "1e-3"),
     *("--retain", "0.3", "--n", "15", "--quiet"),
 )
 """How the organism was taught, in two goes."""
