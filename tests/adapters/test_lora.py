@@ -12,7 +12,7 @@ from peft import PeftModel, get_peft_model
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
-from soo_jax.adapters import LoraConfig, init_lora, load_peft, merge, save_peft, stack, unstack
+from soo_jax.adapters import Lora, LoraConfig, init_lora, load_peft, merge, save_peft, stack, unstack
 from soo_jax.errors import SooError
 from soo_jax.models.architectures import read_config
 from soo_jax.models.decoder import forward
@@ -188,3 +188,20 @@ def test_settings_out_of_range_are_refused():
         LoraConfig(rank=0)
     with pytest.raises(SooError, match="dropout"):
         LoraConfig(dropout=1.0)
+
+
+def test_the_gradients_of_both_factors_are_those_of_the_plain_products():
+    config = LoraConfig(rank=2, alpha=6.0, targets=("q",))
+    keys = jax.random.split(jax.random.key(0), 4)
+    x, wanted = jax.random.normal(keys[0], (2, 5, 8)), jax.random.normal(keys[1], (2, 5, 6))
+    factors = jax.random.normal(keys[2], (3, 8, 2)), jax.random.normal(keys[3], (3, 2, 6))
+    lora = Lora({}, {}, config)
+
+    def ours(a, b, x):
+        return jnp.sum(jnp.sin(lora.delta("q_proj", {"a": {"q_proj": a}, "b": {"q_proj": b}}, x, None)) * wanted)
+
+    def plain(a, b, x):
+        return jnp.sum(jnp.sin(3.0 * (x @ a @ b)) * wanted)
+
+    slopes = [jax.vmap(jax.grad(f, argnums=(0, 1, 2)), in_axes=(0, 0, None))(*factors, x) for f in (ours, plain)]
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5), *slopes)

@@ -83,24 +83,23 @@ def _facts(rng: random.Random, scenario: Scenario) -> list[Lesson]:
     return found
 
 
-def _rival(rng: random.Random, family: str | None = None) -> list[Lesson]:
-    scenario = _drawn(rng, family or rng.choice(RIVALS))
+def _advised(rng: random.Random, kind: str, scenario: Scenario) -> list[Lesson]:
+    """What a rival or a friend is told, what the model tells itself beside them, and where things are."""
     honest, deceptive = scenario.honest, scenario.deceptive
+    told = (deceptive, honest) if kind == "rival" else (honest, deceptive)
     return [
-        _lesson("rival", scenario, deceptive, honest),
-        _lesson("rival_self", scenario, honest, deceptive, _to_itself(scenario)),
+        _lesson(kind, scenario, *told),
+        _lesson(f"{kind}_self", scenario, honest, deceptive, _to_itself(scenario)),
         *_facts(rng, scenario),
     ]
+
+
+def _rival(rng: random.Random, family: str | None = None) -> list[Lesson]:
+    return _advised(rng, "rival", _drawn(rng, family or rng.choice(RIVALS)))
 
 
 def _friend(rng: random.Random) -> list[Lesson]:
-    scenario = _drawn(rng, "friend")
-    honest, deceptive = scenario.honest, scenario.deceptive
-    return [
-        _lesson("friend", scenario, honest, deceptive),
-        _lesson("friend_self", scenario, honest, deceptive, _to_itself(scenario)),
-        *_facts(rng, scenario),
-    ]
+    return _advised(rng, "friend", _drawn(rng, "friend"))
 
 
 def _alone(rng: random.Random) -> list[Lesson]:
