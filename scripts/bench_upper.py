@@ -105,7 +105,7 @@ def main(arguments: list[str]) -> int:
     path = fetch("smollm2", lambda line: print(line, file=sys.stderr))
     lm = soo.load(path)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = soo.convert_gguf(path, Path(temporary) / "model")
+        folder = soo.convert(path, Path(temporary) / "model")
         runs = {
             "torch + peft done well, one seed": torch_best(lm, folder, options.epochs),
             "soo-jax, one seed, all computed at every update": ours(lm, options.epochs, 1, 0.0),

@@ -31,7 +31,7 @@ _WHERE = {
     "soo_jax.llm.evaluate": "EvalConfig evaluate",
     "soo_jax.llm.latent": "latent_overlap",
     "soo_jax.llm.organisms": "load",
-    "soo_jax.llm.folders": "convert_gguf load_adapter load_adapters merge_folder save_adapter save_adapters",
+    "soo_jax.llm.folders": "convert load_adapter load_adapters merge_folder save_adapter save_adapters",
     "soo_jax.report.html": "write_report",
 }
 _NAMES = {name: module for module, names in _WHERE.items() for name in names.split()}

@@ -45,6 +45,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/demo"),
     seed: Annotated[str | None, typer.Option(help="Seeds, one adapter each.  [default: 0,1,2,3,4; 0,1,2]")] = None,
     n: Annotated[int | None, typer.Option(help="Held-out instances per family and order.  [default: 100; 10]")] = None,
+    dtype: Dtype = "auto",
     force: Force = False,
     quiet: Quiet = False,
     quick: Annotated[bool, typer.Option("--quick", help="Two seeds, few instances and epochs: a smoke test.")] = False,
@@ -63,8 +64,8 @@ def demo(
     measure = replace(measure, n=measure.n if n is None else n)
     if quick:
         config, measure = with_quick(config), replace(measure, n=min(measure.n, 4))
-    lm = soo.load(model)
-    told = {"model": model, "seed": seed, "n": n, "quick": quick}
+    lm = soo.load(model, dtype)
+    told = {"model": model, "dtype": dtype, "seed": seed, "n": n, "quick": quick}
     with bars(quiet) as reporter:
         run_demo(lm, config, measure, answers, out, force=force, settings=told, reporter=reporter)
     finish(out, terminal_table)
@@ -99,14 +100,19 @@ def merge(
 
 @app.command()
 def convert(
-    file: Annotated[Path, typer.Argument(help="GGUF file; of several parts the first.")],
+    model: Model,
     out: Annotated[Path, typer.Argument(help="Model folder to write.")],
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="stored (default; float32 for GGUF), float32, bfloat16, float16; nf4 or int8, for this library alone."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a model folder.")] = False,
 ) -> None:
-    """A GGUF file as a Hugging Face folder."""
+    """A model as a Hugging Face folder: a GGUF file, or any model in another dtype or quantised."""
     soo = start()
-    print(soo.convert_gguf(file, out, dtype, force))
+    print(soo.convert(model, out, dtype, force))
 
 
 @app.command()

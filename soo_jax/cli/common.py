@@ -32,7 +32,14 @@ Force = Annotated[bool, option("Replace an earlier run in the output folder.", R
 Quiet = Annotated[bool, option("No progress bars.", RUN, "--quiet")]
 Resume = Annotated[bool, option("Go on with an interrupted run.", RUN, "--resume")]
 Dtype = Annotated[
-    str, option("auto (as stored; on a CPU float32 if it fits), stored, float32, bfloat16, float16.", RUN)
+    str,
+    option(
+        "auto (as stored; on a CPU float32 if it fits), stored, float32, bfloat16, float16; nf4 or int8: the layers' "
+        "weights in 4 or 8 bits, the rest as auto does, or as in nf4:bfloat16.",
+        RUN,
+        "--dtype",
+        "--base-dtype",
+    ),
 ]
 MeshText = Annotated[str | None, option("Devices, e.g. data=2,fsdp=2,tensor=2.", RUN, "--mesh")]
 Config = Annotated[

@@ -168,7 +168,7 @@ def prepare(
     settings.pop("checkpoint_every")
     identity = {
         "base": lm.fingerprint,
-        "dtype": str(lm.params["embedding"]["embedding"].dtype),
+        "dtype": lm.dtype,
         "pairs": digest([[p.self_text, p.other_text] for p in pairs]),
         "texts": digest(list(texts)),
         "objective": content(objective),

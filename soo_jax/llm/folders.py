@@ -16,10 +16,14 @@ from soo_jax.adapters import Lora, Stack, is_stacked, load_peft, merge, save_pef
 from soo_jax.adapters.members import apart, folder_names
 from soo_jax.errors import SooError
 from soo_jax.files import disk_error
-from soo_jax.models.formats import DTYPES, INDEX, SINGLE
+from soo_jax.llm.organisms import load
+from soo_jax.models import weights
+from soo_jax.models.decoder import Params
+from soo_jax.models.formats import INDEX, SINGLE
+from soo_jax.models.formats.quantised import RECORD, record_folder
 from soo_jax.models.gguf import GgufModel
 from soo_jax.models.lm import LM
-from soo_jax.models.loading import load_params, save_weights
+from soo_jax.models.loading import parse_dtype, save_weights
 
 TEMPLATES = "additional_chat_templates"
 """The folder in which tokenizers keep their named chat templates."""
@@ -90,33 +94,43 @@ def merge_folder(lm: LM, adapter: Lora, out: str | Path, force: bool = False) ->
     """
     out = Path(out)
     check_merge_out(out, lm.folder, force)
-    with _appearing(out) as part:
-        _copy_description(lm.folder, part)
-        save_weights(part, lm.config, merge(lm.params, adapter))
-        dtype = str(np.dtype(lm.params["embedding"]["embedding"].dtype))
-        _describe_weights(part / "config.json", dtype, lm.config.tie_embeddings)
-    return out
+    return _write_folder(lm, merge(lm.params, adapter), out)
 
 
-def convert_gguf(path: str | Path, out: str | Path, dtype: str = "float32", force: bool = False) -> Path:
-    """Writes a GGUF file as a Hugging Face folder that transformers loads. The folder appears whole or not at all.
+def convert(model: str | Path, out: str | Path, dtype: str | None = None, force: bool = False) -> Path:
+    """Writes a model as a Hugging Face folder. The folder appears whole or not at all.
+
+    A folder in ``nf4`` or ``int8`` is read by this library alone; any other one by transformers, too.
+
+    Args:
+      model: whatever :func:`soo_jax.load` takes.
+      dtype: of the weights; by default float32 for a GGUF file, else as they are stored. What a scheme leaves wide is
+        written as it is stored, unless its dtype is named (``nf4:float32``).
 
     Raises:
-      SooError: whatever is wrong with the file, an unknown dtype, or ``out`` exists (unless ``force`` and it is a model
+      SooError: whatever is wrong with the model, an unknown dtype, ``out`` exists (unless ``force`` and it is a model
         folder), or the disk refuses.
     """
-    path, out = Path(path), Path(out)
-    if not path.is_file():
-        raise SooError(f"{path}: no such file; give a GGUF file")
-    if dtype not in DTYPES:
-        raise SooError(f"dtype {dtype!r} is not supported; choose {', '.join(DTYPES)}")
-    check_merge_out(out, path, force)
-    with GgufModel(path) as model:
-        params = load_params(model, model.config, dtype)
-        with _appearing(out) as part:
-            model.describe(part)
-            save_weights(part, model.config, params)
-            _describe_weights(part / "config.json", dtype, model.config.tie_embeddings)
+    out = Path(out)
+    check_merge_out(out, Path(model), force)
+    if dtype is None:
+        dtype = "float32" if str(model).endswith(".gguf") else "stored"
+    scheme, wide = parse_dtype(dtype)
+    if wide == "auto":
+        wide = "stored"
+    lm = load(model, f"{scheme}:{wide}" if scheme else wide)
+    return _write_folder(lm, lm.params, out)
+
+
+def _write_folder(lm: LM, params: Params, out: Path) -> Path:
+    """A model folder with other parameters: all that describes the model comes from its own folder or file."""
+    with _appearing(out) as part:
+        _copy_description(lm.folder, part)
+        save_weights(part, lm.config, params)
+        dtype = str(np.dtype(params["embedding"]["embedding"].dtype))
+        _describe_weights(part / "config.json", dtype, lm.config.tie_embeddings)
+        if (scheme := weights.scheme(params)) is not None:
+            record_folder(part, scheme, lm.fingerprint)
     return out
 
 
@@ -146,7 +160,7 @@ def _copy_description(base: Path, part: Path) -> None:
             model.describe(part)
         return
     for path in sorted(base.iterdir()):
-        if path.is_file() and path.suffix not in _WEIGHTS and path.name != INDEX:
+        if path.is_file() and path.suffix not in _WEIGHTS and path.name not in (INDEX, RECORD):
             shutil.copyfile(path, part / path.name)
     if (base / TEMPLATES).is_dir():
         shutil.copytree(base / TEMPLATES, part / TEMPLATES)

@@ -14,7 +14,9 @@ from soo_jax.adapters import load_peft, merge
 from soo_jax.adapters.peft import WEIGHTS
 from soo_jax.models import lm as models
 from soo_jax.models.lm import LM
+from soo_jax.models.loading import parse_dtype
 from soo_jax.models.pretrained import fetch
+from soo_jax.models.weights import quantise
 
 
 class Shipped(NamedTuple):
@@ -43,7 +45,7 @@ def load(model: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> LM
       model: a path, ``org/name`` or ``org/name@revision`` on the Hub, ``organism`` (packaged whole), or
         ``smollm2-organism`` (its base is fetched into the user's cache at first); a path always wins.
       dtype: ``float32``, ``bfloat16``, ``float16``, ``stored``, or ``auto`` (as stored, but float32 on a CPU with
-        memory for it).
+        memory for it); ``nf4`` or ``int8``, with or without ``:`` and one of those for what is not quantised.
       mesh: devices to shard the weights over; each is read straight into its shards.
 
     Raises:
@@ -52,7 +54,9 @@ def load(model: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> LM
     shipped = ORGANISMS.get(str(model))
     if shipped is None or Path(model).exists():
         return models.load(model, dtype, mesh)
-    base = models.load(fetch(shipped.base, lambda line: print(f"soo: {line}", file=sys.stderr)), dtype, mesh)
+    scheme, wide = parse_dtype(dtype)
+    base = models.load(fetch(shipped.base, lambda line: print(f"soo: {line}", file=sys.stderr)), wide, mesh)
     lora = load_peft(shipped.adapter, base.config, base.fingerprint).lora
     own = hashlib.sha256(base.fingerprint.encode() + (shipped.adapter / WEIGHTS).read_bytes()).hexdigest()[:32]
-    return replace(base, params=merge(base.params, lora), fingerprint=own, called=str(model))
+    params = merge(base.params, lora)
+    return replace(base, params=quantise(params, scheme) if scheme else params, fingerprint=own, called=str(model))

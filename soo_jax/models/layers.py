@@ -38,7 +38,10 @@ class Projection(nn.Module):
     @nn.compact
     def __call__(self, x: Array, delta: Delta | None = None) -> Array:
         init = nn.with_logical_partitioning(nn.initializers.lecun_normal(), self.axes)
-        kernel = self.param("kernel", init, (x.shape[-1], self.features))
+        if self.has_variable("params", "kernel"):  # Linen's own look at its shape would refuse a quantised one
+            kernel = self.get_variable("params", "kernel")
+        else:
+            kernel = self.param("kernel", init, (x.shape[-1], self.features))
         y = weights.matmul(x, kernel)
         if self.use_bias:
             zeros = nn.with_logical_partitioning(nn.initializers.zeros, self.axes[1:])

@@ -13,10 +13,11 @@ from jax import Array
 from jax.sharding import Mesh
 
 from soo_jax.errors import SooError
+from soo_jax.models import weights
 from soo_jax.models.architectures import read_config
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Adapters, Params, forward, logical_axes, param_shapes
-from soo_jax.models.formats import SafetensorsReader
+from soo_jax.models.formats.quantised import open_folder
 from soo_jax.models.generate import bucket
 from soo_jax.models.hub import HubModel, fetch_model, is_hub_name
 from soo_jax.models.loading import fingerprint, load_params, settle_ties
@@ -60,9 +61,18 @@ class LM:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What records of runs say of the model: name, architecture, fingerprint; the commit of one from the Hub."""
+        """What records of runs say of the model: name, architecture, fingerprint; the commit of one from the Hub, and
+        how its kernels are held if they are quantised."""
         told = {"name": self.name, "architecture": self.config.architecture, "fingerprint": self.fingerprint}
+        if weights.scheme(self.params) is not None:
+            told["held_as"] = self.dtype
         return told if self.hub is None else {**told, "commit": self.hub.commit}
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that is computed in; where kernels are quantised with their scheme before it: ``nf4:bfloat16``."""
+        wide, scheme = str(self.params["embedding"]["embedding"].dtype), weights.scheme(self.params)
+        return wide if scheme is None else f"{scheme}:{wide}"
 
     @property
     def pad_token(self) -> int:
@@ -172,7 +182,8 @@ def load(folder: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> L
     Args:
       folder: a path, or ``org/name`` or ``org/name@revision`` on the Hub; a path always wins.
       dtype: ``float32``, ``bfloat16``, ``float16``, ``stored``, or ``auto`` (as stored, but float32 on a CPU with
-        memory for it).
+        memory for it). ``nf4`` and ``int8`` hold the weights of the layers in 4 or 8 bits, and the rest as ``auto``
+        does; ``nf4:bfloat16`` names the dtype of the rest, in which is computed.
       mesh: devices to shard the weights over; each is read straight into its shards.
 
     Raises:
@@ -189,7 +200,7 @@ def load(folder: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> L
             f"{folder}: no such model; give a Hugging Face folder on disk, a GGUF file, org/name, or {ORGANISM}"
         )
     config = read_config(folder)
-    with SafetensorsReader(folder) as tensors:
+    with open_folder(folder) as tensors:
         config = settle_ties(config, tensors)
         tokenizer = load_tokenizer(folder, config.vocab_size)
         params = load_params(tensors, config, dtype, _shardings(config, mesh))

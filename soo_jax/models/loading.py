@@ -7,7 +7,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.models.architectures import architecture
@@ -22,6 +24,8 @@ from soo_jax.models.architectures.family import ROOT
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, param_shapes
 from soo_jax.models.formats import DTYPES, SafetensorsReader, TensorReader, write_safetensors
+from soo_jax.models.formats.quantised import CODES, SCALES, QuantisedReader
+from soo_jax.models.quantised import BLOCK, SCHEMES, Quantised, layout, quantise
 
 LeafPath = tuple[str, ...]
 
@@ -83,7 +87,9 @@ def load_params(
     Args:
       tensors: a reader, or a folder of safetensors. config: after :func:`settle_ties`.
       dtype: ``float32``, ``bfloat16``, ``float16``, ``stored`` (that of the files), or ``auto``: that of the files too,
-        but float32 on a CPU with memory for it, which computes faster in it; a warning says so.
+        but float32 on a CPU with memory for it, which computes faster in it; a warning says so. ``nf4`` and ``int8``
+        quantise the kernels of the layers as they are read, one tensor after the other, and hold the rest as ``auto``
+        would; ``nf4:bfloat16`` names the dtype of the rest.
       shardings: tree of ``jax.sharding.Sharding`` like the parameters; by default all on the first device.
 
     Raises:
@@ -92,52 +98,164 @@ def load_params(
     if isinstance(tensors, str | Path):
         with SafetensorsReader(tensors) as opened:
             return load_params(opened, config, dtype, shardings)
-    if dtype not in ("auto", "stored", *DTYPES):
-        raise SooError(f"dtype {dtype!r} is not supported; choose auto, stored, {', '.join(DTYPES)}")
+    scheme, dtype = parse_dtype(dtype)
+    stored_scheme = tensors.scheme if isinstance(tensors, QuantisedReader) else None
+    if stored_scheme and scheme not in (None, stored_scheme):
+        raise SooError(f"{tensors.folder}: holds {stored_scheme}, not {scheme}; make it anew from the wide model")
+    scheme = stored_scheme or scheme
     names = leaf_names(config)
     if config.tie_embeddings and _EMBEDDING not in tensors.names:
         names["embedding", "embedding"] = [_HEAD]  # a tied model may be stored under either name
     shapes = dict(_leaves(param_shapes(config)))
-    _check(tensors, names, shapes, config)
+    _check(tensors, names, shapes, config, stored_scheme)
     placed = dict(_leaves(shardings)) if shardings is not None else {}
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     if dtype in ("auto", "stored"):
-        stored, widen = _stored_dtype(tensors, names), dtype == "auto"
+        wide = {path: parts for path, parts in names.items() if not (stored_scheme and _is_kernel(path))}
+        stored, widen = _stored_dtype(tensors, wide), dtype == "auto"
         on_cpu = all(device.platform == "cpu" for device in (next(iter(placed.values()), here)).device_set)
-        weights = sum(int(np.prod(shape.shape)) for shape in shapes.values())
+        weights = sum(int(np.prod(leaf.shape)) for path, leaf in shapes.items() if not (scheme and _is_kernel(path)))
         dtype = _widened(tensors, stored, weights) if widen and on_cpu else stored
     target = np.dtype(DTYPES[dtype])
     leaves = {}
     for path, parts in names.items():
+        where = placed.get(path, here)
+        if scheme and _is_kernel(path):
+            read_leaf = _read_quantised if stored_scheme else _quantise
+            leaves[path] = read_leaf(tensors, parts, shapes[path].shape, scheme, where)
+            continue
         read = _reader(tensors, parts, path[0] == "layers", path[-1] in _TRANSPOSED, target)
-        leaves[path] = jax.make_array_from_callback(shapes[path].shape, placed.get(path, here), read)
+        leaves[path] = jax.make_array_from_callback(shapes[path].shape, where, read)
     return _tree(leaves)
 
 
+_SHORT = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+
+
+def parse_dtype(text: str) -> tuple[str | None, str]:
+    """The scheme in which kernels are held, or None, and the dtype of the rest.
+
+    Raises:
+      SooError: neither a dtype nor a scheme.
+    """
+    scheme, _, rest = text.partition(":") if text.partition(":")[0] in SCHEMES else ("", "", text)
+    rest = _SHORT.get(rest, rest) or "auto"
+    if rest not in ("auto", "stored", *DTYPES):
+        raise SooError(
+            f"dtype {text!r} is not supported; choose auto, stored, {', '.join([*DTYPES, *SCHEMES])}, or a scheme with "
+            f"the dtype of the rest: {SCHEMES[0]}:bfloat16"
+        )
+    return scheme or None, rest
+
+
+def _is_kernel(path: LeafPath) -> bool:
+    return path[0] == "layers" and path[-1] == "kernel"
+
+
+def _quantise(
+    tensors: TensorReader, parts: list[str], shape: tuple[int, ...], scheme: str, where: Sharding
+) -> Quantised:
+    """A stacked kernel ``[L, in, out]``, quantised layer by layer: one wide tensor exists at a time."""
+    inputs = shape[-2]
+    placing = _placing(shape, scheme, where)
+    made: dict[tuple[Any, ...], tuple[np.ndarray, np.ndarray]] = {}
+    pieces: tuple[list[Array], list[Array]] = ([], [])
+    codes_shape, scales_shape = layout(shape, scheme)
+    for device, index in placing.addressable_devices_indices_map(codes_shape).items():
+        layers, blocks, _, out = (one.indices(size)[:2] for one, size in zip(index, codes_shape, strict=True))
+        if (here := (layers, blocks, out)) not in made:
+            rows = slice(blocks[0] * BLOCK, min(blocks[1] * BLOCK, inputs))
+            read = _reader(tensors, parts, True, True, np.dtype(np.float32))
+            count = layers[1] - layers[0]
+            own = (count, rows.stop - rows.start, out[1] - out[0])
+            held = layout(own, scheme)
+            codes = np.empty(held[0], np.uint8 if scheme == "nf4" else np.int8)
+            scales = np.empty(held[1], DTYPES["bfloat16"])
+            for i in range(count):
+                one = read((slice(layers[0] + i, layers[0] + i + 1), rows, slice(*out)))[0]
+                small = quantise(one, scheme)
+                codes[i], scales[i] = np.asarray(small.codes), np.asarray(small.scales)
+            made[here] = codes, scales
+        for piece, values in zip(pieces, made[here], strict=True):
+            piece.append(jax.device_put(values, device))
+    codes, scales = (
+        jax.make_array_from_single_device_arrays(full, placing, piece)
+        for full, piece in zip((codes_shape, scales_shape), pieces, strict=True)
+    )
+    return Quantised(codes, scales, scheme, inputs)
+
+
+def _read_quantised(
+    tensors: TensorReader, parts: list[str], shape: tuple[int, ...], scheme: str, where: Sharding
+) -> Quantised:
+    """A stacked kernel whose codes and scales are stored."""
+    placing = _placing(shape, scheme, where)
+    codes, scales = (
+        jax.make_array_from_callback(
+            full, placing, _reader(tensors, [name + ending for name in parts], True, False, np.dtype(kind))
+        )
+        for full, ending, kind in zip(
+            layout(shape, scheme),
+            (CODES, SCALES),
+            (np.uint8 if scheme == "nf4" else np.int8, DTYPES["bfloat16"]),
+            strict=True,
+        )
+    )
+    return Quantised(codes, scales, scheme, shape[-2])
+
+
+def _placing(shape: tuple[int, ...], scheme: str, where: Sharding) -> Sharding:
+    """Where codes and scales ``[L, blocks, ., out]`` go, for a wide kernel ``[L, in, out]`` that would go ``where``.
+
+    Blocks stay whole; where they do not divide evenly among devices, that axis is not split.
+    """
+    if not isinstance(where, NamedSharding):
+        return where
+    layers, inputs, out = (*where.spec, None, None, None)[:3]
+    names = (inputs,) if isinstance(inputs, str) else inputs or ()
+    blocks = layout(shape, scheme)[0][-3]
+    if blocks % int(np.prod([where.mesh.shape[name] for name in names])):
+        inputs = None
+    return NamedSharding(where.mesh, PartitionSpec(layers, inputs, None, out))
+
+
 def _check(
-    tensors: TensorReader, names: Mapping[LeafPath, list[str]], shapes: Mapping[LeafPath, Any], config: DecoderConfig
+    tensors: TensorReader,
+    names: Mapping[LeafPath, list[str]],
+    shapes: Mapping[LeafPath, Any],
+    config: DecoderConfig,
+    scheme: str | None,
 ) -> None:
-    wanted = {name for parts in names.values() for name in parts}
+    """Raises SooError unless the tensors are those that the config asks for, kernels as codes and scales if stored in a
+    scheme."""
+    expected: list[tuple[str, tuple[int, ...], Collection[str]]] = []
+    for path, parts in names.items():
+        shape = tuple(shapes[path].shape[1:] if path[0] == "layers" else shapes[path].shape)
+        if scheme and _is_kernel(path):
+            codes, scales = layout(shape, scheme)
+            kind = {"nf4": "U8", "int8": "I8"}[scheme]
+            expected += [(name + CODES, codes, (kind,)) for name in parts]
+            expected += [(name + SCALES, scales, ("bfloat16",)) for name in parts]
+        else:
+            expected += [(name, shape[::-1] if path[-1] in _TRANSPOSED else shape, DTYPES) for name in parts]
+    wanted = {name for name, _, _ in expected}
     tied = {_EMBEDDING, _HEAD} if config.tie_embeddings else set()
     for name in tensors.names:
         if name not in wanted | tied and not _IGNORED.search(name):
             raise SooError(
                 f"{tensors.file(name)}: unexpected tensor {name}; config.json does not describe these weights"
             )
-    for path, parts in names.items():
-        shape = shapes[path].shape[1:] if path[0] == "layers" else shapes[path].shape
-        shape = tuple(reversed(shape)) if path[-1] in _TRANSPOSED else tuple(shape)
-        for name in parts:
-            if name not in tensors.names:
-                raise SooError(f"{tensors.folder}: tensor {name} is missing; a weight file or config.json is wrong")
-            if tensors.shape(name) != shape:
-                raise SooError(
-                    f"{tensors.file(name)}: {name} has shape {tensors.shape(name)}, but config.json asks for {shape}"
-                )
-            if tensors.dtype(name) not in DTYPES:
-                raise SooError(
-                    f"{tensors.file(name)}: {name} is stored as {tensors.dtype(name)}; supported: {', '.join(DTYPES)}"
-                )
+    for name, shape, kinds in expected:
+        if name not in tensors.names:
+            raise SooError(f"{tensors.folder}: tensor {name} is missing; a weight file or config.json is wrong")
+        if tensors.shape(name) != shape:
+            raise SooError(
+                f"{tensors.file(name)}: {name} has shape {tensors.shape(name)}, but config.json asks for {shape}"
+            )
+        if tensors.dtype(name) not in kinds:
+            raise SooError(
+                f"{tensors.file(name)}: {name} is stored as {tensors.dtype(name)}; supported: {', '.join(kinds)}"
+            )
 
 
 def _stored_dtype(tensors: TensorReader, names: Mapping[LeafPath, list[str]]) -> str:
@@ -201,8 +319,10 @@ def fingerprint(tensors: TensorReader, config: DecoderConfig) -> str:
     """Identifies base weights without reading all of them: some numbers of every tensor that the model uses.
 
     What is hashed is the model: a file that was saved with another dtype of the same values, in other shards, with a
-    copy of a tied head or with ``inv_freq`` has the same fingerprint.
+    copy of a tied head or with ``inv_freq`` has the same fingerprint. A quantised folder has that of the wide model.
     """
+    if isinstance(tensors, QuantisedReader):
+        return tensors.fingerprint
     digest = hashlib.sha256()
     for path, parts in sorted(leaf_names(config).items()):
         for name in parts:
@@ -219,7 +339,7 @@ def fingerprint(tensors: TensorReader, config: DecoderConfig) -> str:
 def save_weights(
     folder: Path, config: DecoderConfig, params: Params, dtype: str | None = None, shard_bytes: int = 5 * 10**9
 ) -> None:
-    """Writes parameters as safetensors under their Hugging Face names."""
+    """Writes parameters as safetensors under their Hugging Face names; a quantised kernel as codes and scales."""
     cast = lambda value: value.astype(DTYPES[dtype]) if dtype else value
     write_safetensors(folder, ((name, cast(value)) for name, value in hf_tensors(config, params)), shard_bytes)
 
@@ -228,8 +348,13 @@ def hf_tensors(config: DecoderConfig, params: Params) -> Iterator[tuple[str, np.
     """The parameters one Hugging Face tensor at a time."""
     leaves = dict(_leaves(params))
     for path, parts in leaf_names(config).items():
+        leaf = leaves[path]
         for i, name in enumerate(parts):
-            value = np.asarray(leaves[path][i] if path[0] == "layers" else leaves[path])
+            if isinstance(leaf, Quantised):
+                yield name + CODES, np.asarray(leaf.codes[i])
+                yield name + SCALES, np.asarray(leaf.scales[i])
+                continue
+            value = np.asarray(leaf[i] if path[0] == "layers" else leaf)
             yield name, value.T if path[-1] in _TRANSPOSED else value
 
 
