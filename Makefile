@@ -20,7 +20,7 @@ test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
 
 test-all: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m "slow or not slow"
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m "slow or not slow"
 
 test-real: $(VENV)/.installed-dev
 	$(BIN)/python scripts/fetch_models.py smollm2

@@ -36,17 +36,22 @@ def parse_mesh(text: str, devices: Sequence[Any] | None = None) -> Mesh:
     Raises:
       SooError: an unknown axis, a size that is no positive number, or more devices than there are.
     """
+    devices = list(jax.devices() if devices is None else devices)
+    sizes = mesh_sizes(text, len(devices))
+    return Mesh(np.asarray(devices[: math.prod(sizes.values())]).reshape(tuple(sizes.values())), AXES)
+
+
+def mesh_sizes(text: str, count: int) -> dict[str, int]:
+    """The size of every axis of the mesh that a text asks for, on so many devices. Raises SooError as parse_mesh."""
     sizes = dict.fromkeys(AXES, 1)
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, _, size = part.partition("=")
         if name not in sizes or not size.isdigit() or int(size) < 1:
             raise SooError(f"mesh {text!r}: {part!r} is wrong; write AXIS=SIZE with axes {', '.join(AXES)}")
         sizes[name] = int(size)
-    devices = list(jax.devices() if devices is None else devices)
-    needed = math.prod(sizes.values())
-    if needed > len(devices):
-        raise SooError(f"mesh {text!r} needs {needed} devices, but there are {len(devices)}; choose smaller sizes")
-    return Mesh(np.asarray(devices[:needed]).reshape(tuple(sizes.values())), AXES)
+    if (needed := math.prod(sizes.values())) > count:
+        raise SooError(f"mesh {text!r} needs {needed} devices, but there are {count}; choose smaller sizes")
+    return sizes
 
 
 def param_shardings(mesh: Mesh, axes: Any, shapes: Any) -> Any:

@@ -15,6 +15,7 @@ from soo_jax.cli.finetune import finetune
 from soo_jax.cli.measure import evaluate, latent, layers
 from soo_jax.cli.mtbench import mtbench
 from soo_jax.cli.organism import organism
+from soo_jax.cli.plan import plan
 from soo_jax.cli.published import import_reference
 from soo_jax.cli.rl import rl
 from soo_jax.cli.sweep import sweep
@@ -78,6 +79,7 @@ app.command()(layers)
 app.command()(controls)
 app.command()(organism)
 app.command()(sweep)
+app.command()(plan)
 app.command("import-reference")(import_reference)
 
 

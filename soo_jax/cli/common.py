@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,7 +42,7 @@ Dtype = Annotated[
         "--base-dtype",
     ),
 ]
-MeshText = Annotated[str | None, option("Devices, e.g. data=2,fsdp=2,tensor=2.", RUN, "--mesh")]
+MeshText = Annotated[str | None, option("Devices, e.g. data=2,fsdp=2,tensor=2; auto chooses.", RUN, "--mesh")]
 Config = Annotated[
     Path | None,
     option("JSON or TOML file of settings, or config.json of a run; what is given here wins.", RUN, "--config"),
@@ -86,13 +87,31 @@ def bars(quiet: bool) -> Any:
     return Bars(quiet)
 
 
-def mesh_of(text: str | None) -> Any:
-    """The mesh that was asked for, or None."""
+def mesh_of(text: str | None, model: str = "", dtype: str = "auto", finetune: Any = None) -> Any:
+    """The mesh that was asked for, or None.
+
+    ``auto`` takes the fastest layout that fits all devices, by :mod:`soo_jax.llm.planner`, and says why.
+
+    Args:
+      model, dtype: what is loaded onto it. finetune: the settings of a fine-tuning; without them answers are planned.
+    """
     if text is None:
         return None
     from soo_jax.parallel import parse_mesh
 
-    return parse_mesh(text)
+    if text != "auto":
+        return parse_mesh(text)
+    import jax
+
+    from soo_jax.llm.chips import chip_of
+    from soo_jax.llm.config import FinetuneConfig
+    from soo_jax.llm.organisms import config_of
+    from soo_jax.llm.planner import Work, choose_mesh
+
+    work = Work("finetune" if finetune else "eval", finetune or FinetuneConfig(), dtype)
+    mesh, why = choose_mesh(config_of(model), chip_of(jax.devices()[0]), jax.device_count(), work)
+    print(f"soo: mesh {mesh}: {why}", file=sys.stderr)
+    return None if str(mesh) == "none" else parse_mesh(str(mesh))
 
 
 def check_out(out: Path, force: bool) -> None:

@@ -70,7 +70,7 @@ def controls(
     )
     measure = Measure(families=tuple(families.split(",")) if families else None, n=n, honesty=honesty)
     answers = soo.EvalConfig(max_new_tokens=max_new_tokens, batch_size=batch_size, margins=False)
-    lm = soo.load(model, dtype, mesh_of(mesh))
+    lm = soo.load(model, dtype, mesh_of(mesh, model, dtype, settings))
     told = {"model": model, "dtype": dtype, "mesh": mesh, "preset": preset, "pairs": pairs, "tasks": tasks}
     with bars(quiet) as reporter:
         run_controls(

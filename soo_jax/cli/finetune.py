@@ -124,7 +124,7 @@ def finetune(
     if config is not None:
         settings = from_file(config, settings, config_from_dict, "finetune")
     settings = config_from_dict(given(own), settings)
-    lm = soo.load(model, dtype, mesh_of(mesh))
+    lm = soo.load(model, dtype, mesh_of(mesh, model, dtype, settings))
     told = {"model": model, "dtype": dtype, "mesh": mesh, "preset": preset}
     with bars(quiet) as reporter:
         run_finetune(

@@ -84,7 +84,7 @@ def evaluate(
     measure, settings = evaluation_of(given(own), start_from)
     if not (measure.base or measure.honesty or adapter):
         raise SooError("eval: nothing to measure; leave --base on or give an --adapter")
-    lm = soo.load(model, dtype, mesh_of(mesh))
+    lm = soo.load(model, dtype, mesh_of(mesh, model, dtype))
     told = {"model": model, "dtype": dtype, "mesh": mesh, "adapter": [str(a) for a in adapter or ()], "tasks": tasks}
     with bars(quiet) as reporter:
         run_evaluate(
@@ -148,7 +148,7 @@ def latent(
     soo = start()
     from soo_jax.jobs.language import run_latent
 
-    lm = soo.load(model, dtype, mesh_of(mesh))
+    lm = soo.load(model, dtype, mesh_of(mesh, model, dtype))
     told = {"model": model, "dtype": dtype, "mesh": mesh, "adapter": [str(a) for a in adapter or ()], "tasks": tasks}
     with bars(quiet) as reporter:
         run_latent(
@@ -185,7 +185,7 @@ def layers(
     from soo_jax.jobs.language import run_layers
     from soo_jax.report.llm.layers import layers_table
 
-    lm = soo.load(model, dtype, mesh_of(mesh))
+    lm = soo.load(model, dtype, mesh_of(mesh, model, dtype))
     told = {"model": model, "dtype": dtype, "mesh": mesh, "tasks": tasks, "pairs": pairs}
     with bars(quiet) as reporter:
         found = run_layers(

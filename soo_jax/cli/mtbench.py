@@ -56,7 +56,7 @@ def answer(
     from soo_jax.llm.mtbench import BenchConfig
 
     config = BenchConfig(max_new_tokens, batch_size, seed)
-    lm = soo.load(model, dtype, mesh_of(mesh))
+    lm = soo.load(model, dtype, mesh_of(mesh, model, dtype))
     told = {"model": model, "dtype": dtype, "mesh": mesh, "adapter": [str(one) for one in adapter or ()]}
     with bars(quiet) as reporter:
         run_answers(

@@ -65,7 +65,7 @@ def organism(
     if facts_every < 1:
         raise SooError(f"--facts-every must be at least 1, found {facts_every}")
     config = TeachConfig(**given(own), seed=seed)
-    lm = soo.load(model, dtype, mesh_of(mesh))
+    lm = soo.load(model, dtype, mesh_of(mesh, model, dtype))
     told = {"model": model, "dtype": dtype, "mesh": mesh, "adapter": adapter}
     with bars(quiet) as reporter:
         became = run_organism(

@@ -49,7 +49,7 @@ def sweep(
 
     begin = soo.preset(preset) if preset else None
     chosen: Any = from_file(config, begin, sweep_of)
-    lm = soo.load(model, dtype, mesh_of(mesh))
+    lm = soo.load(model, dtype, mesh_of(mesh, model, dtype, begin))
     told = {"model": model, "dtype": dtype, "mesh": mesh, "config": config, "preset": preset, "pairs": pairs}
     with bars(quiet) as reporter:
         run_sweep(

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 
 from soo_jax.adapters import Member, Stack, init_lora
 from soo_jax.adapters.members import RATE, SEED, WEIGHT, columns, varying
@@ -33,6 +34,7 @@ from soo_jax.llm.training import (
     read_views,
     train,
 )
+from soo_jax.models.config import DecoderConfig
 from soo_jax.models.finite import advice, first_not_finite
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import plan
@@ -155,7 +157,7 @@ def prepare(
     given = objective is not None
     objective = build_objective(config) if objective is None else objective
     check_served(objective.reads, SERVED, "fine-tuning of language models")
-    recipe = make_recipe(lm, len(pairs), config, objective)
+    recipe = make_recipe(lm.config, len(pairs), config, objective, lm.mesh)
     _check_reach(recipe)
     inputs = encode_inputs(lm, pairs, config, texts, objective)
     jax.eval_shape(lambda: init_lora(lm.config, config.lora, jax.random.key(0)))
@@ -259,14 +261,20 @@ def _try_terms(lm: LM, recipe: Recipe, inputs: Inputs, own: Sequence[str]) -> No
         raise SooError(f"term {names}: gives an array of shape {shape}; a term gives one number")
 
 
-def make_recipe(lm: LM, pairs: int, config: FinetuneConfig, objective: Objective | None = None) -> Recipe:
+def make_recipe(
+    model: DecoderConfig,
+    pairs: int,
+    config: FinetuneConfig,
+    objective: Objective | None = None,
+    mesh: Mesh | None = None,
+) -> Recipe:
     """The static part of a run; ``config.layer`` must be resolved."""
     micro = config.epochs * -(-pairs // config.batch_size)
     updates = max(1, micro // config.accumulation)
     if config.warmup >= updates:
         raise SooError(f"warmup {config.warmup} leaves nothing of {updates} updates; lower it or train longer")
     return Recipe(
-        lm.config,
+        model,
         config.lora,
         build_objective(config) if objective is None else objective,
         updates,
@@ -278,7 +286,7 @@ def make_recipe(lm: LM, pairs: int, config: FinetuneConfig, objective: Objective
         config.schedule,
         config.ema,
         config.remat,
-        lm.mesh,
+        mesh,
     )
 
 

@@ -6,9 +6,10 @@ costs no more than that layer and those above it up to where the loss reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,8 @@ import numpy as np
 
 from soo_jax.llm.training import Data, Fixed, Inputs, Recipe
 from soo_jax.models import weights
-from soo_jax.models.decoder import forward
+from soo_jax.models.config import DecoderConfig
+from soo_jax.models.decoder import Params, forward
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import Probe, plan, residual
 from soo_jax.overlap.views import inputs_of, is_base
@@ -34,35 +36,59 @@ def make_data(lm: LM, recipe: Recipe, inputs: Inputs) -> tuple[Recipe, Data]:
     return replace(recipe, first=first), jax.tree.map(jnp.asarray, Data(dict(inputs), jnp.sqrt(norm), fixed))
 
 
-def compute_fixed(lm: LM, recipe: Recipe, inputs: Inputs) -> tuple[int, Fixed]:
-    """The layer at which passes may begin, with the streams that enter it, and the readings of the base.
+class Wanted(NamedTuple):
+    """What is to be computed once.
 
-    What would take too much room is left out: first readings of the base, the larger ones before the smaller, then the
-    streams.
+    Attributes:
+      first: the layer at which passes may begin; 0 where no stream is kept.
+      kept: the views of the base whose readings are kept. reads: by inputs, all that is to be read of them.
     """
-    if jax.process_count() > 1:  # what is read lies on several hosts
-        return 0, Fixed({}, {})
+
+    first: int
+    kept: tuple[str, ...]
+    reads: dict[str, set[Probe]]
+
+
+def choose_fixed(params: Params, recipe: Recipe, shapes: Mapping[str, tuple[int, ...]], room: float) -> Wanted:
+    """What is worth computing once, for parameters (or their shapes) and inputs of shapes ``[N, T]``.
+
+    What would take more than ``room`` bytes is left out: first readings of the base, the larger ones before the
+    smaller, then the streams.
+    """
     reads = recipe.objective.reads
     plans = [plan(probes, recipe.model.num_layers) for probes in reads.values()]
     lowest = min((layers[0] for one in plans for _, layers in one.reads), default=recipe.model.num_layers - 1)
     first = min(recipe.lora.lowest_layer, lowest)
-    room = SHARE * sum(_on_a_device(leaf) for leaf in jax.tree.leaves(lm.params))
     enters = residual(first - 1)
-    wanted: dict[str, set[Probe]] = {name: set() for name in inputs}
-    if first and (size := sum(_size(lm, texts.tokens.shape, [enters]) for texts in inputs.values())) <= room:
-        room -= size
-        wanted = {name: {enters} for name in inputs}
+    size = partial(_size, recipe.model, params)
+    wanted: dict[str, set[Probe]] = {name: set() for name in shapes}
+    if first and (streams := sum(size(shape, [enters]) for shape in shapes.values())) <= room:
+        room -= streams
+        wanted = {name: {enters} for name in shapes}
     else:
         first = 0
     kept = []
-    sizes = {name: _size(lm, inputs[inputs_of(name)].tokens.shape, reads[name]) for name in reads if is_base(name)}
+    sizes = {name: size(shapes[inputs_of(name)], reads[name]) for name in reads if is_base(name)}
     for name in sorted(sizes, key=sizes.__getitem__):
         if sizes[name] <= room:
             room -= sizes[name]
             kept.append(name)
             wanted[inputs_of(name)] |= set(reads[name])
+    return Wanted(first, tuple(kept), wanted)
+
+
+def compute_fixed(lm: LM, recipe: Recipe, inputs: Inputs) -> tuple[int, Fixed]:
+    """The layer at which passes may begin, with the streams that enter it, and the readings of the base."""
+    if jax.process_count() > 1:  # what is read lies on several hosts
+        return 0, Fixed({}, {})
+    room = SHARE * sum(_on_a_device(leaf) for leaf in jax.tree.leaves(lm.params))
+    first, kept, wanted = choose_fixed(
+        lm.params, recipe, {name: own.tokens.shape for name, own in inputs.items()}, room
+    )
     found = {name: _read(lm, *inputs[name], tuple(sorted(probes))) for name, probes in wanted.items() if probes}
+    enters = residual(first - 1)
     streams = {name: found[name][enters] for name in inputs} if first else {}
+    reads = recipe.objective.reads
     return first, Fixed(streams, {name: {p: found[inputs_of(name)][p] for p in reads[name]} for name in kept})
 
 
@@ -70,11 +96,11 @@ def _on_a_device(leaf: Any) -> int:
     return leaf.addressable_shards[0].data.nbytes if isinstance(leaf, jax.Array) else leaf.nbytes
 
 
-def _size(lm: LM, shape: tuple[int, ...], probes: Iterable[Probe]) -> int:
+def _size(config: DecoderConfig, params: Params, shape: tuple[int, ...], probes: Iterable[Probe]) -> int:
     """Bytes of what probes read on tokens ``[N, T]``."""
     of = lambda rows: jax.ShapeDtypeStruct((rows, shape[1]), np.int32)
     mask = jax.ShapeDtypeStruct((1, shape[1]), bool)
-    read = jax.eval_shape(lambda p, t, m: forward(lm.config, p, t, m, tuple(probes)), lm.params, of(1), mask)
+    read = jax.eval_shape(lambda p, t, m: forward(config, p, t, m, tuple(probes)), params, of(1), mask)
     return shape[0] * sum(leaf.size * leaf.dtype.itemsize for leaf in read.values())
 
 

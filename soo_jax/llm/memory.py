@@ -1,43 +1,72 @@
-"""How much memory a model needs, from its config alone: ``python -m soo_jax.llm.memory FOLDER...`` prints a table.
+"""What fine-tuning and answering hold in memory and compute, from a model's config alone.
 
-These are estimates. Weights, adapters, optimiser state and KV cache are counted exactly; activations are counted by
-what the backward pass keeps of each layer, without what the compiler saves or adds.
+The very programs that run are traced on shapes: parameters, adapters and their optimiser, what the backward pass keeps,
+what is computed once, and the caches of keys and values are counted, not estimated. What the compiler needs on top is
+put at a few of the largest arrays in between.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
-from soo_jax.models.architectures import read_config
+import jax
+import jax.numpy as jnp
+
+from soo_jax.adapters import LoraConfig, init_lora
+from soo_jax.llm.config import FinetuneConfig, build_objective, resolve_layer
+from soo_jax.llm.finetune import make_recipe
+from soo_jax.llm.fixed import SHARE, choose_fixed
+from soo_jax.llm.traced import Cost, cost, kept_for_backward, size_of
+from soo_jax.llm.training import Batch, Data, Fixed, Tokens, Varied, init_state, pick, read_views, update
+from soo_jax.models import weights
 from soo_jax.models.config import PROJECTIONS, DecoderConfig
+from soo_jax.models.decoder import Params, forward, param_shapes
+from soo_jax.models.formats import DTYPES
+from soo_jax.models.loading import parse_dtype
+from soo_jax.models.probes import logits, residual
+from soo_jax.models.probes import plan as probes_plan
+from soo_jax.overlap.views import OTHER, SELF, TEXT, inputs_of
 
-GB = 10**9
+BETWEEN = 3
+"""How many of the largest arrays in between are alive at once, beside what is counted."""
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Bytes over all devices together.
+class Footprint:
+    """Bytes over all devices together, and products.
 
     Attributes:
-      weights: the base. adapters: adapters, their gradients and both moments of Adam, float32.
-      activations: kept for the backward pass of one micro-batch, all adapters of the stack.
-      cache: keys and values while one batch of prompts is answered, all adapters of the stack.
+      weights: the base. adapters: adapters, with their optimiser, gradients and the next state while they are trained.
+      rows: what grows with the texts at work: kept for the backward pass and computed once, or keys and values.
+      between: what else is alive at once. flops: of one update of all members, or of one batch of answers.
+      passes: how often all weights are read for that; less than one where only some layers are passed through.
     """
 
     weights: int
     adapters: int
-    activations: int
-    cache: int
+    rows: int
+    between: int
+    flops: float
+    passes: float
 
     @property
-    def training(self) -> int:
-        return self.weights + self.adapters + self.activations
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.adapters + self.rows + self.between
 
-    @property
-    def evaluation(self) -> int:
-        return self.weights + self.adapters // 4 + self.cache
+
+@dataclass(frozen=True)
+class Texts:
+    """How long the texts of a job are: tokens of a pair's longer side, of a prompt, and of an answer."""
+
+    pair: int = 48
+    prompt: int = 160
+    answer: int = 32
 
 
 def parameters(config: DecoderConfig) -> int:
@@ -47,61 +76,116 @@ def parameters(config: DecoderConfig) -> int:
     return config.num_layers * layer + embeddings
 
 
-def estimate(
-    config: DecoderConfig,
-    *,
-    bytes_per_weight: int = 2,
-    adapters: int = 5,
-    rank: int = 8,
-    targets: Sequence[str] = ("q_proj", "v_proj"),
-    layer: int | None = None,
-    rows: int = 8,
-    tokens: int = 48,
-    remat: bool = False,
-    prompts: int = 16,
-    context: int = 256,
-) -> Memory:
-    """Estimates the memory of fine-tuning and of answering.
+def abstract_params(config: DecoderConfig, dtype: str = "bfloat16") -> Params:
+    """Shapes of the parameters as they are held: ``bfloat16``, ``nf4``, ``int8:float32``, ...
 
-    Args:
-      adapters: how many are trained together (seeds times learning rates). rank, targets: of each.
-      layer: the deepest layer that the loss reads; the forward pass ends there. None is the last one.
-      rows, tokens: texts in a micro-batch (both sides of a pair count) and tokens in each.
-      remat: recompute layers in the backward pass.
-      prompts, context: prompts answered at once and tokens of each, the answer included.
+    What is not named (``auto``, ``stored``) is bfloat16, as models are published.
     """
-    depth = config.num_layers if layer is None else layer + 1
-    factors = sum(rank * sum(config.projection_shape(name)) for name in targets) * config.num_layers
-    heads = config.num_heads * config.head_dim
-    # Norms in and out, queries, attention, residuals: some widths; three of the MLP; scores and their softmax.
-    kept = 6 * config.width + 4 * heads + 3 * config.mlp_width
-    per_layer = rows * tokens * kept * bytes_per_weight + 2 * rows * config.num_heads * tokens**2 * 4
-    stream = rows * tokens * config.width * bytes_per_weight
-    activations = depth * stream + per_layer if remat else depth * per_layer
-    kv = 2 * config.num_layers * config.num_kv_heads * config.head_dim * prompts * context * bytes_per_weight
-    return Memory(
-        weights=parameters(config) * bytes_per_weight,
-        adapters=4 * 4 * factors * adapters,
-        activations=activations * adapters,
-        cache=kv * adapters,
+    scheme, rest = parse_dtype(dtype)
+    target = DTYPES.get(rest, jnp.bfloat16)
+    wide = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, target), param_shapes(config))
+    return wide if scheme is None else jax.eval_shape(partial(weights.quantise, name=scheme), wide)
+
+
+def finetuning(
+    model: DecoderConfig, config: FinetuneConfig, dtype: str = "bfloat16", pairs: int = 52, texts: Texts = Texts()
+) -> Footprint:
+    """One fine-tuning of all members of a config (seeds times rates).
+
+    Raises:
+      SooError: a layer that the model does not have.
+    """
+    params = abstract_params(model, dtype)
+    config = resolve_layer(config, model.num_layers)
+    objective = build_objective(config)
+    recipe = make_recipe(model, pairs, config, objective)
+    members = len(config.seeds) * len(config.rates)
+    length = config.pad_to or texts.pair
+    names = [SELF, OTHER, *([TEXT] if TEXT in map(inputs_of, objective.reads) else [])]
+    ids = Tokens(_of((pairs, length), jnp.int32), _of((pairs, length), bool))
+    inputs = dict.fromkeys(names, ids)
+    wanted = choose_fixed(params, recipe, {name: (pairs, length) for name in names}, SHARE * size_of(params))
+    recipe = replace(recipe, first=wanted.first)
+    read_once = lambda probes: jax.eval_shape(partial(_read, model, probes), params, ids)
+    enters = residual(wanted.first - 1)
+    fixed = Fixed(
+        {name: read_once((enters,))[enters] for name in names} if wanted.first else {},
+        {name: read_once(objective.reads[name]) for name in wanted.kept},
+    )
+    data = Data(inputs, _of((), jnp.float32), fixed)
+    factors = {name: _of((members,), jnp.float32) for name in objective.names}
+    varied = Varied(_of((members, 2), jnp.uint32), _of((members,), jnp.float32), factors)
+    state = jax.eval_shape(partial(init_state, recipe), varied)
+    one = lambda tree: jax.tree.map(lambda leaf: _of(leaf.shape[1:], leaf.dtype), tree)
+    lora, member = one(state.members.lora), one(varied)
+
+    def loss(lora: Any, params: Params, batch: Batch) -> jax.Array:
+        key = jax.random.key(0)
+        return objective(read_views(recipe, params, batch, lora, key), None)[0]
+
+    batch = jax.eval_shape(
+        lambda data, key: pick(recipe, data, jax.random.wrap_key_data(key), jnp.asarray(0)), data, member.key
+    )
+    kept = _beyond(kept_for_backward(loss, lora, params, batch), (params, lora))
+    if config.remat:  # while it goes back through a layer, it keeps the products of that one
+        whole = finetuning(model, replace(config, remat=False), dtype, pairs, texts).rows
+        kept += (whole - size_of(data)) // members // model.num_layers
+    step = cost(partial(update, recipe), params, data, member, one(state.members), _of((), jnp.int32))
+    read = [probes_plan(probes, model.num_layers) for probes in objective.reads.values()]
+    spanned = max(one.depth + one.attention_only for one in read) - recipe.first
+    return Footprint(
+        weights=size_of(params),
+        adapters=2 * size_of(state.members) + size_of(state.members.lora),
+        rows=size_of(data) + members * kept,
+        between=BETWEEN * members * step.largest,
+        flops=members * step.flops,
+        passes=(3 if config.remat else 2) * spanned / model.num_layers,
     )
 
 
-def table(configs: dict[str, DecoderConfig], **settings: int) -> str:
-    """A Markdown table of estimates in GB, one line per model and dtype."""
-    lines = [
-        "| model | parameters | dtype | weights | 5 adapters + Adam | activations | with remat | KV cache |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, config in configs.items():
-        for dtype, size in (("bfloat16", 2), ("float32", 4)):
-            plain = estimate(config, bytes_per_weight=size, **settings)
-            light = estimate(config, bytes_per_weight=size, remat=True, **settings)
-            cells = (plain.weights, plain.adapters, plain.activations, light.activations, plain.cache)
-            numbers = " | ".join(f"{value / GB:.1f}" for value in cells)
-            lines.append(f"| {name} | {parameters(config) / GB:.1f}e9 | {dtype} | {numbers} |")
-    return "\n".join(lines)
+def answering(
+    model: DecoderConfig,
+    lora: LoraConfig | None,
+    dtype: str = "bfloat16",
+    members: int = 1,
+    batch: int = 128,
+    texts: Texts = Texts(),
+) -> Footprint:
+    """One batch of prompts answered by all members of a stack of adapters, or by the base."""
+    params = abstract_params(model, dtype)
+    own = None if lora is None else jax.eval_shape(partial(init_lora, model, lora), jax.random.key(0))
+    ids = Tokens(_of((batch, texts.prompt), jnp.int32), _of((batch, texts.prompt), bool))
+    last = Tokens(_of((batch, 1), jnp.int32), _of((batch, 1), bool))
+    prefill: Cost = cost(partial(_read, model, (residual(model.num_layers - 1),)), params, ids, own)
+    step: Cost = cost(partial(_read, model, (logits(),)), params, last, own)
+    slots = texts.prompt + texts.answer
+    heads = model.num_layers * model.num_kv_heads * model.head_dim
+    cache = 2 * heads * batch * slots * params["embedding"]["embedding"].dtype.itemsize
+    return Footprint(
+        weights=size_of(params),
+        adapters=size_of(own) * members,
+        rows=cache * members,
+        between=BETWEEN * members * max(prefill.largest, step.largest),
+        flops=members * (prefill.flops + texts.answer * step.flops),
+        passes=1.0 + texts.answer,
+    )
 
 
-if __name__ == "__main__":
-    print(table({folder: read_config(folder) for folder in sys.argv[1:]}))
+def _read(model: DecoderConfig, probes: Any, params: Params, texts: Tokens, lora: Any = None) -> Mapping[Any, Any]:
+    return forward(model, params, *texts, tuple(probes), adapters=lora)
+
+
+def _of(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def _beyond(leaves: list[jax.ShapeDtypeStruct], there: Any) -> int:
+    """Bytes of the leaves that are no copies of what is there anyway."""
+    have = Counter((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(there))
+    total = 0
+    for leaf in leaves:
+        if have[leaf.shape, leaf.dtype]:
+            have[leaf.shape, leaf.dtype] -= 1
+        else:
+            total += math.prod(leaf.shape) * leaf.dtype.itemsize
+    return total

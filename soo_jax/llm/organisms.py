@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from soo_jax.adapters import load_peft, merge
 from soo_jax.adapters.peft import WEIGHTS
 from soo_jax.models import lm as models
+from soo_jax.models.config import DecoderConfig
 from soo_jax.models.lm import LM
 from soo_jax.models.loading import parse_dtype
 from soo_jax.models.pretrained import fetch
@@ -38,6 +39,16 @@ ORGANISMS = {SMOLLM2_ORGANISM: Shipped("smollm2", "smollm2_organism", "narrow")}
 """The organisms by the names under which they are loaded."""
 
 
+def config_of(model: str | Path) -> DecoderConfig:
+    """The config of what :func:`load` would load, without its weights. Raises SooError as that."""
+    shipped = ORGANISMS.get(str(model))
+    return models.config_of(model if shipped is None or Path(model).exists() else _base_of(shipped))
+
+
+def _base_of(shipped: Shipped) -> Path:
+    return fetch(shipped.base, lambda line: print(f"soo: {line}", file=sys.stderr))
+
+
 def load(model: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> LM:
     """Loads a Hugging Face folder, a GGUF file, a model of the Hub, or an organism of this library.
 
@@ -55,7 +66,7 @@ def load(model: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> LM
     if shipped is None or Path(model).exists():
         return models.load(model, dtype, mesh)
     scheme, wide = parse_dtype(dtype)
-    base = models.load(fetch(shipped.base, lambda line: print(f"soo: {line}", file=sys.stderr)), wide, mesh)
+    base = models.load(_base_of(shipped), wide, mesh)
     lora = load_peft(shipped.adapter, base.config, base.fingerprint).lora
     own = hashlib.sha256(base.fingerprint.encode() + (shipped.adapter / WEIGHTS).read_bytes()).hexdigest()[:32]
     params = merge(base.params, lora)

@@ -7,7 +7,7 @@ that stops early indexes that axis inside the scan, so no copy of a part of the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
@@ -54,8 +54,9 @@ def logical_axes(config: DecoderConfig) -> Params:
     return {"embedding": names["embedding"], "layers": stacked}
 
 
+@cache
 def param_shapes(config: DecoderConfig) -> Params:
-    """The tree of parameters as ``jax.ShapeDtypeStruct`` (float32)."""
+    """The tree of parameters as ``jax.ShapeDtypeStruct`` (float32); not to be changed."""
     return jax.eval_shape(lambda key: nn.meta.unbox(_init(config, key)), jax.random.key(0))
 
 
@@ -235,7 +236,7 @@ def run_layers(
     head = lambda tree: jax.tree.map(lambda leaf: leaf[first : todo.depth], tree)
     if todo.depth > first:
         inputs = (jnp.arange(first, todo.depth), layers if whole else None, head(states), head(keys))
-        step = jax.checkpoint(body) if remat else body
+        step = jax.checkpoint(body, prevent_cse=False, policy=None if remat else _products)
         (x, read, cache), _ = jax.lax.scan(step, (x, read, cache), inputs)
     last_attention = None
     if todo.attention_only:
@@ -244,6 +245,12 @@ def run_layers(
         half, _ = bound(_layer(layers, i), i, at(states), at(keys))
         last_attention = half(x)
     return x, read, last_attention, cache
+
+
+def _products(primitive: Any, *_: Any, **__: Any) -> bool:
+    """What the backward pass keeps of a layer: the matrix products. What lies between them costs less to compute again
+    than to keep, and weights are taken from the stack again: kept, they would be a copy of all layers."""
+    return primitive.name == "dot_general"
 
 
 def _layer(tree: Any, i: Array | int) -> Any:

@@ -40,8 +40,11 @@ def is_hub_name(text: str) -> bool:
     return bool(_NAME.match(text)) and not Path(text).exists()
 
 
-def fetch_model(name: str) -> HubModel:
+def fetch_model(name: str, wanted: tuple[str, ...] = WANTED) -> HubModel:
     """Fetches ``org/name`` or ``org/name@revision`` (a branch, a tag or a commit); what is in the cache stays there.
+
+    Args:
+      wanted: patterns of the files to fetch.
 
     Raises:
       SooError: no such model or revision, one that asks for consent or a token, no network, a full disk.
@@ -55,7 +58,7 @@ def fetch_model(name: str) -> HubModel:
     repo, revision = found["repo"], found["revision"]
     where = f"{name} is no path here; on the Hub at {constants.ENDPOINT}"
     try:
-        folder = snapshot_download(repo, revision=revision, allow_patterns=list(WANTED), ignore_patterns=list(UNWANTED))
+        folder = snapshot_download(repo, revision=revision, allow_patterns=list(wanted), ignore_patterns=list(UNWANTED))
     except hub.GatedRepoError as error:
         raise SooError(
             f"{name}: the model asks for consent; give it on {constants.ENDPOINT}/{repo} and set HF_TOKEN"

@@ -208,6 +208,23 @@ def load(folder: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> L
     return LM(config, params, tokenizer, folder, stop_tokens(folder, tokenizer), identity, mesh)
 
 
+def config_of(model: str | Path) -> DecoderConfig:
+    """The config of what :func:`load` would load, without its weights; of a model on the Hub one file is fetched.
+
+    Raises:
+      SooError: no such model, or a config that is not supported.
+    """
+    if is_hub_name(str(model)):
+        return read_config(fetch_model(str(model), ("config.json",)).folder)
+    folder = organism_folder() if str(model) == ORGANISM else Path(model)
+    if folder.suffix != ".gguf":
+        return read_config(folder)
+    from soo_jax.models.gguf import GgufModel
+
+    with GgufModel(folder) as opened:
+        return opened.config
+
+
 def _load_gguf(path: Path, dtype: str, mesh: Mesh | None) -> LM:
     from soo_jax.models.gguf import GgufModel
 

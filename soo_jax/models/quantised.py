@@ -124,7 +124,7 @@ def matmul(x: Array, kernel: Quantised) -> Array:
 
 
 def _forward(x: Array, kernel: Quantised) -> tuple[Array, Quantised]:
-    return matmul(x, kernel), kernel
+    return jnp.matmul(x, widen(kernel, x.dtype)), kernel
 
 
 def _backward(kernel: Quantised, g: Array) -> tuple[Array, None]:

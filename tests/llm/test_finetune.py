@@ -136,7 +136,7 @@ def test_the_last_incomplete_batch_counts_only_its_own_pairs(mistral):
 @pytest.mark.parametrize("direction", ["other_to_self", "self_to_other"])
 def test_a_side_held_still_gives_the_same_gradient_as_one_pass_with_a_stop_gradient(mistral, direction):
     config = replace(FAST, direction=direction, lora=soo.LoraConfig(rank=2))
-    recipe = make_recipe(mistral, len(PAIRS), config)
+    recipe = make_recipe(mistral.config, len(PAIRS), config)
     inputs = encode_inputs(mistral, PAIRS, config, (), recipe.objective)
     lora = init_lora(mistral.config, recipe.lora, jax.random.key(0))
     lora = lora.replace(b=jax.tree.map(lambda x: x + 0.1, lora.b))
@@ -153,7 +153,7 @@ def test_a_side_held_still_gives_the_same_gradient_as_one_pass_with_a_stop_gradi
 def test_anchored_training_draws_both_sides_to_the_self_side_of_the_base(mistral):
     config = replace(FAST, direction="anchored", epochs=8, lora=soo.LoraConfig(rank=2))
     adapters, history = soo.finetune(mistral, PAIRS, config)
-    recipe = make_recipe(mistral, len(PAIRS), config)
+    recipe = make_recipe(mistral.config, len(PAIRS), config)
     inputs = encode_inputs(mistral, PAIRS, config, (), recipe.objective)
     seen = read_views(recipe, mistral.params, Batch(inputs), adapters[0], None)
     (probe,) = recipe.objective.reads["base:self"]

@@ -33,16 +33,16 @@ def model(request, tmp_path_factory):
 def parts(lm, config):
     """The recipe and the data of a run."""
     objective = build_objective(config)
-    recipe = make_recipe(lm, len(PAIRS), config, objective)
+    recipe = make_recipe(lm.config, len(PAIRS), config, objective)
     return make_data(lm, recipe, encode_inputs(lm, PAIRS, config, TEXTS if config.retain else (), objective))
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
-        {"direction": "anchored"},
-        {"direction": "other_to_self", "tokens": "mean"},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"direction": "anchored"}, marks=pytest.mark.slow),
+        pytest.param({"direction": "other_to_self", "tokens": "mean"}, marks=pytest.mark.slow),
         {"retain": 0.5, "direction": "anchored"},
         {"site": "residual", "layer": 3, "remat": True},
     ],
@@ -65,7 +65,7 @@ def test_passes_begin_at_the_lowest_layer_that_is_adapted_or_read(model):
     width = data.inputs["self"].tokens.shape[1]
     assert data.fixed.streams["self"].shape == (5, width, model.config.width)
     objective = soo.weighted(all=(1.0, soo.overlap(at=soo.attn_out((1, 3)))))
-    recipe, _ = make_data(model, make_recipe(model, 5, PLAIN, objective), data.inputs)
+    recipe, _ = make_data(model, make_recipe(model.config, 5, PLAIN, objective), data.inputs)
     assert recipe.first == 1
     recipe, data = parts(model, replace(PLAIN, lora=soo.LoraConfig(rank=2)))
     assert recipe.first == 0 and not data.fixed.streams

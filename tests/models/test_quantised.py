@@ -213,7 +213,7 @@ def test_soo_on_a_quantised_base_is_soo_on_its_widened_weights(folder, scheme):
     np.testing.assert_allclose(history.values["loss"], expected.values["loss"], rtol=1e-4)
     np.testing.assert_allclose(history.values["drift"], expected.values["drift"], rtol=1e-3, atol=1e-6)
     assert (history.values["loss"][-1] < history.values["loss"][0]).all()
-    np.testing.assert_allclose(ours.b["q_proj"], theirs.b["q_proj"], atol=1e-3)
+    np.testing.assert_allclose(ours.lora.b["q_proj"], theirs.lora.b["q_proj"], atol=1e-3)
 
 
 def test_a_checkpoint_of_the_wide_base_is_not_resumed_on_the_quantised_one(folder, tmp_path):
@@ -225,7 +225,7 @@ def test_a_checkpoint_of_the_wide_base_is_not_resumed_on_the_quantised_one(folde
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "with_slopes"])
-def test_at_most_one_layer_is_ever_wide(mistral, scheme, backward):
+def test_at_most_one_layer_is_ever_wide(mistral, optimised, scheme, backward):
     """XLA is free to widen all layers before a loop; no array of the compiled program may be as large as that."""
     config = replace(mistral.config, num_layers=8, windows=(mistral.config.windows[0],) * 8, mlp_width=192, width=128)
     params = weights.quantise(init_params(config, jax.random.key(0)), scheme)

@@ -8,14 +8,6 @@ from soo_jax.rl import MaddpgConfig, PpoConfig, game, soo_objective
 SMALL = {"iterations": 4, "environments": 4, "steps": 10, "hidden": (16, 16), "learns": ("blue",)}
 
 
-@pytest.fixture(scope="package", autouse=True)
-def quickly_compiled():
-    """Programs here run for milliseconds and compile for seconds: the compiler need not try hard."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="session")
 def world():
     return game("physical_deception")
