@@ -171,3 +171,54 @@ def test_norms_of_queries_and_keys_and_layers_without_positions_give_the_same_lo
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+QUANTISED = """
+import contextlib, io, json, sys
+import jax, numpy as np
+import soo_jax as soo
+from soo_jax.cli import run
+
+folder, out = sys.argv[1], sys.argv[2]
+pairs = [
+    soo.Pair(f"you want the {x} . recommend a room to yourself", f"bob wants the {x} . recommend a room to bob")
+    for x in ("vase", "lamp", "coin", "house")
+]
+config = soo.FinetuneConfig(layer=2, epochs=3, batch_size=4, learning_rate=1e-2, lora=soo.LoraConfig(rank=2))
+told = {}
+for name, text in {"single": None, "mesh": "data=2,fsdp=2,tensor=2"}.items():
+    lm = soo.load(folder, "nf4", None if text is None else soo.parse_mesh(text))
+    adapters, history = soo.finetune(lm, pairs, config)
+    kernel = lm.params["layers"]["down_proj"]["kernel"]
+    told[name] = {
+        "loss": history.values["loss"].tolist(),
+        "codes": [list(shard.data.shape) for shard in kernel.codes.addressable_shards],
+        "scales": [list(shard.data.shape) for shard in kernel.scales.addressable_shards],
+    }
+said = io.StringIO()
+with contextlib.redirect_stderr(said):
+    told["code"] = run(["latent", folder, "--dtype", "nf4", "--mesh", "auto", "--quiet", "--out", out + "/run"])
+told["said"] = said.getvalue()
+open(out + "/told.json", "w").write(json.dumps(told))
+"""
+
+
+def test_a_quantised_base_lies_in_pieces_and_trains_as_on_a_single_device(tmp_path):
+    """And ``--mesh auto`` finds a mesh for eight devices, and runs on it."""
+    folder = tmp_path / "model"
+    write_model(folder, "mistral", hidden_size=128, intermediate_size=256, head_dim=32, max_position_embeddings=512)
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-c", QUANTISED, str(folder), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XLA_FLAGS": flags},
+        cwd=Path(__file__).parent,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads((tmp_path / "told.json").read_text())
+    np.testing.assert_allclose(told["mesh"]["loss"], told["single"]["loss"], rtol=1e-4)
+    assert told["single"]["codes"] == [[4, 4, 32, 128]]
+    assert told["mesh"]["codes"] == [[4, 2, 32, 64]] * 8 and told["mesh"]["scales"] == [[4, 2, 1, 64]] * 8
+    assert told["code"] == 0 and "GB on each of 8 devices" in told["said"]
