@@ -128,6 +128,13 @@ def write_model(folder, architecture: str, seed: int = 0, **changes):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def real_models_run_fast(request):
+    """Real models are large enough that a slow program costs more than its making."""
+    if request.node.get_closest_marker("real"):
+        request.getfixturevalue("optimised")
+
+
 @pytest.fixture
 def optimised():
     """Programs compiled as users compile them, for tests that look at a compiled program."""

@@ -65,7 +65,7 @@ def test_every_combination_is_trained_measured_and_told_apart(asked, tmp_path, c
     assert "Rule: Of the settings" in (out / "report.html").read_text() or told["setting"] is None
 
 
-def test_what_is_done_is_not_done_again(asked, tmp_path, monkeypatch, capsys):
+def test_what_is_done_is_not_done_again(quick, tmp_path, monkeypatch, capsys):
     out, whole = tmp_path / "out", tmp_path / "whole"
     real, trained = jobs.finetune, []
 
@@ -76,22 +76,30 @@ def test_what_is_done_is_not_done_again(asked, tmp_path, monkeypatch, capsys):
         return real(lm, pairs, config, **rest)
 
     monkeypatch.setattr(jobs, "finetune", dies)
-    assert run([*asked, "--out", str(out)]) == 130
+    assert run([*quick, "--out", str(out)]) == 130
     assert read_run(out).state == "interrupted" and trained == [0]
     seen = []
     monkeypatch.setattr(
         jobs, "finetune", lambda lm, pairs, config, **rest: seen.append(config.layer) or real(lm, pairs, config, **rest)
     )
-    assert run([*asked, "--out", str(out), "--resume"]) == 0
+    assert run([*quick, "--out", str(out), "--resume"]) == 0
     assert seen == [1]
-    assert run([*asked, "--out", str(whole)]) == 0
+    assert run([*quick, "--out", str(whole)]) == 0
     assert read_run(out).rows == read_run(whole).rows and read_run(out).responses == read_run(whole).responses
     capsys.readouterr()
-    assert run([*asked, "--out", str(out), "--resume"]) == 2
+    assert run([*quick, "--out", str(out), "--resume"]) == 2
     assert "this run is complete" in capsys.readouterr().err
 
 
-def test_a_setting_that_fails_is_told_and_the_others_go_on(asked, tmp_path, monkeypatch):
+@pytest.fixture
+def quick(asked, tmp_path):
+    """A sweep of two layers, and nothing else."""
+    one_rate = SWEEP.replace("[1e-3, 2e-2]", "[1e-3]").replace("[0, 1]\nchat", "[0]\nchat")
+    (tmp_path / "sweep.toml").write_text(one_rate.replace("drift = true", "drift = false"))
+    return asked
+
+
+def test_a_setting_that_fails_is_told_and_the_others_go_on(quick, tmp_path, monkeypatch):
     real = jobs.finetune
 
     def fails(lm, pairs, config, **rest):
@@ -100,7 +108,7 @@ def test_a_setting_that_fails_is_told_and_the_others_go_on(asked, tmp_path, monk
         return real(lm, pairs, config, **rest)
 
     monkeypatch.setattr(jobs, "finetune", fails)
-    assert run([*asked, "--out", str(tmp_path / "out")]) == 0
+    assert run([*quick, "--out", str(tmp_path / "out")]) == 0
     found = read_run(tmp_path / "out")
     assert {row.get("trained_layer") for row in found.rows if row["condition"] == "soo"} == {1}
     assert "trained layer 0: failed: no memory for this one" in (tmp_path / "out" / "log.txt").read_text()

@@ -24,7 +24,7 @@ UPPER = soo.LoraConfig(rank=2, dropout=0.1, layers=(2, 3))
 PLAIN = soo.FinetuneConfig(layer=2, epochs=2, batch_size=2, learning_rate=1e-2, seeds=(0, 1), lora=UPPER)
 
 
-@pytest.fixture(params=["mistral", "gemma2"])
+@pytest.fixture(params=["mistral", pytest.param("gemma2", marks=pytest.mark.slow)], scope="module")
 def model(request, tmp_path_factory):
     folder = shared.write_model(tmp_path_factory.mktemp(request.param), request.param, num_hidden_layers=4)
     return soo.load(folder)
