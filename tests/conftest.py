@@ -1,5 +1,6 @@
 """What the tests share: small random models as complete Hugging Face folders, written by transformers itself."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,8 +12,18 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Programs are small here and run once or twice: most of the time would go into making them fast. `make test-all` does.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 
 import pytest
+
+
+def pytest_collection_finish():
+    """What is imported by now stays; the collector need not look at these millions of objects again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
 
 WORDS = [
     "<pad>",
