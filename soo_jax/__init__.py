@@ -33,6 +33,7 @@ _WHERE = {
     "soo_jax.llm.organisms": "load",
     "soo_jax.llm.folders": "convert load_adapter load_adapters merge_folder save_adapter save_adapters",
     "soo_jax.report.html": "write_report",
+    "soo_jax.runs": "read_run",
 }
 _NAMES = {name: module for module, names in _WHERE.items() for name in names.split()}
 __all__ = sorted(["__version__", *_NAMES])

@@ -75,6 +75,17 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
         raise
 
 
+def cut_torn_line(path: Path) -> None:
+    """Drop the half line that a kill left at the end of a file of lines, so that the next line is not glued to it."""
+    try:
+        with open(path, "rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
 def write_json_lines(path: str | Path, rows: Iterable[dict]) -> None:
     """Write one JSON object per line, atomically. Raises SooError as ``write_atomically`` does."""
     write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -19,7 +19,7 @@ from typing import Any
 
 from soo_jax.earlier import of_this_version
 from soo_jax.errors import SooError
-from soo_jax.files import disk_error, part_name, write_atomically
+from soo_jax.files import cut_torn_line, disk_error, part_name, write_atomically
 from soo_jax.provenance import provenance
 from soo_jax.tidy import TABLES, finite_row, named, one_row_per_line, plain
 
@@ -101,7 +101,7 @@ class RunFolder:
                 f"{path}: this run is complete, there is nothing to resume; choose another folder or --force"
             )
         run = cls(path, "running", status.get("files", ()))
-        _cut_torn_line(path / _RESPONSES)
+        cut_torn_line(path / _RESPONSES)
         run._mark("running")
         return run
 
@@ -264,6 +264,12 @@ class Run:
         """Loss and metrics by seed and step."""
         return self.results.get("training", [])
 
+    def frame(self, part: str = "rows") -> Any:
+        """A part of the run as a pandas table: see :func:`soo_jax.frames.frame`."""
+        from soo_jax.frames import frame
+
+        return frame(self, part)
+
 
 def read_run(path: str | Path) -> Run:
     """Read a run folder, complete or not.
@@ -359,17 +365,6 @@ def _read_json(path: Path, required: bool) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise SooError(f"{path}: must be a JSON object; the run has to be made again")
     return value
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Drop the half line that a kill left at the end of a file of lines, so that the next line is not glued to it."""
-    try:
-        with open(path, "rb+") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise disk_error(path, error) from error
 
 
 def _read_responses(path: Path, complete: bool) -> list[dict[str, Any]]:

@@ -52,11 +52,24 @@ def test_a_run_of_an_earlier_version_is_read_by_the_names_of_this_one(tmp_path):
     assert (run.responses[0]["family"], run.responses[0]["order"]) == ("burglar", "wrong_first")
 
 
-def test_results_load_into_pandas_in_one_line(tmp_path):
-    pandas = pytest.importorskip("pandas")
-    _make(tmp_path / "run", rows=[ROW, ROW | {"seed": 1}])
-    frame = pandas.DataFrame(json.loads((tmp_path / "run" / "results.json").read_text())["rows"])
-    assert frame.honest.sum() == 2 and list(frame.seed) == [0, 1]
+def test_a_run_is_a_pandas_table(tmp_path):
+    without = {name: value for name, value in ROW.items() if name != "logp_margin"}
+    _make(tmp_path / "run", rows=[without | {"condition": "base", "seed": None}, ROW, ROW | {"seed": 1}])
+    run = read_run(tmp_path / "run")
+    table = run.frame()
+    assert table.groupby("condition").honest.sum().to_dict() == {"base": 1, "soo": 2}
+    assert table.seed.dtype == "Int64" and table.seed.dropna().tolist() == [0, 1]
+    assert run.frame("responses").response.tolist() == ["the study"]
+    assert run.frame("latent").empty
+    with pytest.raises(SooError, match="part 'loss' is unknown; a run has rows, latent"):
+        run.frame("loss")
+
+
+def test_a_table_without_pandas_says_how_to_get_it(tmp_path, monkeypatch):
+    _make(tmp_path / "run", rows=[ROW])
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(SooError, match=r"pip install 'soo-jax\[pandas\]'"):
+        read_run(tmp_path / "run").frame()
 
 
 def test_array_scalars_become_numbers_and_callables_their_names(tmp_path):

@@ -55,21 +55,9 @@ def train(
 ) -> None:
     """Baselines: deceptive and honest agents."""
     reporter = _begin(out, force or resume, quiet)
-    from dataclasses import replace
-
     from soo_jax.jobs.agents import run_train
-    from soo_jax.rl.config import changed
 
-    recipe = _recipe(preset, game)
-    told = _settings(config, settings)
-    follower = {name.removeprefix(FOLLOWER): told.pop(name) for name in list(told) if name.startswith(FOLLOWER)}
-    if follower and recipe.follower is None:
-        raise SooError(f"--set {FOLLOWER}{next(iter(follower))}: the preset {recipe.name} trains no follower")
-    if "hidden" in told:  # one network for both: they are kept in one file
-        follower.setdefault("hidden", told["hidden"])
-    recipe = replace(recipe, baseline=changed(recipe.baseline, told))
-    if recipe.follower is not None:
-        recipe = replace(recipe, follower=changed(recipe.follower, follower))
+    recipe = _with_settings(_recipe(preset, game), config, settings)
     with reporter:
         run_train(
             out,
@@ -192,6 +180,57 @@ def reproduce(
 
 
 @rl.command()
+def sweep(
+    out: Out,
+    vary: Annotated[
+        list[str],
+        typer.Option(help="world.NAME, baseline.NAME or finetune.NAME=1,2,3; repeatable: all combinations are made."),
+    ],
+    preset: Preset = None,
+    game: GameName = None,
+    condition: Annotated[str, typer.Option(help="Baselines to train; deceptive ones are fine-tuned.")] = "deceptive",
+    seed: Annotated[str, typer.Option(help="Seeds, one agent each for every combination and red.")] = "0,1,2,3",
+    reds: Annotated[int, typer.Option(help="Different reds.")] = 1,
+    episodes: Episodes = 200,
+    stack: Annotated[int, typer.Option(help="Agents in one program; fewer take less memory.")] = 256,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    checkpoint_every: Every = 0,
+    resume: Resume = False,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Seeds times any numbers of world and learner: baselines, SOO fine-tuning, a map of what came of it."""
+    reporter = _begin(out, force or resume, quiet)
+    from soo_jax.jobs.agents import run_sweep
+    from soo_jax.report.rl.sweep import sweep_table
+
+    values: dict[str, tuple[float, ...]] = {}
+    for text in vary:
+        name, equals, listed = text.partition("=")
+        if not equals:
+            raise SooError(f"--vary {text!r}: write NAME=1,2,3")
+        values[name] = numbers(f"vary {name}", listed, float)
+    recipe = _with_settings(_recipe(preset, game), config, settings)
+    with reporter:
+        run_sweep(
+            out,
+            recipe,
+            values,
+            seeds=_seeds(seed),
+            reds=reds,
+            conditions=condition.split(","),
+            episodes=_positive("episodes", episodes),
+            stack=_positive("stack", stack),
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+            force=force,
+            reporter=reporter,
+        )
+    finish(out, sweep_table)
+
+
+@rl.command()
 def render(
     run: Annotated[Path, typer.Argument(help="Run with agents; the pictures go into its folder.")],
     condition: Annotated[str, typer.Option(help="Conditions side by side.")] = "deceptive,honest",
@@ -221,6 +260,25 @@ def _recipe(preset: str | None, game: str | None) -> Any:
     recipe = by_name(preset)
     if game not in (None, recipe.game):
         raise SooError(f"--game {game}: the preset {preset} plays {recipe.game}; leave one of them out")
+    return recipe
+
+
+def _with_settings(recipe: Any, config: Path | None, settings: list[str] | None) -> Any:
+    """The recipe with settings of the baseline's learner, and of the red before it (``follower.NAME``)."""
+    from dataclasses import replace
+
+    from soo_jax.rl.config import changed
+
+    told = _settings(config, settings)
+    follower = {name.removeprefix(FOLLOWER): told.pop(name) for name in list(told) if name.startswith(FOLLOWER)}
+    if follower and recipe.follower is None:
+        raise SooError(f"--set {FOLLOWER}{next(iter(follower))}: the preset {recipe.name} trains no follower")
+    if "hidden" in told:  # one network for all: they are kept in one file
+        follower.setdefault("hidden", told["hidden"])
+        recipe = replace(recipe, finetune=recipe.finetune.replace(hidden=tuple(told["hidden"])))
+    recipe = replace(recipe, baseline=changed(recipe.baseline, told))
+    if recipe.follower is not None:
+        recipe = replace(recipe, follower=changed(recipe.follower, follower))
     return recipe
 
 

@@ -28,6 +28,7 @@ from soo_jax.rl.learning import NEVER
 from soo_jax.rl.population import History
 from soo_jax.rl.presets import Recipe
 from soo_jax.rl.reproduce import ANCHORS, EVALUATION_KEY, Plan, geometry, measure_all, parties, train_all
+from soo_jax.rl.sweep import baselines, grid, treated
 from soo_jax.rl.views import soo_objective
 from soo_jax.runs import RunFolder
 
@@ -146,6 +147,60 @@ def run_evaluate(
     told = {"game": world.name, "settings": settings}
     with Job("rl-evaluate", AGENTS, out, told, force=force, reporter=reporter) as job:
         _measure(job, world, everybody, episodes, (), rows)
+
+
+def run_sweep(
+    out: Path,
+    recipe: Recipe,
+    vary: Mapping[str, Sequence[float]],
+    *,
+    seeds: Sequence[int],
+    reds: int = 1,
+    conditions: Sequence[str] = ("deceptive",),
+    episodes: int = 200,
+    stack: int = 256,
+    checkpoint_every: int = 0,
+    resume: bool = False,
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> None:
+    """Baselines and their fine-tuning by SOO for every combination of values, measured alike.
+
+    Every row of results carries what varied. A part that is complete is not done again when the run is resumed.
+
+    Args:
+      vary: lists of numbers by ``world.NAME``, ``baseline.NAME``, ``finetune.NAME``. stack: agents in one program.
+    """
+    world = game(recipe.game)
+    if "deceptive" not in conditions:
+        raise SooError("--condition: a sweep fine-tunes deceptive agents; leave deceptive among the conditions")
+    _check(world, seeds, reds, conditions)
+    cells = grid(world, recipe, vary)
+    begun = list(dict.fromkeys(cell.without_finetuning() for cell in cells))
+    settings = {"vary": {name: list(values) for name, values in vary.items()}, "seeds": list(seeds), "reds": reds}
+    told = _told(recipe, settings | {"conditions": list(conditions), "episodes": episodes, "stack": stack})
+    with Job("rl-sweep", AGENTS, out, told, same=_SAME, resume=resume, force=force, reporter=reporter) as job:
+        stages = _Stages(job, world, recipe, checkpoint_every)
+        followers = None
+        if recipe.follower is not None:
+            followers = stages("followers", lambda bar, **more: train_followers(world, recipe, reds, bar, **more))
+        each = max(1, stack // (len(conditions) * reds * len(seeds)))
+        parts = []
+        for i in range(0, len(begun), each):
+            some, name = begun[i : i + each], f"baselines-{i // each}" if len(begun) > each else "baselines"
+            make = lambda bar, some=some, **more: baselines(
+                world, recipe, some, conditions, seeds, reds, followers, bar, **more
+            )
+            parts.append(stages(name, make))
+        trained = together(parts)
+        each = max(1, stack // (reds * len(seeds)))
+        for i in range(0, len(cells), each):
+            some, name = cells[i : i + each], f"finetuned-{i // each}" if len(cells) > each else "finetuned"
+            make = lambda bar, some=some, **more: treated(world, recipe, some, trained, bar, **more)
+            parts.append(stages(name, make))
+        about = {cell.called("soo"): cell.row for cell in cells}
+        about |= {cell.called(condition): cell.row for cell in begun for condition in conditions}
+        _measure(job, world, _by_condition(together(parts)), episodes, stages.training, about)
 
 
 def run_reproduce(

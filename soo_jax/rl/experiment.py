@@ -59,20 +59,31 @@ def train_baselines(
     names: Sequence[AgentName],
     followers: Agents | None = None,
     progress: Progress | None = None,
+    worlds: Sequence[Mapping[str, float]] | None = None,
+    configs: Sequence[Mapping[str, float]] | None = None,
     **running: Any,
 ) -> tuple[Agents, History]:
     """Trains blue from scratch under the rewards that the conditions in ``names`` stand for (``Game.worlds``).
 
     Args:
       followers: whose reds are held fixed, picked by ``AgentName.red``; None trains red with blue.
+      worlds, configs: changes of numbers for each agent: of its world, as far as its condition leaves it open, and of
+        its learner.
       running: checkpoints and chunk, see ``train_population``.
     """
     world = deceptive_world(game, recipe)
-    params = _stack([world.replace(**_changes(game.worlds, name.condition, "condition")) for name in names])
+    own = worlds or [{}] * len(names)
+    params = _stack(
+        [
+            world.replace(**{**changes, **_changes(game.worlds, name.condition, "condition")})
+            for name, changes in zip(names, own, strict=True)
+        ]
+    )
+    config = recipe.baseline if configs is None else _stack([recipe.baseline.replace(**one) for one in configs])
     others = None
     if followers is not None:
         others = {game.opponent: _pick(followers.policies[game.opponent], [name.red for name in names])}
-    begin = setup(agent_keys(names, BASELINES), params, recipe.baseline, others=others)
+    begin = setup(agent_keys(names, BASELINES), params, config, others=others)
     learner, history = train_population(game, begin, progress=progress, **running)
     return Agents(tuple(names), learner, params), history
 
@@ -84,12 +95,13 @@ def finetune(
     treatments: Sequence[str],
     progress: Progress | None = None,
     stage: int = FINETUNING,
+    configs: Sequence[Mapping[str, float]] | None = None,
     **running: Any,
 ) -> tuple[Agents, History]:
     """Goes on training agents in their worlds, one treatment each.
 
     Args:
-      treatments: one per agent: names of ``TREATMENTS``.
+      treatments: one per agent: names of ``TREATMENTS``. configs: changes of numbers of the learner for each agent.
 
     Returns:
       The agents under the treatment's name, with ``_on_<condition>`` behind it where it was not a deceptive one.
@@ -98,8 +110,12 @@ def finetune(
         raise SooError(f"finetune: {len(agents)} agents need as many treatments, found {len(treatments)}")
     terms = tuple(config.objective.weights) if config.objective else ()
     start = config.replace(soo_terms=config.soo_terms or terms)
-    configs = [start.replace(**_changes(TREATMENTS, name, "treatment")) for name in treatments]
-    begin = setup(agent_keys(agents.names, stage), agents.params, _stack(configs), _fresh_moments(game, config, agents))
+    own = configs or [{}] * len(agents)
+    each = [
+        start.replace(**{**_changes(TREATMENTS, name, "treatment"), **changes})
+        for name, changes in zip(treatments, own, strict=True)
+    ]
+    begin = setup(agent_keys(agents.names, stage), agents.params, _stack(each), _fresh_moments(game, config, agents))
     learner, history = train_population(game, begin, progress=progress, **running)
     names = tuple(
         name._replace(condition=how if name.condition == "deceptive" else f"{how}_on_{name.condition}")

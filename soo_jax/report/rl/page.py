@@ -242,8 +242,13 @@ def _stopped(training: Sequence[dict[str, Any]]) -> set[tuple[Any, Any, Any]]:
 def _charts(run: Run, cells: Cells) -> list[Chart]:
     from soo_jax.report.rl.maps import geometry_chart, surface_chart
     from soo_jax.report.rl.plots import condition_chart, detection_chart, difference_chart
+    from soo_jax.report.rl.sweep import MAP, combinations, is_sweep, sweep_map
 
     measured = {name for _, name in cells}
+    if is_sweep(run):
+        found = combinations(run)
+        learned = _learning_charts(run)
+        return [chart("sweep", "What varied", MAP, lambda t: sweep_map(found, t)), *learned] if found else learned
     note = "Dots are means, lines 95 % intervals, ticks single agents."
     sees_red = "Overlap, and whether blue still sees red"
     charts = []

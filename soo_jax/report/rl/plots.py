@@ -127,7 +127,9 @@ def learning_chart(rows: Sequence[Row], theme: Theme = LIGHT) -> bytes:
 def _curves(ax: Axes, agents: Sequence[Sequence[Row]], name: str, colour: str, dashes: str) -> None:
     """The curves of one condition's agents, and their mean."""
     curves = [[(row["step"], row[name]) for row in own if row.get(name) is not None] for own in agents]
-    ax.add_collection(LineCollection(curves, colors=colour, linewidths=0.5, alpha=0.22, zorder=1))
+    ax.add_collection(
+        LineCollection([points for points in curves if points], colors=colour, linewidths=0.5, alpha=0.22, zorder=1)
+    )
     for own, points in zip(agents, curves, strict=True):
         if points and any(name in row and row[name] is None for row in own):
             ax.plot(*points[-1], "X", color=colour, markersize=7, markeredgecolor="white", clip_on=False, zorder=5)

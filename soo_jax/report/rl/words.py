@@ -104,6 +104,9 @@ def condition_title(condition: str) -> str:
     """How a condition is headed; names of one's own stand as they are."""
     if condition in CONDITIONS:
         return CONDITIONS[condition]
+    name, values, told = condition.partition(" (")
+    if values and name in CONDITIONS:
+        return f"{CONDITIONS[name]} ({told}"
     name, at, place = condition.partition("@")
     if at:
         return f"{condition_title(name)}, {place.replace('_', ' ')}"
@@ -137,9 +140,10 @@ def group(condition: str) -> str:
         return "relapse"
     if "_on_" in condition:
         return "others"
-    if condition == "soo" or condition.startswith(_TREATED):
+    name = condition.partition(" (")[0]  # of a sweep: the values that it was trained with stand in brackets
+    if name == "soo" or condition.startswith(_TREATED):
         return "treated"
-    return "baselines" if condition in CONDITIONS else "further"
+    return "baselines" if name in CONDITIONS else "further"
 
 
 def in_sequence(conditions: Iterable[str]) -> list[str]:
