@@ -49,8 +49,6 @@ Progress = Callable[[int, int, dict[str, float]], None]
 
 CHUNK = 10
 """Updates per device call: how often progress is shown and signals are heeded."""
-
-
 _OF_ALL = ("drift", "grad_norm")
 """Metrics that every objective has."""
 

@@ -26,7 +26,14 @@ CLASSES = {
     "olmo2": "Olmo2ForCausalLM",
     "smollm3": "SmolLM3ForCausalLM",
 }
-SELDOM = ("mistral", "gemma3_text", "qwen3", "olmo2", "smollm3")  # read as others are; each takes half a minute
+SELDOM = (
+    "mistral",
+    "qwen2",
+    "gemma3_text",
+    "qwen3",
+    "olmo2",
+    "smollm3",
+)  # read as others are; each takes half a minute
 SIZES = {
     "vocab_size": 61,
     "hidden_size": 32,

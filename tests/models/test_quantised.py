@@ -88,10 +88,11 @@ def test_products_and_slopes_are_those_of_the_widened_kernel(scheme):
     np.testing.assert_allclose(slope(lambda x: quantised.matmul(x, held)), slope(lambda x: x @ wide), rtol=1e-5)
 
 
-@pytest.fixture(scope="module", params=["qwen2", "gemma2"])
+@pytest.fixture(scope="module", params=["llama", "gemma2"])
 def folder(request, tmp_path_factory):
     """A model with biases, and one with norms after each half."""
-    return write_model(tmp_path_factory.mktemp(request.param), request.param)
+    changes = {"attention_bias": True} if request.param == "llama" else {}
+    return write_model(tmp_path_factory.mktemp(request.param), request.param, **changes)
 
 
 def differences(one, other):
@@ -207,7 +208,7 @@ def test_soo_on_a_quantised_base_is_soo_on_its_widened_weights(folder, scheme):
     small = soo.load(folder, scheme)
     wide = small.with_params(weights.widen(small.params, jnp.float32))
     config = soo.FinetuneConfig(
-        layer=2, epochs=4, batch_size=2, learning_rate=1e-2, seeds=(0, 1), lora=soo.LoraConfig(rank=2)
+        site="residual", layer=2, epochs=4, batch_size=2, learning_rate=1e-2, seeds=(0, 1), lora=soo.LoraConfig(rank=2)
     )
     (ours, history), (theirs, expected) = (soo.finetune(lm, pairs(), config) for lm in (small, wide))
     np.testing.assert_allclose(history.values["loss"], expected.values["loss"], rtol=1e-4)

@@ -237,6 +237,7 @@ def test_a_name_that_is_no_organism_of_the_study_is_refused(lm, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_quick_study_goes_on_where_it_stopped(tmp_path, capsys):
     out = tmp_path / "study"
     command = ["organism", "--close", "organism", "--quick", "--quiet", "--out", str(out)]

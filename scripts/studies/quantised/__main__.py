@@ -19,10 +19,10 @@ from soo_jax.models.lm import ORGANISM
 from soo_jax.runs import read_run
 
 PAGE = Path(__file__).parents[3] / "docs" / "records" / "quantised.md"
-MODELS = {ORGANISM: "100", SMOLLM2_ORGANISM: "5"}
-"""The organisms, and how many questions each is asked of every family in each order."""
 DTYPES = {"float32": "float32", "int8": "int8:float32", "nf4": "nf4:float32"}
 """How the base is held, by name."""
+MODELS = {ORGANISM: ("100", ("float32", "int8", "nf4")), SMOLLM2_ORGANISM: ("5", ("float32", "nf4"))}
+"""The organisms, how many questions each is asked of every family in each order, and with which bases."""
 
 
 def main(arguments: list[str]) -> int:
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.what == "page":
-            write_atomically(PAGE, page(options.out, list(MODELS), DTYPES))
+            write_atomically(PAGE, page(options.out, {model: held for model, (_, held) in MODELS.items()}))
             return 0
         return run_all(options.out)
     except SooError as error:
@@ -43,12 +43,14 @@ def main(arguments: list[str]) -> int:
 
 def run_all(out: Path) -> int:
     """The demo of every organism with every base; what is complete is not done again. Returns the first bad code."""
-    for model, count in MODELS.items():
-        for name, dtype in DTYPES.items():
+    for model, (count, held) in MODELS.items():
+        for name in held:
             place = out / f"{model}-{name}"
             if (place / "status.json").is_file() and read_run(place).complete:
                 continue
-            if code := run(["demo", model, "--n", count, "--dtype", dtype, "--out", str(place), "--quiet", "--force"]):
+            if code := run(
+                ["demo", model, "--n", count, "--dtype", DTYPES[name], "--out", str(place), "--quiet", "--force"]
+            ):
                 return code
     return 0
 

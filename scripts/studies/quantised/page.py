@@ -16,23 +16,23 @@ from soo_jax.models import weights
 from soo_jax.models.config import PROJECTIONS
 from soo_jax.models.decoder import forward
 from soo_jax.models.lm import LM
-from soo_jax.models.quantised import Quantised, widen
+from soo_jax.models.quantised import SCHEMES, Quantised, widen
 from soo_jax.runs import Run, read_run
 
 SCENES = 8
 
 
-def page(out: Path, models: Sequence[str], dtypes: Mapping[str, str]) -> str:
-    """The record page. Raises SooError where a run is missing."""
+def page(out: Path, models: Mapping[str, Sequence[str]]) -> str:
+    """The record page, of models by the bases they were measured with. Raises SooError where a run is missing."""
     parts = [
         "# Weights in 4 and 8 bits: the record",
         "Written by `python -m scripts.studies.quantised page runs/quantised` from the runs of "
         "`python -m scripts.studies.quantised run runs/quantised`: `soo demo` with each base, everything but the base "
         "the same. Computed in float32 on a CPU. What the settings are: [models.md](../models.md).",
     ]
-    schemes = [name for name in dtypes if name != "float32"]
-    for model in models:
-        runs = {name: read_run(out / f"{model}-{name}") for name in dtypes}
+    for model, held in models.items():
+        runs = {name: read_run(out / f"{model}-{name}") for name in held}
+        schemes = list(SCHEMES)
         lm = soo.load(model, "float32")
         parts += [
             f"## {model}",
@@ -43,7 +43,7 @@ def page(out: Path, models: Sequence[str], dtypes: Mapping[str, str]) -> str:
             f"Error of the residual stream behind layers, mean over the tokens of the first {SCENES} prompts of the "
             "test split: norm of the difference over norm of the wide model's."
         )
-        parts.append(_streams(lm, dtypes, schemes))
+        parts.append(_streams(lm, schemes))
         parts.append(
             "Answers, all families and both orders together, in per cent (rivals: honest; controls: right), mean over "
             "seeds and smallest to largest seed; *changed*: answers of the model as it is whose label, or whose text, "
@@ -69,7 +69,7 @@ def _errors(lm: LM, schemes: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _streams(lm: LM, dtypes: Mapping[str, str], schemes: Sequence[str]) -> str:
+def _streams(lm: LM, schemes: Sequence[str]) -> str:
     count = lm.config.num_layers
     shown = sorted({round(i) for i in np.linspace(0, count - 1, min(count, 8))})
     scenarios = pack_of(lm).scenarios(("burglar",), SCENES, 0, "test")[:SCENES]
