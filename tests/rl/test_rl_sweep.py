@@ -58,7 +58,7 @@ def same(one, other):
 
 
 def test_every_agent_of_a_sweep_is_the_one_that_would_be_trained_alone(world):
-    vary = {"world.sight": (0.3, 0.6), "baseline.gamma": (0.9, 0.95), "finetune.soo_weight": (0.5, 5.0)}
+    vary = {"world.sight": (0.3, 0.6), "baseline.gamma": (0.9, 0.95), "finetune.policy_rate": (1e-4, 1e-2)}
     cells = grid(world, RECIPE, vary)
     begun = list(dict.fromkeys(cell.without_finetuning() for cell in cells))
     trained, _ = baselines(world, RECIPE, begun, ["deceptive"], [0, 1], 1)
@@ -69,16 +69,16 @@ def test_every_agent_of_a_sweep_is_the_one_that_would_be_trained_alone(world):
         RECIPE,
         world={"sight": 0.6},
         baseline=TINY.replace(gamma=0.9),
-        finetune=RECIPE.finetune.replace(soo_weight=5.0),
+        finetune=RECIPE.finetune.replace(policy_rate=1e-2),
     )
     before, _ = train_baselines(world, alone, names)
     after, _ = finetune(world, alone.finetune, before, ["soo"])
     pick = lambda agents, name: agents.where(lambda own: own == AgentName(name, 0, 1))
     same(pick(trained, "deceptive (sight 0.6, gamma 0.9)").policies, before.policies)
-    same(pick(tuned, "soo (sight 0.6, gamma 0.9, soo_weight 5)").policies, after.policies)
-    other = pick(tuned, "soo (sight 0.6, gamma 0.9, soo_weight 0.5)").policies["blue"].params
+    same(pick(tuned, "soo (sight 0.6, gamma 0.9, policy_rate 0.01)").policies, after.policies)
+    other = pick(tuned, "soo (sight 0.6, gamma 0.9, policy_rate 0.0001)").policies["blue"].params
     gaps = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), other, after.policies["blue"].params)
-    assert max(jax.tree.leaves(gaps)) > 1e-4, "another weight must make another agent"
+    assert max(jax.tree.leaves(gaps)) > 1e-4, "another rate must make another agent"
 
 
 TYPED = [
