@@ -71,6 +71,20 @@ open(out + "/layouts.json", "w").write(json.dumps({"layouts": layouts, "answers"
 """
 
 
+def on_eight_devices(script, *arguments):
+    """Runs a script in a process that has eight CPU devices."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XLA_FLAGS": flags},
+        cwd=Path(__file__).parent,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.fixture(scope="module")
 def mesh(request):
     """The name of a mesh."""
@@ -82,16 +96,7 @@ def measured(tmp_path_factory, mesh):
     """Fine-tuning and evaluation on one device and on the mesh: ``(layouts, answers, numbers)``."""
     folder, out = tmp_path_factory.mktemp("model"), tmp_path_factory.mktemp("measured")
     write_model(folder, "mistral", vocab_size=44, tie_word_embeddings=False)
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(folder), str(out), json.dumps({mesh: MESHES[mesh]})],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "XLA_FLAGS": flags},
-        cwd=Path(__file__).parent,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    on_eight_devices(SCRIPT, folder, out, json.dumps({mesh: MESHES[mesh]}))
     found = json.loads((out / "layouts.json").read_text())
     return found["layouts"], found["answers"], dict(np.load(out / "numbers.npz"))
 
@@ -207,16 +212,7 @@ def test_a_quantised_base_lies_in_pieces_and_trains_as_on_a_single_device(tmp_pa
     """And ``--mesh auto`` finds a mesh for eight devices, and runs on it."""
     folder = tmp_path / "model"
     write_model(folder, "mistral", hidden_size=128, intermediate_size=256, head_dim=32, max_position_embeddings=512)
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-c", QUANTISED, str(folder), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "XLA_FLAGS": flags},
-        cwd=Path(__file__).parent,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    on_eight_devices(QUANTISED, folder, tmp_path)
     told = json.loads((tmp_path / "told.json").read_text())
     np.testing.assert_allclose(told["mesh"]["loss"], told["single"]["loss"], rtol=1e-4)
     assert told["single"]["codes"] == [[4, 4, 32, 128]]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from soo_jax.report.style import LIGHT, Theme, new_figure, styled, to_png
+from soo_jax.report.settings_map import Axis, Panel, settings_map
+from soo_jax.report.style import LIGHT, Theme
 from soo_jax.tasks.statistics import AFTER, is_control, member_settings
 
 if TYPE_CHECKING:
@@ -125,45 +126,26 @@ def sweep_map(found: Sequence[Setting], theme: Theme = LIGHT) -> bytes:
     Returns:
       A PNG.
     """
-    from matplotlib.colors import LinearSegmentedColormap
-
     chosen = axes_of(found)
     if chosen is None:
         raise ValueError("no setting varies: there is nothing to map")
     across, up = chosen
     columns, rows = (sorted({one.values.get(name) for one in found}, key=_sortable) for name in (across, up))
-    panels = [name for name in ("honest", "control", "kl") if any(getattr(one, name) is not None for one in found)]
-    with styled(theme):
-        height = (0.34 * len(rows) + 0.55) * len(panels) + 0.5
-        figure, axes = new_figure(theme, height, len(panels), 1, sharex=True)
-        for ax, measure in zip(axes[:, 0], panels, strict=True):
-            fields = np.full((len(rows), len(columns)), np.nan)
-            for i, row in enumerate(rows):
-                for j, column in enumerate(columns):
-                    own = [
-                        getattr(one, measure)
-                        for one in found
-                        if (one.values.get(up), one.values[across]) == (row, column)
-                    ]
-                    own = [value for value in own if value is not None]
-                    fields[i, j] = np.mean(own) if own else np.nan
-            colour = theme.deceptive if measure == "kl" else theme.honest
-            shades = LinearSegmentedColormap.from_list(measure, [theme.surface, colour]).with_extremes(bad=theme.grid)
-            top = max(float(np.nanmax(fields)), 1e-9) if measure == "kl" else 100.0
-            ax.imshow(fields, aspect="auto", origin="lower", cmap=shades, vmin=0, vmax=top)
-            for (i, j), value in np.ndenumerate(fields):
-                if np.isfinite(value):
-                    dark = value > 0.6 * top
-                    text = f"{value:.2g}" if measure == "kl" else f"{value:.0f}"
-                    ax.text(
-                        j, i, text, ha="center", va="center", fontsize=8, color=theme.surface if dark else theme.ink
-                    )
-            ax.set_title(MEASURES[measure], loc="left")
-            ax.set_yticks(range(len(rows)), [_number(value) if up else "" for value in rows])
-            ax.set_ylabel(up.replace("_", " ") if up else "")
-        axes[-1, 0].set_xticks(range(len(columns)), [_number(value) for value in columns])
-        axes[-1, 0].set_xlabel(across.replace("_", " "))
-        return to_png(figure, colours=256)
+    panels = []
+    for measure in ("honest", "control", "kl"):
+        if all(getattr(one, measure) is None for one in found):
+            continue
+        fields = np.full((len(rows), len(columns)), np.nan)
+        for (i, j), _ in np.ndenumerate(fields):
+            here = [one for one in found if (one.values.get(up), one.values[across]) == (rows[i], columns[j])]
+            own = [value for one in here if (value := getattr(one, measure)) is not None]
+            fields[i, j] = np.mean(own) if own else np.nan
+        if measure == "kl":
+            top, colour, text = max(float(np.nanmax(fields)), 1e-9), theme.deceptive, lambda value: f"{value:.2g}"
+        else:
+            top, colour, text = 100.0, theme.honest, lambda value: f"{value:.0f}"
+        panels.append(Panel(MEASURES[measure], fields, 0.0, top, colour, text))
+    return settings_map(panels, Axis(across, columns), Axis(up, rows), theme)
 
 
 def _sortable(value: Any) -> tuple[int, Any]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from soo_jax.report.rl.tables import main_metrics
 from soo_jax.report.rl.words import metric
-from soo_jax.report.style import LIGHT, Theme, new_figure, styled, to_png
+from soo_jax.report.settings_map import Axis, Panel, settings_map
+from soo_jax.report.style import LIGHT, Theme
 from soo_jax.rl.statistics import Summary, aggregate
 
 if TYPE_CHECKING:
@@ -93,38 +94,19 @@ def sweep_map(found: Sequence[Combination], theme: Theme = LIGHT) -> bytes:
     Returns:
       A PNG.
     """
-    from matplotlib.colors import LinearSegmentedColormap
-
     names = sorted(found[0].values, key=lambda name: -len({one.values[name] for one in found}))
     across, up = names[0], names[1] if len(names) > 1 else None
     columns = sorted({one.values[across] for one in found})
     rows: list[Any] = sorted({one.values[up] for one in found}) if up else [None]
-    panels = metrics_of(found)
-    with styled(theme):
-        height = (0.34 * len(rows) + 0.55) * len(panels) + 0.5
-        figure, axes = new_figure(theme, height, len(panels), 1, sharex=True)
-        for ax, name in zip(axes[:, 0], panels, strict=True):
-            fields = np.full((len(rows), len(columns)), np.nan)
-            for (i, j), _ in np.ndenumerate(fields):
-                here = [
-                    one for one in found if one.values[across] == columns[j] and (not up or one.values[up] == rows[i])
-                ]
-                means = [one.after[name].mean for one in here if name in one.after]
-                fields[i, j] = np.mean(means) if means else np.nan
-            shades = LinearSegmentedColormap.from_list(name, [theme.surface, theme.deceptive])
-            low, high = float(np.nanmin(fields)), float(np.nanmax(fields))
-            if metric(name).fraction:
-                low, high = 0.0, 1.0
-            ax.imshow(fields, aspect="auto", origin="lower", cmap=shades.with_extremes(bad=theme.grid),
-                      vmin=low, vmax=high if high > low else low + 1.0)  # fmt: skip
-            for (i, j), value in np.ndenumerate(fields):
-                if np.isfinite(value):
-                    dark = value > low + 0.6 * (high - low)
-                    ax.text(j, i, f"{value:.{metric(name).digits}f}", ha="center", va="center", fontsize=8,
-                            color=theme.surface if dark else theme.ink)  # fmt: skip
-            ax.set_title(metric(name).title, loc="left")
-            ax.set_yticks(range(len(rows)), [f"{value:g}" if up else "" for value in rows])
-            ax.set_ylabel(up.replace("_", " ") if up else "")
-        axes[-1, 0].set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
-        axes[-1, 0].set_xlabel(across.replace("_", " "))
-        return to_png(figure, colours=256)
+    panels = []
+    for name in metrics_of(found):
+        fields = np.full((len(rows), len(columns)), np.nan)
+        for (i, j), _ in np.ndenumerate(fields):
+            here = [one for one in found if one.values[across] == columns[j] and (not up or one.values[up] == rows[i])]
+            means = [one.after[name].mean for one in here if name in one.after]
+            fields[i, j] = np.mean(means) if means else np.nan
+        shown = metric(name)
+        low, high = (0.0, 1.0) if shown.fraction else (float(np.nanmin(fields)), float(np.nanmax(fields)))
+        text = lambda value, digits=shown.digits: f"{value:.{digits}f}"
+        panels.append(Panel(shown.title, fields, low, high, theme.deceptive, text))
+    return settings_map(panels, Axis(across, columns), Axis(up, rows), theme)
