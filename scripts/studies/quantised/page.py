@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import soo_jax as soo
+from soo_jax.errors import SooError
 from soo_jax.jobs.language import pack_of
 from soo_jax.models import weights
 from soo_jax.models.config import PROJECTIONS
@@ -31,7 +32,7 @@ def page(out: Path, models: Mapping[str, Sequence[str]]) -> str:
         "the same. Computed in float32 on a CPU. What the settings are: [models.md](../models.md).",
     ]
     for model, held in models.items():
-        runs = {name: read_run(out / f"{model}-{name}") for name in held}
+        runs = {name: _whole(out / f"{model}-{name}") for name in held}
         schemes = list(SCHEMES)
         lm = soo.load(model, "float32")
         parts += [
@@ -53,6 +54,13 @@ def page(out: Path, models: Mapping[str, Sequence[str]]) -> str:
         parts.append("Latent overlap: mean squared distance of self and other at the last token, mean over all layers.")
         parts.append(_latent(runs))
     return "\n\n".join(parts) + "\n"
+
+
+def _whole(path: Path) -> Run:
+    run = read_run(path)
+    if not run.complete:
+        raise SooError(f"{path}: the run is {run.state}; its figures would be those of a part of it")
+    return run
 
 
 def _errors(lm: LM, schemes: Sequence[str]) -> str:
