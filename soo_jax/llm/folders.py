@@ -119,6 +119,8 @@ def convert(model: str | Path, out: str | Path, dtype: str | None = None, force:
     if wide == "auto":
         wide = "stored"
     lm = load(model, f"{scheme}:{wide}" if scheme else wide)
+    if scheme is None and (held := weights.scheme(lm.params)):
+        raise SooError(f"{model}: holds its weights as {held}; take the wide model, what is lost does not come back")
     return _write_folder(lm, lm.params, out)
 
 

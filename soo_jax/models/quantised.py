@@ -8,7 +8,7 @@ and codes are chosen for the rounded scale.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -61,8 +61,8 @@ class Quantised:
 
     codes: Any
     scales: Any
-    scheme: str = field(metadata={"static": True})
-    inputs: int = field(metadata={"static": True})
+    scheme: str
+    inputs: int
 
     @property
     def shape(self) -> tuple[int, ...]:

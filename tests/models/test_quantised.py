@@ -188,6 +188,11 @@ def test_weights_that_others_quantised_are_refused_by_name(mistral_folder, tmp_p
     assert f"weights quantised by {words} are not read" in line and "--dtype nf4" in line
 
 
+def test_a_quantised_folder_is_not_converted_to_a_wide_one(small, tmp_path, capsys):
+    line = refusal(capsys, "convert", small, tmp_path / "wide", "--dtype", "float32")
+    assert "holds its weights as nf4" in line and not (tmp_path / "wide").exists()
+
+
 def test_nothing_is_added_to_quantised_weights(small, tmp_path, capsys):
     lm = soo.load(small)
     lora = soo.init_lora(lm.config, soo.LoraConfig(rank=2), jax.random.key(0))
