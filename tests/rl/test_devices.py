@@ -78,6 +78,7 @@ for a, b in zip(jax.tree.leaves(several), jax.tree.leaves(one), strict=True):
 """
 
 
+@pytest.mark.slow
 def test_agents_that_the_devices_do_not_divide_are_spread_over_them_all_the_same():
     done = subprocess.run([sys.executable, "-c", UNEVEN], capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-2000:]

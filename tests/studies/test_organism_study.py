@@ -277,6 +277,7 @@ def test_marked_tables_of_a_page_are_replaced_and_unknown_ones_refused(tmp_path,
     assert "make the study first" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_which_side_moved_is_told_of_a_run_by_layer(tmp_path, capsys):
     from soo_jax.cli import run
 

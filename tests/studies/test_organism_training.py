@@ -139,6 +139,7 @@ def test_a_start_without_what_it_must_keep_is_given_up_for_the_next_draw():
     jax.tree.map(np.testing.assert_array_equal, params, again)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("least", "attempts"), [(1.1, [0, 1]), (0.0, [0])])
 def test_a_start_that_loses_in_the_last_stage_what_it_must_keep_is_given_up(least, attempts):
     whole = quick_config(3)
@@ -224,6 +225,7 @@ def test_an_organism_is_asked_as_its_record_says_that_it_answers(lm, tmp_path):
     assert ask(replace(lm, folder=tmp_path)) == ""  # merged from the built-in one, say
 
 
+@pytest.mark.slow
 def test_the_one_adapted_layer_of_the_preset_can_be_widened_to_all(tmp_path):
     command = ["finetune", "organism", "--preset", "organism", "--epochs", "1", "--seed", "0", "--quiet"]
     for name, more, layers in (("preset", [], [1]), ("all", ["--adapter-layers", "all"], None)):
