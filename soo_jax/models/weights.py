@@ -1,6 +1,7 @@
-"""What a kernel is: the weights ``[..., in, out]`` of a linear map, wide or quantised. Only this file looks inside one.
+"""What a kernel is: the weights ``[..., in, out]`` of a linear map, wide or quantised.
 
-A wide kernel is a plain array; a quantised one (:mod:`soo_jax.models.quantised`) holds codes and scales.
+A wide kernel is a plain array; a quantised one (:mod:`soo_jax.models.quantised`) holds codes and scales. Whoever
+computes with kernels asks here; only what reads and writes files looks inside one, too.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from soo_jax.llm import memory, traced, training
 from soo_jax.llm.chips import CHIPS, parse_devices
 from soo_jax.llm.memory import Texts, abstract_params, answering, finetuning, parameters
 from soo_jax.llm.planner import Mesh, Work, choose_mesh, plan
-from soo_jax.models.config import GLOBAL, DecoderConfig
+from soo_jax.models.config import GLOBAL, PROJECTIONS, DecoderConfig
+from soo_jax.models.decoder import forward
 from soo_jax.models.generate import generate
 from soo_jax.models.weights import quantise
 
@@ -93,6 +94,23 @@ def test_weights_and_adapters_are_counted_as_they_are(mistral):
         assert planned.weights == sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     lora = soo.init_lora(mistral.config, soo.LoraConfig(rank=3), jax.random.key(0))
     assert planned.adapters == 4 * num_params(lora)
+
+
+def test_the_backward_pass_of_an_early_layer_keeps_no_copy_of_the_weights_below_it():
+    """Kept for each layer, they would be a second copy of the model; they are taken from the stack again."""
+    params = abstract_params(MODEL, "float32")
+    lora = jax.eval_shape(partial(soo.init_lora, MODEL, soo.LoraConfig(rank=2)), jax.random.key(0))
+    tokens, mask = jax.ShapeDtypeStruct((2, 8), jnp.int32), jax.ShapeDtypeStruct((2, 8), bool)
+    probe = soo.residual(LAYERS - 2)
+
+    def loss(lora, params, tokens, mask):
+        return jnp.sum(forward(MODEL, params, tokens, mask, (probe,), adapters=lora)[probe])
+
+    kept = {leaf.shape for leaf in traced.kept_for_backward(loss, lora, params, tokens, mask)}
+    passed = LAYERS - 1
+    wide = {(passed, *MODEL.projection_shape(name)) for name in PROJECTIONS}
+    assert any(shape[0] == passed for shape in kept), "what each layer keeps is stacked"
+    assert not kept & wide
 
 
 def test_a_product_counts_two_operations_for_each_number_that_is_summed():

@@ -13,7 +13,8 @@ from scipy.stats import norm
 
 import soo_jax as soo
 from soo_jax.cli import run
-from soo_jax.models import quantised, weights
+from soo_jax.models import loading, quantised, weights
+from soo_jax.models.config import PROJECTIONS
 from soo_jax.models.decoder import forward, init_params
 from soo_jax.models.probes import logits
 
@@ -107,6 +108,15 @@ def test_a_model_is_quantised_while_it_is_loaded(folder, scheme):
     assert small.dtype == f"{scheme}:float32" and wide.dtype == "float32"
     assert small.identity["held_as"] == small.dtype and "held_as" not in wide.identity
     assert differences(small, wide.with_params(weights.quantise(wide.params, scheme))) == []
+
+
+def test_no_more_than_one_wide_tensor_is_handled_while_a_model_is_read(folder, monkeypatch):
+    seen = []
+    real = loading.quantise
+    monkeypatch.setattr(loading, "quantise", lambda wide, scheme: seen.append(wide.shape) or real(wide, scheme))
+    config = soo.load(folder, "nf4").config
+    assert len(seen) == 7 * config.num_layers
+    assert set(seen) == {config.projection_shape(name) for name in PROJECTIONS}
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
