@@ -151,5 +151,5 @@ def _interrupted_run(out: Path) -> dict[str, Any]:
     if run.complete:
         raise SooError(f"{out}: this run is complete, there is nothing to resume; choose another folder or --force")
     if run.config and run.config.get("job") != "finetune":
-        raise SooError(f"{out}: is a run of soo {run.config.get('job')}; only soo finetune can resume")
+        raise SooError(f"{out}: is a run of another command ({run.config.get('job')}); resume it with that one")
     return run.config

@@ -30,8 +30,9 @@ Settings = Annotated[
         "--set", help="A setting of the learner, NAME=VALUE (of the red before it: follower.NAME); repeatable."
     ),
 ]
-FOLLOWER = "follower."
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="JSON file of the learner's settings.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="JSON or TOML file of the learner's settings, or config.json of a run.")
+]
 Every = Annotated[int, typer.Option("--checkpoint-every", help="Iterations between checkpoints; 0: only when stopped.")]
 
 
@@ -80,7 +81,10 @@ def finetune(
     out: Out,
     treatment: Annotated[str, typer.Option(help="soo, control:more_rl, ...; several with commas.")] = "soo",
     start: Annotated[str, typer.Option("--from", help="Condition of the agents to start from.")] = "deceptive",
-    distance: Annotated[str, typer.Option(help="mse, normalised_mse, relative_mse, cosine, ...")] = "mse",
+    distance: Annotated[
+        str | None,
+        typer.Option(help="Of a SOO loss in place of the recipe's objective: mse, normalised_mse, cosine, ..."),
+    ] = None,
     episodes: Episodes = 500,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -100,7 +104,7 @@ def finetune(
             treatments=treatment.split(","),
             start=start,
             distance=distance,
-            changes=_settings(config, settings),
+            changes=_settings(config, settings, "finetune"),
             episodes=_positive("episodes", episodes),
             checkpoint_every=checkpoint_every,
             resume=resume,
@@ -124,7 +128,7 @@ def evaluate(
     reporter = _begin(out, force, quiet)
     from soo_jax.jobs.agents import run_evaluate
 
-    changes = {name: _number(name, value) for name, value in _settings(None, world).items()}
+    changes = {name: _number(name, value) for name, value in _settings(None, world, "world").items()}
     with reporter:
         run_evaluate(
             runs,
@@ -267,9 +271,10 @@ def _with_settings(recipe: Any, config: Path | None, settings: list[str] | None)
     """The recipe with settings of the baseline's learner, and of the red before it (``follower.NAME``)."""
     from dataclasses import replace
 
+    from soo_jax.jobs.agent_folders import FOLLOWER
     from soo_jax.rl.config import changed
 
-    told = _settings(config, settings)
+    told = _settings(config, settings, "baseline")
     follower = {name.removeprefix(FOLLOWER): told.pop(name) for name in list(told) if name.startswith(FOLLOWER)}
     if follower and recipe.follower is None:
         raise SooError(f"--set {FOLLOWER}{next(iter(follower))}: the preset {recipe.name} trains no follower")
@@ -304,15 +309,16 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
-def _settings(config: Path | None, pairs: list[str] | None) -> dict[str, Any]:
-    """Settings from a file and from NAME=VALUE, which wins."""
+def _settings(config: Path | None, pairs: list[str] | None, part: str) -> dict[str, Any]:
+    """Settings from a file and from NAME=VALUE, which wins; of a run's recipe, those of a part."""
     import json
 
+    from soo_jax.jobs.agent_folders import settings_of
     from soo_jax.jobs.config_files import read_config_file
 
-    values: dict[str, Any] = {} if config is None else read_config_file(config)
-    if "job" in values:
-        raise SooError(f"{config}: is of a whole run; give a file of the learner's settings")
+    values: dict[str, Any] = {} if config is None else read_config_file(config, "recipe")
+    if isinstance(values.get(part), dict):  # the recipe of a run
+        values = settings_of(values, part)
     for pair in pairs or ():
         name, equals, text = pair.partition("=")
         if not equals:

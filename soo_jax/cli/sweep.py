@@ -44,11 +44,11 @@ def sweep(
     if not resume:
         check_out(out, force)
     soo = start()
-    from soo_jax.jobs.sweep import run_sweep, sweep_of
+    from soo_jax.jobs.sweep import FILE, run_sweep, sweep_of
     from soo_jax.report.llm.sweep import sweep_table
 
     begin = soo.preset(preset) if preset else None
-    chosen: Any = from_file(config, begin, sweep_of)
+    chosen: Any = from_file(config, begin, sweep_of, FILE)
     lm = soo.load(model, dtype, mesh_of(mesh, model, dtype, begin))
     told = {"model": model, "dtype": dtype, "mesh": mesh, "config": config, "preset": preset, "pairs": pairs}
     with bars(quiet) as reporter:

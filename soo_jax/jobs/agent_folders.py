@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from soo_jax.errors import SooError
+from soo_jax.overlap.content import content
 from soo_jax.rl.agents import Agents, load_agents, read_about, together
 from soo_jax.rl.config import LearnerConfig, changed
 from soo_jax.rl.experiment import like
@@ -15,6 +17,11 @@ from soo_jax.rl.presets import Recipe, preset
 from soo_jax.runs import read_run
 
 AGENTS_FILE = "agents.safetensors"
+OBJECTIVE = "objective"
+"""A setting that is told by its content, and read from the preset: code is not read back from files."""
+UNREAD = (OBJECTIVE, "scripted")
+FOLLOWER = "follower."
+"""What precedes a setting of the learner that is trained before the baseline."""
 
 
 def read_agents(source: Path) -> tuple[Agents, Recipe]:
@@ -38,13 +45,18 @@ def changed_settings(source: Path, recipe: Recipe) -> dict[str, Any]:
     usual = preset(recipe.name)
     tuned = read_run(source).config["job"] == "rl-finetune"
     mine, theirs = (recipe.finetune, usual.finetune) if tuned else (recipe.baseline, usual.baseline)
-    own = ((f.name, getattr(mine, f.name), getattr(theirs, f.name)) for f in fields(mine) if f.name != "objective")
+    own = ((f.name, getattr(mine, f.name), getattr(theirs, f.name)) for f in fields(mine) if f.name != OBJECTIVE)
     return {name: value for name, value, known in own if value != known}
 
 
 def described(recipe: Recipe) -> dict[str, Any]:
     """A recipe as plain values, which :func:`read_agents` reads back."""
-    own = lambda config: config and {f.name: getattr(config, f.name) for f in fields(config) if f.name != "objective"}
+
+    def own(config: LearnerConfig | None) -> dict[str, Any] | None:
+        return config and {f.name: getattr(config, f.name) for f in fields(config)} | {
+            OBJECTIVE: content(config.objective)
+        }
+
     return {
         "world": recipe.world,
         "follower_world": recipe.follower_world,
@@ -52,6 +64,19 @@ def described(recipe: Recipe) -> dict[str, Any]:
         "baseline": own(recipe.baseline),
         "finetune": own(recipe.finetune),
     }
+
+
+def settings_of(recipe: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """Settings by name out of the recipe in a run's ``config.json``, as they can be given again.
+
+    Args:
+      part: ``baseline``, with those of the learner before it as ``follower.NAME``, or ``finetune``.
+    """
+    plain = lambda values: {name: value for name, value in (values or {}).items() if name not in UNREAD}
+    found = plain(recipe.get(part))
+    if part == "baseline":
+        found |= {f"{FOLLOWER}{name}": value for name, value in plain(recipe.get("follower")).items()}
+    return found
 
 
 def _recipe_of(source: Path, config: dict[str, Any]) -> Recipe:
@@ -67,7 +92,7 @@ def _recipe_of(source: Path, config: dict[str, Any]) -> Recipe:
     def restored(config: LearnerConfig | None, values: dict[str, Any] | None) -> LearnerConfig | None:
         if config is None or values is None:
             return config
-        return changed(config, {name: value for name, value in values.items() if name != "scripted"})
+        return changed(config, {name: value for name, value in values.items() if name not in UNREAD})
 
     # Earlier versions knew one game, called its baseline by its agent, and its world by the only number that changed.
     world = told["world"] if "world" in told else {"deception_bonus": told["bonus"]}

@@ -57,6 +57,7 @@ def run_train(
     names = [AgentName(condition, red, seed) for condition in conditions for red in range(reds) for seed in seeds]
     _check(world, seeds, reds, conditions)
     check_game(recipe.baseline, world.agents, world.scripts)
+    check_game(recipe.finetune, world.agents, world.scripts)
     settings = {"seeds": list(seeds), "reds": reds, "conditions": list(conditions), "episodes": episodes}
     told = _told(recipe, settings)
     with Job("rl-train", AGENTS, out, told, same=_SAME, resume=resume, force=force, reporter=reporter) as job:
@@ -74,7 +75,7 @@ def run_finetune(
     *,
     treatments: Sequence[str] = ("soo",),
     start: str = "deceptive",
-    distance: str = "mse",
+    distance: str | None = None,
     changes: dict[str, Any] | None = None,
     episodes: int = 500,
     checkpoint_every: int = 0,
@@ -85,14 +86,17 @@ def run_finetune(
     """Fine-tunes the agents of a run, every treatment from the same start, and measures before and after.
 
     Args:
-      distance: of the SOO loss, a name of ``soo_jax.overlap.DISTANCES``. changes: to the recipe's config.
+      distance: of a SOO loss in the objective's stead, a name of ``soo_jax.overlap.DISTANCES``; None keeps the recipe's
+        objective. changes: to the recipe's config.
     """
     base, recipe = read_agents(source)
     world, base = game(recipe.game), base.of(start)
-    if distance not in DISTANCES:
-        raise SooError(f"distance {distance!r} is unknown; choose {', '.join(DISTANCES)}")
     # The widths are those of the agents, which need not be the preset's.
-    tuning = recipe.finetune.replace(objective=soo_objective(DISTANCES[distance]), hidden=recipe.baseline.hidden)
+    tuning = recipe.finetune.replace(hidden=recipe.baseline.hidden)
+    if distance is not None:
+        if distance not in DISTANCES:
+            raise SooError(f"distance {distance!r} is unknown; choose {', '.join(DISTANCES)}")
+        tuning = tuning.replace(objective=soo_objective(DISTANCES[distance]), soo_terms=())
     recipe = replace(recipe, finetune=changed(tuning, changes or {}))
     if recipe.finetune.hidden != recipe.baseline.hidden:
         raise SooError(f"setting hidden: the agents of {source} have {list(recipe.baseline.hidden)}; leave it out")
@@ -144,7 +148,7 @@ def run_evaluate(
             everybody[label] = (some.called(label), hide)
             rows[label] = {"preset": recipe.name, "source": source.name, **changed_settings(source, recipe)}
     settings = {"sources": [str(s) for s in sources], "episodes": episodes, "hide": hide, "world": changes or {}}
-    told = {"game": world.name, "settings": settings}
+    told = {"game": world.name, "words": world.words.as_dict(), "settings": settings}
     with Job("rl-evaluate", AGENTS, out, told, force=force, reporter=reporter) as job:
         _measure(job, world, everybody, episodes, (), rows)
 
@@ -175,6 +179,7 @@ def run_sweep(
     if "deceptive" not in conditions:
         raise SooError("--condition: a sweep fine-tunes deceptive agents; leave deceptive among the conditions")
     _check(world, seeds, reds, conditions)
+    check_game(recipe.finetune, world.agents, world.scripts)
     cells = grid(world, recipe, vary)
     begun = list(dict.fromkeys(cell.without_finetuning() for cell in cells))
     settings = {"vary": {name: list(values) for name, values in vary.items()}, "seeds": list(seeds), "reds": reds}
@@ -360,7 +365,9 @@ def _check(world: Game, seeds: Sequence[int], reds: int, conditions: Sequence[st
 
 def _told(recipe: Recipe, settings: dict[str, Any]) -> dict[str, Any]:
     """What ``config.json`` says of a job that trains."""
-    return {"preset": recipe.name, "game": recipe.game, "settings": settings, "recipe": described(recipe)}
+    words = game(recipe.game).words.as_dict()
+    told = {"preset": recipe.name, "game": recipe.game, "settings": settings, "recipe": described(recipe)}
+    return told | {"words": words}
 
 
 def _world_changes(world: Game, changes: dict[str, float]) -> dict[str, float]:

@@ -69,15 +69,14 @@ def run_controls(
     """Trains SOO and every control with the same settings, and asks all of them the same; returns the tidy rows.
 
     Raises:
-      SooError: several layers or rates, another site than the attention output, or whatever fine-tuning and
-        evaluation refuse.
+      SooError: several rates, another site than the attention output, or whatever fine-tuning and evaluation refuse.
     """
     pack = pack_of(lm, tasks)
     pairs = training_pairs(pack, pairs_file, config.extended)
     prepared = prepare(lm, pairs, config)
     config = prepared.config
-    if not isinstance(config.layer, int) or len(config.rates) > 1 or config.site != "attn_out":
-        raise SooError("controls: compare one setting: one layer, one learning rate, and the attention output")
+    if len(config.rates) > 1 or config.site != "attn_out":
+        raise SooError("controls: compare one setting: one learning rate, and the attention output")
     asked, texts = measure.scenarios(pack), measure.texts(pack)
     honest = [pack.honesty(one) for one in asked if one.recipient] if measure.honesty else []
     check_evaluation(lm, [*asked, *honest], eval_config)

@@ -27,6 +27,8 @@ from soo_jax.tasks.records import read_texts
 
 TABLES = ("rows", "drift", "training")
 _PARTS = {"finetune", "vary", "measure"}
+FILE = "sweep"
+"""Where ``config.json`` of a run has the file that would do it again."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,13 @@ class Sweep:
 
     Attributes:
       cells: what is trained. measure, answers: what is asked of each member, and how.
+      file: the parts of a file that says all of this, whatever settings began from.
     """
 
     cells: tuple[Cell, ...]
     measure: Measure
     answers: EvalConfig
+    file: Mapping[str, Any]
 
 
 def sweep_of(values: Mapping[str, Any], start: FinetuneConfig | None = None) -> Sweep:
@@ -58,7 +62,12 @@ def sweep_of(values: Mapping[str, Any], start: FinetuneConfig | None = None) -> 
         own["lora"] = {name: value for name, value in lora.items() if name != "layers"}
     usual = (Measure(split="validation", honesty=False, n=10), EvalConfig(max_new_tokens=16, margins=False))
     measure, answers = evaluation_of(values.get("measure", {}), usual)
-    return Sweep(tuple(grid(values.get("vary", {}), config_from_dict(own, start), same_layer)), measure, answers)
+    begin, vary = config_from_dict(own, start), values.get("vary", {})
+    whole = begin.as_dict()
+    if same_layer:
+        whole["lora"]["layers"] = SAME
+    file = {"finetune": whole, "vary": vary, "measure": values.get("measure", {})}
+    return Sweep(tuple(grid(vary, begin, same_layer)), measure, answers, file)
 
 
 def run_sweep(
@@ -98,6 +107,7 @@ def run_sweep(
     told = {
         "model": lm.identity, "settings": settings or {}, "cells": [cell.config.as_dict() for cell in sweep.cells],
         "eval": sweep.answers.as_dict(), "measure": vars(sweep.measure), "tasks": pack.name, "rule": RULE,
+        FILE: sweep.file,
     }  # fmt: skip
     same = ("cells", "eval", "measure")
     job = Job("sweep", LANGUAGE, out, told, same=same, resume=resume, force=force, reporter=reporter)

@@ -48,16 +48,21 @@ def _matched(texts: list[str], distances: np.ndarray, wanted: float) -> list[Pai
 
 
 def _distances(lm: LM, config: FinetuneConfig, ours: list[str], theirs: list[str]) -> np.ndarray:
-    """Mean squared distance ``[P, P]`` at the trained site and layer, last token."""
+    """Mean squared distance ``[P, P]`` at the trained site and layers, last token."""
     x, y = (_activations(lm, config, texts) for texts in (ours, theirs))
-    return np.mean((x[:, None] - y[None]) ** 2, axis=-1)
+    return np.mean([np.mean((a[:, None] - b[None]) ** 2, axis=-1) for a, b in zip(x, y, strict=True)], axis=0)
 
 
 def _activations(lm: LM, config: FinetuneConfig, texts: list[str]) -> np.ndarray:
-    """``[P, D]`` at the trained site and layer, last token."""
-    probe = Probe(config.site, config.layer)
+    """``[L, P, D]`` at the trained site and layers, last token."""
+    probe = Probe(config.site, layers_of(lm, config))
     tokens, mask = lm.encode([lm.put(text, config.chat, config.lead) for text in texts], chat=config.chat)
     return np.asarray(last(forward(lm.config, lm.params, tokens, mask, (probe,))[probe], jnp.asarray(mask))[0])
+
+
+def layers_of(lm: LM, config: FinetuneConfig) -> tuple[int, ...]:
+    """The trained layers, one or several, counted from the first."""
+    return Probe(config.site, config.layer).layers(lm.config.num_layers)
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class Turned:
     to be overcome is as much as in SOO, to the digit, and nothing of what self and other differ in.
 
     Attributes:
-      at: the trained site and layer. draw: number of the turn.
+      at: the trained site and layer, or layers. draw: number of the turn.
     """
 
     at: Probe
@@ -114,7 +119,7 @@ class Turned:
 
 
 def steered(lm: LM, config: FinetuneConfig, pairs: Sequence[Pair], strength: float) -> LM:
-    """The model with ``strength`` times the mean self-other difference added to the trained layer's attention output.
+    """The model with ``strength`` times the mean self-other difference added to the trained layers' attention output.
 
     The difference is taken at the last token of the SOO pairs and added at every position; nothing is trained.
     """
@@ -122,6 +127,7 @@ def steered(lm: LM, config: FinetuneConfig, pairs: Sequence[Pair], strength: flo
         _activations(lm, config, [getattr(pair, side) for pair in pairs]) for side in ("self_text", "other_text")
     )
     layers: Mapping[str, Any] = lm.params["layers"]
-    bias = jnp.zeros((lm.config.num_layers, lm.config.width)).at[config.layer].set(strength * (own - other).mean(0))
+    where = jnp.asarray(layers_of(lm, config))
+    bias = jnp.zeros((lm.config.num_layers, lm.config.width)).at[where].set(strength * (own - other).mean(1))
     changed = {**layers, "o_proj": {**layers["o_proj"], "bias": bias}}
     return replace(lm, config=replace(lm.config, o_bias=True), params={**lm.params, "layers": changed})

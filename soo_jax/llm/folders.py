@@ -68,9 +68,10 @@ def load_adapters(lm: LM, folders: Sequence[str | Path]) -> Stack:
         raise SooError("adapter: none given")
     found: list[tuple[Path, str]] = []
     for folder in map(Path, folders):
-        inner = sorted((folder / "adapters").iterdir()) if (folder / "adapters").is_dir() else []
-        inner = [path for path in inner if path.is_dir() and not path.name.startswith(".")]
-        found += [(path, f"{folder.name}/{path.name}") for path in inner] or [(folder, folder.name)]
+        own = folder / "adapters"
+        found += [(path, f"{folder.name}/{path.relative_to(own)}") for path in _innermost(own)] or [
+            (folder, folder.name)
+        ]
     paths = [path.resolve() for path, _ in found]
     twice = [path for path in paths if paths.count(path) > 1]
     if twice:
@@ -81,6 +82,13 @@ def load_adapters(lm: LM, folders: Sequence[str | Path]) -> Stack:
         sources = [str(path) for path, _ in found]
     members = apart([one.member for one in loaded], sources)
     return Stack(stack([one.lora for one in loaded], lm.config), members)
+
+
+def _innermost(folder: Path) -> list[Path]:
+    """The folders in a folder, at any depth, that hold no others; a sweep keeps adapters by setting."""
+    inner = sorted(folder.iterdir()) if folder.is_dir() else []
+    inner = [path for path in inner if path.is_dir() and not path.name.startswith(".")]
+    return [path for one in inner for path in _innermost(one) or [one]]
 
 
 def merge_folder(lm: LM, adapter: Lora, out: str | Path, force: bool = False) -> Path:

@@ -65,8 +65,8 @@ def trouble(run: Run) -> str:
 
 
 def settings(run: Run) -> list[tuple[str, str]]:
-    """What was set, without what it was made with."""
-    return list(flat({name: value for name, value in run.config.items() if name != "provenance"}))
+    """What was set, without what it was made with and how it is told."""
+    return list(flat({name: value for name, value in run.config.items() if name not in ("provenance", "words")}))
 
 
 def provenance(run: Run) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from soo_jax.rl.agents import AgentName, Agents, load_agents, save_agents
 from soo_jax.rl.config import MaddpgConfig, PpoConfig
-from soo_jax.rl.games import Game, game
+from soo_jax.rl.games import Game, Metric, Words, game
 from soo_jax.rl.learners import make_train
 from soo_jax.rl.networks import Policy, act, action, hidden, read
 from soo_jax.rl.population import setup, train_population
@@ -14,9 +14,11 @@ __all__ = [
     "Agents",
     "Game",
     "MaddpgConfig",
+    "Metric",
     "Policy",
     "PpoConfig",
     "Recipe",
+    "Words",
     "act",
     "action",
     "game",

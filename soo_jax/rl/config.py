@@ -13,6 +13,11 @@ from flax import struct
 
 from soo_jax.errors import SooError
 from soo_jax.overlap import Objective
+from soo_jax.overlap.views import OTHER, SELF, TEXT, check_served
+
+SERVED = (SELF, OTHER, TEXT)
+"""The inputs that learners serve: self views, their other views, and all that the agent saw (what text is to a
+language model), each also as seen before fine-tuning."""
 
 
 def _static(default: Any) -> Any:
@@ -197,8 +202,14 @@ def _above_zero(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer) and bool(np.any(np.asarray(value) > 0))
 
 
+TRAINING = "training of agents"
+
+
 def check_game(config: LearnerConfig, agents: Sequence[str], scripts: Collection[str] = ()) -> None:
-    """Raises SooError where the config names agents or scripts that the game does not have."""
+    """Raises SooError where the config names agents or scripts that the game does not have, or its objective reads a
+    view that no learner serves."""
+    if config.objective is not None:
+        check_served(config.objective.reads, SERVED, TRAINING)
     for setting, names in (("learns", config.learns), ("scripted", [name for name, _ in config.scripted])):
         for name in names:
             if name not in agents:

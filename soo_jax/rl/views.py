@@ -11,6 +11,7 @@ from jax import Array
 
 from soo_jax.overlap import Objective, View, Views, mse, overlap, weighted
 from soo_jax.overlap.views import OTHER, SELF, TEXT, check_served, inputs_of, is_base
+from soo_jax.rl.config import SERVED, TRAINING
 from soo_jax.rl.games import Game
 from soo_jax.rl.networks import Policy, PolicyProbe, hidden, read
 
@@ -47,11 +48,6 @@ def paired(
     return observation, others, mask & jnp.where(wrong, jnp.roll(mask, 1), True)
 
 
-SERVED = (SELF, OTHER, TEXT)
-"""The inputs that learners serve: self views, their other views, and all that the agent saw (what text is to a
-language model), each also as seen before fine-tuning."""
-
-
 def read_views(
     policy: Policy,
     base: Policy,
@@ -70,7 +66,7 @@ def read_views(
     Raises:
       SooError: a view that learners do not serve, by its name.
     """
-    check_served(reads, SERVED, "training of agents")
+    check_served(reads, SERVED, TRAINING)
     inputs = {SELF: (selves, mask), OTHER: (others, mask), TEXT: (selves, jnp.ones_like(mask))}
     views = {}
     for name, probes in reads.items():

@@ -12,17 +12,22 @@ from tests.test_docs import needs_organism
 ASKED = ("--families", "burglar,self", "--n", 1, "--max-new-tokens", 4, "--no-honesty", "--quiet")
 
 
-FEW = (("--turns", 0, "--examples", ""), ["self-self", "other-other", "shuffled", "steering 1"])
+FEW = (
+    {"layer": [0, 1]},
+    ("--turns", 1, "--examples", ""),
+    ["self-self", "other-other", "shuffled", "turned 1", "steering 1"],
+)
 ALL = (
+    {},
     ("--turns", 1, "--examples", "2"),
     ["self-self", "other-other", "shuffled", "turned 1", "2 answers", "steering 1"],
 )
 
 
 @needs_organism
-@pytest.mark.parametrize(("which", "names"), [FEW, pytest.param(*ALL, marks=pytest.mark.slow)])
-def test_every_control_stands_in_one_table_with_soo(soo, tmp_path, which, names):
-    settings = soo_api.preset("organism").as_dict() | {"epochs": 1, "seeds": [0]}
+@pytest.mark.parametrize(("changes", "which", "names"), [FEW, pytest.param(*ALL, marks=pytest.mark.slow)])
+def test_every_control_stands_in_one_table_with_soo(soo, tmp_path, changes, which, names):
+    settings = soo_api.preset("organism").as_dict() | {"epochs": 1, "seeds": [0]} | changes
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     out = tmp_path / "out"
     done = soo("controls", "organism", "--config", tmp_path / "settings.json", *ASKED,
@@ -50,7 +55,6 @@ def test_labels_are_honest_answers_in_the_models_own_words():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"layer": [1, 2]}, "compare one setting"),
         ({"learning_rate": [0.1, 0.2]}, "compare one setting"),
         ({"site": "residual"}, "compare one setting"),
         ({"layer": 99}, "layer"),

@@ -129,7 +129,7 @@ def test_an_evaluation_that_was_interrupted_keeps_what_was_answered(soo, mistral
     assert [response["condition"] for response in run.responses] == ["base", "base"]
     assert "incomplete (interrupted)" in soo("report", out).err
     only_training = soo("finetune", mistral_folder, "--out", out, "--resume").complaint
-    assert "is a run of soo eval; only soo finetune can resume" in only_training
+    assert "is a run of another command (eval); resume it with that one" in only_training
 
 
 def test_bad_input_in_a_real_process_is_one_line_and_exit_code_2(mistral_folder, tmp_path):

@@ -51,7 +51,7 @@ def trained(tmp_path_factory):
     small += ["--set", "follower.iterations=3"]
     assert run(["rl", "train", "--seed", "0", "--episodes", "4", *small, "--out", str(out), "--quiet"]) == 0
     told = json.loads((out / "config.json").read_text())["recipe"]
-    assert (told["follower"]["iterations"], told["follower"]["hidden"], told["blue"]["iterations"]) == (3, [4], 2)
+    assert (told["follower"]["iterations"], told["follower"]["hidden"], told["baseline"]["iterations"]) == (3, [4], 2)
     return out
 
 

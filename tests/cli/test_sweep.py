@@ -60,6 +60,10 @@ def test_every_combination_is_trained_measured_and_told_apart(asked, tmp_path, c
             (out / "adapters" / f"trained_layer-{layer}" / folders[0] / "adapter_config.json").read_text()
         )
         assert config["layers_to_transform"] == [layer]
+    lm = soo.load(asked[1])
+    kept = soo.load_adapters(lm, [out])
+    assert {(m.get("seed"), m.get("learning_rate")) for m in kept.members} >= {(0, 1e-3), (1, 2e-2)}
+    assert len(kept.members) == 8, "those of all settings are found in the run's folder"
     told = json.loads((out / "best.json").read_text())
     assert told["rule"].startswith("Of the settings") and told["split"] == "validation"
     assert "Rule: Of the settings" in (out / "report.html").read_text() or told["setting"] is None
@@ -68,6 +72,7 @@ def test_every_combination_is_trained_measured_and_told_apart(asked, tmp_path, c
 def test_what_is_done_is_not_done_again(quick, tmp_path, monkeypatch, capsys):
     out, whole = tmp_path / "out", tmp_path / "whole"
     real, trained = jobs.finetune, []
+    monkeypatch.chdir(tmp_path)
 
     def dies(lm, pairs, config, **rest):
         if trained:
@@ -84,7 +89,7 @@ def test_what_is_done_is_not_done_again(quick, tmp_path, monkeypatch, capsys):
     )
     assert run([*quick, "--out", str(out), "--resume"]) == 0
     assert seen == [1]
-    assert run([*quick, "--out", str(whole)]) == 0
+    assert run([*quick[:2], "--config", str(out / "config.json"), "--quiet", "--out", str(whole)]) == 0
     assert read_run(out).rows == read_run(whole).rows and read_run(out).responses == read_run(whole).responses
     capsys.readouterr()
     assert run([*quick, "--out", str(out), "--resume"]) == 2

@@ -13,9 +13,12 @@ from soo_jax.report.html import write_report
 from soo_jax.report.rl.plots import _bystanders
 from soo_jax.report.rl.tables import rl_table
 from soo_jax.report.rl.words import began_as, condition_title, in_sequence
+from soo_jax.rl.games import Metric, Words, game
+from soo_jax.rl.games.words import words_from
 from soo_jax.rl.statistics import aggregate
 from soo_jax.runs import RunFolder, read_run
 
+WORDS = game("physical_deception").words
 FEW = ("deceptive", "honest", "soo", "control:more_rl", "soo@wide_sight")
 
 
@@ -149,6 +152,27 @@ def test_several_runs_stand_on_one_page(run_path, tmp_path):
     )
 
 
+def test_a_game_of_ones_own_is_told_in_its_own_words_which_the_run_itself_holds(tmp_path):
+    words = Words(
+        behaviour={"cheated": Metric("customers cheated", 2, 0.0, 1.0)},
+        tiles={"cheated": ("cheated", "of the customers")},
+        opponent="customer",
+        reading="A shop without customers cheats nobody.",
+    )
+    assert words_from(words.as_dict(), "here") == words
+    rows = [_row(c, s, v, "cheated") for c, v in (("deceptive", 0.75), ("soo", 0.25)) for s in range(2)]
+    config = {"game": "nowhere_to_be_found.py:GAME", "words": words.as_dict()}
+    path = _write(tmp_path / "run", rows, config)
+    text = _text(write_report([path]).read_text())
+    assert "cheated 75.0 % → 25.0 %" in text and "of the customers" in text and "customers cheated" in text
+    assert "A shop without customers" in text and "customer, seed" in text and "customer 0" not in text
+    assert not re.search(r"\b(red|blue)\b", text), "nothing of another game"
+    assert "customers" in _printed([read_run(path)])
+    config["words"]["behaviour"] = {"cheated": ["a title alone"]}
+    with pytest.raises(SooError, match=r"config.json: words are not as soo-jax writes them"):
+        write_report([_write(tmp_path / "other", rows, config)])
+
+
 def test_agents_and_language_models_are_not_compared(run_path, tmp_path):
     with RunFolder.create(tmp_path / "model") as run:
         run.write_config({"job": "finetune"})
@@ -182,21 +206,21 @@ def test_one_agent_of_one_condition_can_be_drawn(theme):
     look, cells = THEMES[theme], aggregate([_row("mine", 0, 0.5), _row("mine", 0, 0.1, "difference_to_honest")])
     training = [{"condition": "mine", "seed": 0, "step": 1, "reward_blue": None}]
     charts = [
-        plots.condition_chart(cells, ("trapped", "red_decoded"), look),
+        plots.condition_chart(cells, ("trapped", "red_decoded"), WORDS, look),
         plots.difference_chart(cells, look),
         plots.learning_chart(training, look),
-        plots.detection_chart([], look),
+        plots.detection_chart([], WORDS, look),
         maps.surface_chart({"mine": np.zeros((100, 100), np.float32)}, look),
         maps.geometry_chart({"mine.self": np.zeros((3, 2)), "mine.other": np.ones((3, 2))}, look),
     ]
     assert {int.from_bytes(png[16:20], "big") for png in charts} == {1040}
 
 
-def test_every_agent_draws_its_own_ink():
+def test_the_chart_shows_every_agent_and_not_only_the_mean():
     from soo_jax.report.rl.plots import condition_chart
 
     mean_alike = [[_row("soo", seed, value) for seed, value in enumerate(pair)] for pair in ((0.4, 0.6), (0.3, 0.7))]
-    one, other = (condition_chart(aggregate(rows), ("trapped",)) for rows in mean_alike)
+    one, other = (condition_chart(aggregate(rows), ("trapped",), WORDS) for rows in mean_alike)
     assert one != other
 
 

@@ -23,6 +23,7 @@ from scripts.studies.physical_deception.tables import (
 )
 from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
+from soo_jax.report.rl.words import words_of
 from soo_jax.runs import Run, read_run
 
 PAGE = Path(__file__).parents[3] / "docs" / "records" / "agents.md"
@@ -112,7 +113,7 @@ def page(runs: Path) -> str:
 
 
 def _short(name: str, run: Run) -> list[str]:
-    return [_command(name), joined([table(run.rows)])]
+    return [_command(name), joined([table(run.rows, words=words_of(run))])]
 
 
 def _command(name: str) -> str:

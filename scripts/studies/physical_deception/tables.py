@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from soo_jax.report.rl.tables import main_metrics
-from soo_jax.report.rl.words import METRICS, condition_title, in_sequence, metric
+from soo_jax.report.rl.words import condition_title, in_sequence, metric
+from soo_jax.rl.games import Words, game
 from soo_jax.rl.statistics import Summary, agent_rows, aggregate, changes, detection_rows
 
 BEHAVIOUR = ("trapped", "red_ever_at_goal", "blue_at_goal", "deceptive_rate", "steps_in_sight", "return_blue")
@@ -25,6 +26,7 @@ DIFFERENCES = (
 )
 EPISODES = (1, 10, 100, 500)
 Rows = Sequence[dict[str, Any]]
+WORDS = game("physical_deception").words
 
 
 def cell(found: Summary | None, digits: int, interval: bool) -> str:
@@ -39,20 +41,20 @@ def cell(found: Summary | None, digits: int, interval: bool) -> str:
     return text
 
 
-def table(rows: Rows, metrics: Sequence[str] | None = None) -> list[str]:
+def table(rows: Rows, metrics: Sequence[str] | None = None, words: Words = WORDS) -> list[str]:
     """One line per condition, the first metric with its interval; None: the metrics that reports show first."""
     found = aggregate(rows)
-    metrics = metrics or main_metrics(name for _, name in found)
+    metrics = metrics or main_metrics((name for _, name in found), words)
     lines = []
     for condition in in_sequence(row["condition"] for row in agent_rows(rows)):
         own = [found.get((condition, name)) for name in metrics]
         if not any(own):
             continue
-        digits = [METRICS[name].digits if name in METRICS else 3 for name in metrics]
+        digits = [metric(name, words).digits for name in metrics]
         cells = [cell(one, n, not i) for i, (one, n) in enumerate(zip(own, digits, strict=True))]
         count = max(summary.n for (c, _), summary in found.items() if c == condition)
         lines.append(_line(condition_title(condition), count, *cells))
-    return [*_head("condition", "n", *(metric(name).title for name in metrics)), *lines]
+    return [*_head("condition", "n", *(metric(name, words).title for name in metrics)), *lines]
 
 
 def detection(rows: Rows) -> list[str]:
@@ -90,7 +92,7 @@ def single_agents(rows: Rows, metrics: Sequence[str]) -> list[str]:
     lines = [
         _line(condition_title(c), *(", ".join(own.get(name, ())) for name in metrics)) for c, own in values.items()
     ]
-    return [*_head("condition", *(metric(name).title for name in metrics)), *lines]
+    return [*_head("condition", *(metric(name, WORDS).title for name in metrics)), *lines]
 
 
 def _head(*names: str) -> list[str]:

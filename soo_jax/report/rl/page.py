@@ -1,4 +1,4 @@
-"""The page about RL runs: what blue does, what overlap has to do with it, and every single agent."""
+"""The page about RL runs: what agents do, what overlap has to do with it, and every single one."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from soo_jax.errors import SooError
 from soo_jax.report.page import Chart, chart, provenance, render, settings, timings, trouble
 from soo_jax.report.rl.tables import Cell, Line, cell, lines, main_metrics, number
 from soo_jax.report.rl.words import (
-    BEHAVIOUR,
     DIFFERENCES,
     GROUPS,
-    METRICS,
-    OVERLAP,
+    SHARED,
     began_as,
     condition_title,
     group,
     in_sequence,
     metric,
+    overlap_names,
+    told,
+    words_of,
 )
+from soo_jax.rl.games.words import Metric, Words
 from soo_jax.rl.statistics import (
     Summary,
     agent_rows,
@@ -32,11 +34,6 @@ from soo_jax.rl.statistics import (
 )
 from soo_jax.runs import Run
 
-_TILES = {
-    "deceptive_rate": ("deceptive moves", "of the steps with red in sight"),
-    "trapped": ("red trapped", "of the episodes"),
-    "red_decoded": ("red decoded from activations", "R² of red's place; 0: blue does not know where red is"),
-}
 _BESIDE = ("honest", "control:more_rl", "control:hidden", "control:random_pairs")
 Cells = Mapping[tuple[str, str], Summary]
 
@@ -67,7 +64,7 @@ class Table:
 class Agent:
     """One agent: its values in the columns of its run, and what is odd about it."""
 
-    red: Any
+    opponent: Any
     seed: Any
     values: list[str]
     odd: str
@@ -78,6 +75,7 @@ class Section:
     """All that the page shows of one run."""
 
     run: Run
+    words: Words
     trouble: str
     subtitle: str
     about: str
@@ -101,26 +99,28 @@ def agents_page(runs: Sequence[Run]) -> tuple[list[list[Chart]], str]:
       SooError: arrays beside a run's results are damaged.
     """
     sections = [_section(run) for run in runs]
-    page = render("rl/page.html.jinja", {}, sections=sections)
+    readings = list(dict.fromkeys(one.words.reading for one in sections if one.words.reading))
+    page = render("rl/page.html.jinja", {}, sections=sections, readings=readings)
     return [section.charts for section in sections], page
 
 
 def _section(run: Run) -> Section:
-    cells = aggregate(run.rows)
-    compared, metrics = _after(cells), main_metrics(name for _, name in cells)
+    cells, words = aggregate(run.rows), words_of(run)
+    compared, metrics = _after(cells), main_metrics((name for _, name in cells), words)
     return Section(
         run=run,
+        words=words,
         trouble=trouble(run),
         subtitle=", ".join(str(run.config[name]) for name in ("job", "preset") if run.config.get(name)),
         about=condition_title(compared),
-        tiles=_tiles(cells, compared),
-        columns=[metric(name).title for name in metrics],
-        overview=lines(cells, metrics),
-        tables=_tables(run.rows, cells, metrics),
-        further=_further(cells),
-        detection=_detection(run.rows),
-        charts=_charts(run, cells),
-        agents=_agents(run, metrics),
+        tiles=_tiles(cells, words, compared),
+        columns=[metric(name, words).title for name in metrics],
+        overview=lines(cells, metrics, words),
+        tables=_tables(run.rows, cells, words, metrics),
+        further=_further(cells, words),
+        detection=_detection(run.rows, words),
+        charts=_charts(run, cells, words),
+        agents=_agents(run, words, metrics),
         settings=settings(run),
         provenance=provenance(run),
         timings=timings(run),
@@ -136,12 +136,13 @@ def _after(cells: Cells) -> str:
     return next((name for name in ("soo", "deceptive") if name in found), found[0] if found else "")
 
 
-def _tiles(cells: Cells, after: str) -> list[Tile]:
+def _tiles(cells: Cells, words: Words, after: str) -> list[Tile]:
     tiles = []
-    for name, (title, unit) in _TILES.items():
+    for name, (title, unit) in words.tiles.items():
         if (after, name) not in cells:
             continue
-        shown = lambda condition, name=name: _headline_cell(cells[condition, name], name)
+        about = metric(name, words)
+        shown = lambda condition, name=name, about=about: _headline_cell(cells[condition, name], about)
         before = began_as(after)
         beside = [(condition_title(c), shown(c).mean) for c in _BESIDE if c != after and (c, name) in cells]
         start = shown(before).mean if before and (before, name) in cells else ""
@@ -149,62 +150,64 @@ def _tiles(cells: Cells, after: str) -> list[Tile]:
     return tiles
 
 
-def _headline_cell(found: Summary, name: str) -> Cell:
+def _headline_cell(found: Summary, about: Metric) -> Cell:
     """Fractions as per cent."""
-    own = cell(found, name)
-    if not metric(name).fraction or not found.n:
+    own = cell(found, about)
+    if not about.fraction or not found.n:
         return own
     per_cent = lambda value: f"{100 * value:.1f}"
     interval = "" if found.low is None else f"{per_cent(max(found.low, 0))} to {per_cent(min(found.high, 1))} %"
     return replace(own, mean=f"{per_cent(found.mean)} %", sd=own.sd and per_cent(found.sd), interval=interval)
 
 
-def _tables(rows: Sequence[dict[str, Any]], cells: Cells, main: Sequence[str]) -> list[Table]:
+def _tables(rows: Sequence[dict[str, Any]], cells: Cells, words: Words, main: Sequence[str]) -> list[Table]:
     makings = (
-        ("What agents do", BEHAVIOUR, "Fractions of episodes (trapped, red ever at goal), of steps (blue at goal), or "
-         "of steps with red in sight (deceptive moves)."),
-        ("Self-other overlap", OVERLAP, "Lower is more overlap. Relative SOO is divided by the variance of the "
-         "activations, so that merely shrinking them gains nothing; with red free, the other view differs from the "
-         "self view by red alone. Red decoded says how well red's place can be read off the activations."),
-        ("Behavioural difference", DIFFERENCES, "Mean squared difference between surfaces of deceptive moves, agent by "
-         "agent of the same red and seed: rates per visible step, and the reference's truncated counts."),
+        ("What agents do", tuple(words.behaviour), words.about_behaviour),
+        ("Self-other overlap", overlap_names(words), "Lower is more overlap. Relative SOO is divided by the variance "
+         f"of the activations, so that merely shrinking them gains nothing. {words.about_overlap}"),
+        ("Behavioural difference", tuple(DIFFERENCES), "Mean squared difference between surfaces of deceptive moves, "
+         f"agent by agent of the same {words.opponent} and seed: rates per visible step, and the reference's truncated "
+         "counts."),
     )  # fmt: skip
-    tables = [_table(title, note, cells, metrics) for title, metrics, note in makings]
+    tables = [_table(title, note, cells, words, metrics) for title, metrics, note in makings]
     changed = {}
     for condition in dict.fromkeys(condition for condition, _ in cells):
         before = began_as(condition)
         found = changes(rows, before, condition) if before else {}
         changed |= {(condition, name): summary for name, summary in found.items()}
     note = "Against the same agent before it was treated. Bold where the interval leaves out zero."
-    tables.append(_table("What changed, agent by agent", note, changed, main, change=True))
+    tables.append(_table("What changed, agent by agent", note, changed, words, main, change=True))
     return [table for table in tables if table.lines]
 
 
-def _table(title: str, note: str, cells: Cells, metrics: Sequence[str], change: bool = False) -> Table:
+def _table(title: str, note: str, cells: Cells, words: Words, metrics: Sequence[str], change: bool = False) -> Table:
     metrics = [name for name in metrics if any(other == name for _, other in cells)]
-    return Table(title, note, [metric(name).title for name in metrics], lines(cells, metrics, change), change)
+    columns = [metric(name, words).title for name in metrics]
+    return Table(title, note, columns, lines(cells, metrics, words, change), change)
 
 
-def _further(cells: Cells) -> Table | None:
-    metrics = [name for name in dict.fromkeys(name for _, name in cells) if name not in METRICS]
-    return _table("Further measures", "", cells, metrics) if metrics else None
+def _further(cells: Cells, words: Words) -> Table | None:
+    metrics = [name for name in dict.fromkeys(name for _, name in cells) if not told(name, words)]
+    return _table("Further measures", "", cells, words, metrics) if metrics else None
 
 
-def _detection(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def _detection(rows: Sequence[dict[str, Any]], words: Words) -> tuple[list[str], list[list[str]]]:
     """Headings and lines of the detector's table, one line per number of episodes."""
     found = {(row["metric"], row["steps"], row["episodes"]): row["value"] for row in detection_rows(rows)}
     columns = list(dict.fromkeys((name, steps) for name, steps, _ in found))
-    words = {"all": "all steps", "untrapped": "red free", "auroc": "AUROC"}
-    called = lambda name: words.get(name, name.replace("flagged_", "called deceptive: ").replace("_", " "))
+    known = {**words.steps, "auroc": "AUROC"}
+    called = lambda name: known.get(name, name.replace("flagged_", "called deceptive: ").replace("_", " "))
     counts = sorted({count for *_, count in found})
-    body = [[f"{n:,}", *(number(found.get((*column, n)), column[0]) for column in columns)] for n in counts]
+    body = [
+        [f"{n:,}", *(number(found.get((*column, n)), metric(column[0], words)) for column in columns)] for n in counts
+    ]
     return [f"{called(name)}, {called(steps)}" for name, steps in columns], body
 
 
 # ---- every agent --------------------------------------------------------------------------------------------------
 
 
-def _agents(run: Run, main: Sequence[str]) -> dict[str, list[Agent]]:
+def _agents(run: Run, words: Words, main: Sequence[str]) -> dict[str, list[Agent]]:
     """By the title of their condition."""
     values = defaultdict(dict)
     for row in agent_rows(run.rows):
@@ -216,7 +219,7 @@ def _agents(run: Run, main: Sequence[str]) -> dict[str, list[Agent]]:
         for who, own in values.items():
             if who[0] == condition:
                 odd = "stopped learning" if who in stopped else "never deceived" if who in dull else ""
-                texts = [number(own[name], name) if name in own else "" for name in main]
+                texts = [number(own[name], metric(name, words)) if name in own else "" for name in main]
                 found[condition_title(condition)].append(Agent(*who[1:], texts, odd))
     return dict(found)
 
@@ -239,7 +242,7 @@ def _stopped(training: Sequence[dict[str, Any]]) -> set[tuple[Any, Any, Any]]:
 # ---- charts -------------------------------------------------------------------------------------------------------
 
 
-def _charts(run: Run, cells: Cells) -> list[Chart]:
+def _charts(run: Run, cells: Cells, words: Words) -> list[Chart]:
     from soo_jax.report.rl.maps import geometry_chart, surface_chart
     from soo_jax.report.rl.plots import condition_chart, detection_chart, difference_chart
     from soo_jax.report.rl.sweep import MAP, combinations, is_sweep, sweep_map
@@ -248,16 +251,18 @@ def _charts(run: Run, cells: Cells) -> list[Chart]:
     if is_sweep(run):
         found = combinations(run)
         learned = _learning_charts(run)
-        return [chart("sweep", "What varied", MAP, lambda t: sweep_map(found, t)), *learned] if found else learned
+        return (
+            [chart("sweep", "What varied", MAP, lambda t: sweep_map(found, words, t)), *learned] if found else learned
+        )
     note = "Dots are means, lines 95 % intervals, ticks single agents."
-    sees_red = "Overlap, and whether blue still sees red"
+    beside = any(not name.startswith(("soo", "activation")) for name in measured & set(words.overlap))
     charts = []
     for name, title, metrics in (
-        ("conditions", "What agents do", _behaviour(measured)),
-        ("overlap", sees_red if "red_decoded" in measured else "Self-other overlap", _overlap(measured)),
+        ("conditions", "What agents do", [name for name in words.behaviour if name in measured][:4]),
+        ("overlap", "Self-other overlap" + ", and what else is seen" * beside, _overlap(measured, words)),
     ):
         if measured & set(metrics):
-            draw = lambda theme, metrics=metrics: condition_chart(cells, metrics, theme)
+            draw = lambda theme, metrics=metrics: condition_chart(cells, metrics, words, theme)
             charts.append(chart(name, title, note, draw))
     if measured & set(DIFFERENCES):
         note = "Shorter bars: more alike. The two normalisations can disagree. Lines are 95 % intervals."
@@ -267,7 +272,7 @@ def _charts(run: Run, cells: Cells) -> list[Chart]:
             "A high log SOO is taken as a sign of deception. The dotted line is chance; “called deceptive” are agents "
             "outside of both classes, on whom a good detector would stay silent."
         )
-        charts.append(chart("detection", "Catching the deceiver", note, lambda t: detection_chart(run.rows, t)))
+        charts.append(chart("detection", "Catching the deceiver", note, lambda t: detection_chart(run.rows, words, t)))
     charts += _learning_charts(run)
     if surfaces := _arrays(run, "surfaces.safetensors"):
         note = (
@@ -283,15 +288,9 @@ def _charts(run: Run, cells: Cells) -> list[Chart]:
     return charts
 
 
-def _behaviour(measured: Collection[str]) -> list[str]:
-    first = ("trapped", "red_ever_at_goal", "blue_at_goal", "deceptive_rate")
-    return [name for name in dict.fromkeys((*first, *BEHAVIOUR)) if name in measured][:4]
-
-
-def _overlap(measured: Collection[str]) -> list[str]:
-    first = ("soo_log_untrapped", "soo_relative_untrapped", "red_decoded")
-    found = [name for name in first if name in measured]
-    return found or [name for name in ("soo_log", "soo_relative", "soo_action") if name in measured]
+def _overlap(measured: Collection[str], words: Words) -> list[str]:
+    """What the game tells of overlap itself, else what all games do."""
+    return [name for name in words.overlap if name in measured][:4] or [name for name in SHARED if name in measured][:3]
 
 
 def _learning_charts(run: Run) -> list[Chart]:

@@ -17,6 +17,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from soo_jax.report.rl.words import CONDITIONS, condition_title, group, in_sequence, metric, two_lines
 from soo_jax.report.style import LIGHT, WIDTH, Theme, add_legend, handle, new_figure, styled, to_png
+from soo_jax.rl.games.words import Metric, Words
 from soo_jax.rl.statistics import Summary, aggregate, detection_rows, roc
 
 if TYPE_CHECKING:
@@ -24,13 +25,16 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-CURVES = ("reward_blue", "soo_loss", "reward_red", "policy_loss_blue", "critic_loss_blue")
+CURVES = ("soo_loss",)
+"""What is drawn of every game's training, beside the agents' rewards."""
 
 
 # ---- what blue does -----------------------------------------------------------------------------------------------
 
 
-def condition_chart(cells: Mapping[tuple[str, str], Summary], metrics: Sequence[str], theme: Theme = LIGHT) -> bytes:
+def condition_chart(
+    cells: Mapping[tuple[str, str], Summary], metrics: Sequence[str], words: Words, theme: Theme = LIGHT
+) -> bytes:
     """One line per condition, one column per metric: mean as a dot, its 95 % interval, every agent as a tick.
 
     Args:
@@ -48,7 +52,7 @@ def condition_chart(cells: Mapping[tuple[str, str], Summary], metrics: Sequence[
             for condition, y in lines.items():
                 if (condition, name) in cells:
                     _dot(ax, y, cells[condition, name], condition_line(condition, theme)[0])
-            _dress_column(ax, name, max(lines.values()), theme)
+            _dress_column(ax, metric(name, words), max(lines.values()), theme)
         _name_lines(axes[0][0], lines, theme)
         return to_png(figure)
 
@@ -72,16 +76,16 @@ def _dot(ax: Axes, y: float, found: Summary, colour: str) -> None:
     ax.plot(found.mean, y, "o", color=colour, markersize=4.6, zorder=4, markeredgewidth=0)
 
 
-def _dress_column(ax: Axes, name: str, last: float, theme: Theme) -> None:
+def _dress_column(ax: Axes, shown: Metric, last: float, theme: Theme) -> None:
     ax.set(ylim=(last + 0.7, -0.7), yticks=[])
     ax.spines["left"].set_visible(False)
     ax.xaxis.grid(True)
-    ax.set_title(two_lines(metric(name).title), fontsize=8, loc="left", color=theme.ink, linespacing=1.1)
-    if metric(name).fraction and ax.get_xlim()[1] > 0.5:
+    ax.set_title(two_lines(shown.title), fontsize=8, loc="left", color=theme.ink, linespacing=1.1)
+    if shown.fraction and ax.get_xlim()[1] > 0.5:
         ax.set_xlim(-0.03, 1.03)
         ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])
     else:
-        if metric(name).fraction:
+        if shown.fraction:
             ax.set_xlim(left=min(-0.005, -0.03 * ax.get_xlim()[1]))
         ax.xaxis.set_major_locator(MaxNLocator(3))
         ax.tick_params(axis="x", labelsize=7.5)
@@ -98,8 +102,10 @@ def _name_lines(ax: Axes, lines: Mapping[str, float], theme: Theme) -> None:
 
 def learning_chart(rows: Sequence[Row], theme: Theme = LIGHT) -> bytes:
     """Rewards and losses by step: the mean of every condition thick, each agent thin; a cross where one diverged."""
-    own = [name for name in dict.fromkeys(name for row in rows for name in row) if name.startswith("reward_")]
-    metrics = [name for name in dict.fromkeys((*CURVES, *own)) if any(row.get(name) for row in rows)][:3]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    own = [name for name in names if name.startswith("reward_")]
+    more = [name for name in names if name.startswith(("policy_loss_", "critic_loss_"))]
+    metrics = [name for name in (*own[-1:], *CURVES, *own[:-1], *more) if any(row.get(name) for row in rows)][:3]
     conditions = in_sequence(row["condition"] for row in rows)
     agents = defaultdict(list)
     for row in rows:
@@ -179,26 +185,28 @@ def _bar(ax: Axes, y: float, found: Summary | None, colour: str, theme: Theme) -
 # ---- what gives it away -------------------------------------------------------------------------------------------
 
 
-def detection_chart(rows: Sequence[Row], theme: Theme = LIGHT) -> bytes:
+def detection_chart(rows: Sequence[Row], words: Words, theme: Theme = LIGHT) -> bytes:
     """Telling deceptive from honest agents by their log SOO: by episodes averaged over, and as a ROC of the agents."""
     found = detection_rows(rows)
+    by_steps = dict(zip(words.steps, ("-", "--", ":"), strict=False))
     flagged = _bystanders(found)
     with styled(theme):
         figure, axes = new_figure(theme, 4.5, 2, 2)
         (top, beside), (below, last) = axes
-        _by_episodes(top, found, ["auroc"], [theme.series[2]], "AUROC")
-        _by_episodes(beside, found, ["accuracy"], [theme.series[2]], "accuracy")
+        draw = lambda *what: _by_episodes(*what, by_steps)
+        draw(top, found, ["auroc"], [theme.series[2]], "AUROC")
+        draw(beside, found, ["accuracy"], [theme.series[2]], "accuracy")
         colours = [theme.series[(k + 3) % len(theme.series)] for k in range(len(flagged))]
-        _by_episodes(below, found, flagged, colours, "called deceptive")
+        draw(below, found, flagged, colours, "called deceptive")
         for k, name in enumerate(flagged):
             below.text(0.97, 0.06 + 0.11 * k, condition_title(name.removeprefix("flagged_")), color=colours[k],
                        transform=below.transAxes, ha="right", fontsize=8,
                        bbox={"facecolor": theme.surface, "edgecolor": "none", "alpha": 0.8, "pad": 1})  # fmt: skip
         for ax in (top, beside):
             ax.axhline(0.5, color=theme.muted, linewidth=0.8, linestyle=":")
-        _roc_curves(last, aggregate(rows), theme)
-        handles = [handle(theme.series[2], line) for line in ("-", "--")]
-        add_legend(figure, handles, ["all steps", "steps with red free"], theme, columns=2)
+        _roc_curves(last, aggregate(rows), words, by_steps, theme)
+        handles = [handle(theme.series[2], line) for line in by_steps.values()]
+        add_legend(figure, handles, [words.steps[name] for name in by_steps], theme, columns=2)
         return to_png(figure)
 
 
@@ -211,9 +219,16 @@ def _bystanders(rows: Sequence[Row], most: int = 4) -> list[str]:
     return (foreign + [name for name in plain if name in names])[:most]
 
 
-def _by_episodes(ax: Axes, rows: Sequence[Row], names: Sequence[str], colours: Sequence[str], title: str) -> None:
+def _by_episodes(
+    ax: Axes,
+    rows: Sequence[Row],
+    names: Sequence[str],
+    colours: Sequence[str],
+    title: str,
+    by_steps: Mapping[str, str],
+) -> None:
     for name, colour in zip(names, colours, strict=True):
-        for steps, line in (("all", "-"), ("untrapped", "--")):
+        for steps, line in by_steps.items():
             own = [row for row in rows if (row["metric"], row["steps"]) == (name, steps) and row["value"] is not None]
             points = sorted((row["episodes"], row["value"]) for row in own)
             if points:
@@ -231,15 +246,24 @@ def _by_episodes(ax: Axes, rows: Sequence[Row], names: Sequence[str], colours: S
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center", fontsize=8)
 
 
-def _roc_curves(ax: Axes, cells: Mapping[tuple[str, str], Summary], theme: Theme) -> None:
+def _roc_curves(
+    ax: Axes, cells: Mapping[tuple[str, str], Summary], words: Words, by_steps: Mapping[str, str], theme: Theme
+) -> None:
     ax.plot([0, 1], [0, 1], ":", color=theme.muted, linewidth=0.8)
-    for k, (name, line) in enumerate((("soo_log", "-"), ("soo_log_untrapped", "--"))):
+    for k, (steps, line) in enumerate(by_steps.items()):
+        name = f"soo_log_{steps}" if k else "soo_log"
         bad, good = (cells.get((condition, name)) for condition in ("deceptive", "honest"))
         if bad and good and bad.n and good.n:
             wrong, right = roc(bad.values, good.values)
             ax.plot(wrong, right, line, color=theme.series[2], linewidth=1.7, clip_on=False)
             area = np.trapezoid(right, wrong)
-            ax.text(0.97, 0.16 - 0.12 * k, f"area {area:.2f}{', red free' if k else ''}", ha="right", fontsize=8)
+            ax.text(
+                0.97,
+                0.16 - 0.12 * k,
+                f"area {area:.2f}{f', {words.steps[steps]}' if k else ''}",
+                ha="right",
+                fontsize=8,
+            )
     ax.set_title("ROC, all episodes", loc="left")
     ax.set(xlim=(0, 1), ylim=(-0.03, 1.03), xlabel="honest agents flagged", ylabel="deceptive ones flagged")
     ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])

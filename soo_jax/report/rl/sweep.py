@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from soo_jax.report.rl.tables import main_metrics
-from soo_jax.report.rl.words import metric
+from soo_jax.report.rl.words import metric, words_of
 from soo_jax.report.settings_map import Axis, Panel, settings_map
 from soo_jax.report.style import LIGHT, Theme
+from soo_jax.rl.games.words import Words
 from soo_jax.rl.statistics import Summary, aggregate
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ def combinations(run: Run) -> list[Combination]:
     return found
 
 
-def metrics_of(found: Sequence[Combination]) -> list[str]:
+def metrics_of(found: Sequence[Combination], words: Words) -> list[str]:
     """The metrics that are shown: behaviour first, four at most."""
-    return [name for name in main_metrics(found[0].after) if name in found[0].after][:4] if found else []
+    return [name for name in main_metrics(found[0].after, words) if name in found[0].after][:4] if found else []
 
 
 def sweep_table(runs: Sequence[Run]) -> Table:
@@ -70,25 +71,25 @@ def sweep_table(runs: Sequence[Run]) -> Table:
     from rich.table import Table
 
     (run,) = runs
-    found = combinations(run)
+    found, words = combinations(run), words_of(run)
     look = {"title_justify": "left", "caption_justify": "left", "box": None, "padding": (0, 2, 0, 0), "pad_edge": False}
     table = Table(title=f"Combinations: {run.path.name}", caption=CAPTION, header_style="bold", **look)
-    names, shown = list(found[0].values) if found else [], metrics_of(found)
-    for name in (*names, "agents", *(metric(one).title for one in shown)):
+    names, shown = list(found[0].values) if found else [], metrics_of(found, words)
+    for name in (*names, "agents", *(metric(one, words).title for one in shown)):
         table.add_column(name.replace("_", " "), justify="right")
     for one in found:
         count = max((summary.n for summary in one.after.values()), default=0)
-        cells = [_cell(one, name) for name in shown]
+        cells = [_cell(one, name, metric(name, words).digits) for name in shown]
         table.add_row(*(f"{one.values[name]:g}" for name in names), str(count), *cells)
     return table
 
 
-def _cell(one: Combination, name: str) -> str:
-    told = lambda found: f"{found.mean:.{metric(name).digits}f}"
+def _cell(one: Combination, name: str, digits: int) -> str:
+    told = lambda found: f"{found.mean:.{digits}f}"
     return told(one.after[name]) + (f" ({told(one.before[name])})" if name in one.before else "")
 
 
-def sweep_map(found: Sequence[Combination], theme: Theme = LIGHT) -> bytes:
+def sweep_map(found: Sequence[Combination], words: Words, theme: Theme = LIGHT) -> bytes:
     """A map for each metric over the two numbers with the most values.
 
     Returns:
@@ -99,13 +100,13 @@ def sweep_map(found: Sequence[Combination], theme: Theme = LIGHT) -> bytes:
     columns = sorted({one.values[across] for one in found})
     rows: list[Any] = sorted({one.values[up] for one in found}) if up else [None]
     panels = []
-    for name in metrics_of(found):
+    for name in metrics_of(found, words):
         fields = np.full((len(rows), len(columns)), np.nan)
         for (i, j), _ in np.ndenumerate(fields):
             here = [one for one in found if one.values[across] == columns[j] and (not up or one.values[up] == rows[i])]
             means = [one.after[name].mean for one in here if name in one.after]
             fields[i, j] = np.mean(means) if means else np.nan
-        shown = metric(name)
+        shown = metric(name, words)
         low, high = (0.0, 1.0) if shown.fraction else (float(np.nanmin(fields)), float(np.nanmax(fields)))
         text = lambda value, digits=shown.digits: f"{value:.{digits}f}"
         panels.append(Panel(shown.title, fields, low, high, theme.deceptive, text))

@@ -6,16 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from soo_jax.report.rl.words import (
-    BEHAVIOUR,
-    GROUPS,
-    METRICS,
-    condition_title,
-    group,
-    in_sequence,
-    metric,
-    two_lines,
-)
+from soo_jax.report.rl.words import GROUPS, condition_title, group, in_sequence, metric, told, two_lines, words_of
+from soo_jax.rl.games.words import Metric, Words
 from soo_jax.rl.statistics import Summary, aggregate
 
 if TYPE_CHECKING:
@@ -23,37 +15,30 @@ if TYPE_CHECKING:
 
     from soo_jax.runs import Run
 
-TERMINAL = {
-    "trapped": ("red\ntrapped", 2),
-    "red_ever_at_goal": ("red at\ngoal", 2),
-    "blue_at_goal": ("blue at\ngoal", 2),
-    "deceptive_rate": ("deceptive\nrate", 2),
-    "soo_log_untrapped": ("log SOO\nred free", 1),
-    "soo_relative_untrapped": ("rel. SOO\nred free", 2),
-    "red_decoded": ("red\ndecoded", 2),
-}
-"""What fits the terminal: metric -> (heading, digits)."""
-
 MOST = 6
 """Columns that a table of conditions has room for."""
 Cells = Mapping[tuple[str, str], Summary]
 
 
-def main_metrics(measured: Iterable[str]) -> tuple[str, ...]:
-    """The metrics that are shown of every agent: of Physical Deception those of ``TERMINAL``, of other games what they
-    say of behaviour first, then overlap, then what the game calls its own, as far as there is room.
+def main_metrics(measured: Iterable[str], words: Words) -> tuple[str, ...]:
+    """The metrics that are shown of every agent: those that the game gives a heading for the terminal. Where it gives
+    none, what agents do first, then overlap, then what nothing is told of, as far as there is room.
     """
     measured = tuple(dict.fromkeys(measured))
-    if "trapped" in measured or not measured:
-        return tuple(name for name in TERMINAL if name in measured) or tuple(TERMINAL)
-    known = [name for name in BEHAVIOUR if name in measured][: MOST - 2]
+    headed = tuple(name for name, shown in (words.behaviour | words.overlap).items() if shown.heading)
+    if not measured or set(headed) & set(measured):
+        return tuple(name for name in headed if name in measured) or headed
+    known = [name for name in words.behaviour if name in measured][: MOST - 2]
     known += [name for name in ("soo_log", "soo_relative") if name in measured]
-    own = [name for name in measured if name not in METRICS and not name.startswith(("soo", "activation"))]
+    own = [name for name in measured if not told(name, words) and not name.startswith(("soo", "activation"))]
     return tuple(dict.fromkeys([*known, *own]))[:MOST]
 
 
-def _heading(name: str) -> tuple[str, int]:
-    return TERMINAL.get(name) or (two_lines(metric(name).title), min(metric(name).digits, 2))
+def _heading(name: str, words: Words) -> tuple[str, int]:
+    shown = metric(name, words)
+    if shown.heading:
+        return two_lines(shown.heading), shown.heading_digits
+    return two_lines(shown.title), min(shown.digits, 2)
 
 
 @dataclass(frozen=True)
@@ -86,7 +71,7 @@ class Line:
     cells: list[Cell | None]
 
 
-def lines(cells: Cells, metrics: Sequence[str], change: bool = False) -> list[Line]:
+def lines(cells: Cells, metrics: Sequence[str], words: Words, change: bool = False) -> list[Line]:
     """One line per condition that has any of the metrics, group by group.
 
     Args:
@@ -96,19 +81,21 @@ def lines(cells: Cells, metrics: Sequence[str], change: bool = False) -> list[Li
     for condition in in_sequence(condition for condition, name in cells if name in metrics):
         own = [cells.get((condition, name)) for name in metrics]
         agents = max(summary.n + summary.missing for summary in own if summary)
-        texts = [cell(summary, name, change) if summary else None for summary, name in zip(own, metrics, strict=True)]
+        texts = [
+            cell(summary, metric(name, words), change) if summary else None
+            for summary, name in zip(own, metrics, strict=True)
+        ]
         heading = GROUPS[group(condition)] if group(condition) != previous else ""
         found.append(Line(condition_title(condition), heading, agents, texts))
         previous = group(condition)
     return found
 
 
-def cell(found: Summary, name: str, change: bool = False) -> Cell:
+def cell(found: Summary, about: Metric, change: bool = False) -> Cell:
     """A summary in words, spread and interval written as the mean is; intervals end where the metric does."""
     if not found.n:
         return Cell("–", "", "", False, found.missing)
-    about = metric(name)
-    shape = _shape(found.mean, name)
+    shape = _shape(found.mean, about)
     signed = f"+{shape}" if change else shape
     mean, sd = f"{found.mean:{signed}}", "" if found.sd is None else f"{found.sd:{shape}}"
     if found.low is None:
@@ -119,14 +106,13 @@ def cell(found: Summary, name: str, change: bool = False) -> Cell:
     return Cell(mean, sd, f"{low:{signed}} to {high:{signed}}", found.low * found.high > 0, found.missing)
 
 
-def number(value: float | None, name: str) -> str:
+def number(value: float | None, about: Metric) -> str:
     """A single value of a metric; a dash where there was nothing to measure."""
-    return "–" if value is None else f"{value:{_shape(value, name)}}"
+    return "–" if value is None else f"{value:{_shape(value, about)}}"
 
 
-def _shape(value: float, name: str) -> str:
+def _shape(value: float, about: Metric) -> str:
     """Fixed digits after the point, or powers of ten where they would show nothing of the value."""
-    about = metric(name)
     tiny = about.any_scale and 0 < abs(value) < 0.5 * 10**-about.digits
     return ".1e" if tiny else f"z.{about.digits}f"  # z: no minus before a zero
 
@@ -136,12 +122,13 @@ def rl_table(runs: Iterable[Run]) -> Table:
     from rich.table import Table
 
     runs = list(runs)
+    words = words_of(*runs)
     title = "Mean ± sd over agents" + (f": {runs[0].path.name}" if len(runs) == 1 else "")
-    table = Table(title=title, caption=_caption(runs), title_justify="left", caption_justify="left", box=None,
+    table = Table(title=title, caption=_caption(runs, words), title_justify="left", caption_justify="left", box=None,
                   padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")  # fmt: skip
     table.add_column("\ncondition", min_width=14, max_width=25)
     found = [aggregate(run.rows) for run in runs]
-    columns = {name: _heading(name) for name in main_metrics(name for cells in found for _, name in cells)}
+    columns = {name: _heading(name, words) for name in main_metrics((n for cells in found for _, n in cells), words)}
     for heading, _ in columns.values():
         table.add_column(heading, no_wrap=True)
     for run, cells in zip(runs, found, strict=True):
@@ -173,10 +160,8 @@ def _escaped(name: str) -> str:
     return escape(name)
 
 
-def _caption(runs: Sequence[Run]) -> str:
-    caption = "Intervals: the report."
-    if any(run.config.get("game", "physical_deception") == "physical_deception" for run in runs):
-        caption = f"Fractions of episodes (red) or steps (blue, deceptive); decoded: R² of red's place. {caption}"
+def _caption(runs: Sequence[Run], words: Words) -> str:
+    caption = " ".join(filter(None, [words.caption, "Intervals: the report."]))
     for run in runs:
         if not run.complete:
             caption = f"INCOMPLETE RUN ({run.state}): {run.path.name}\n" + caption

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
+from soo_jax.rl.games import GAMES, game
+from soo_jax.rl.games.words import Metric, Words, words_from
 from soo_jax.rl.statistics import DETECTION
+
+if TYPE_CHECKING:
+    from soo_jax.runs import Run
 
 CONDITIONS = {
     "deceptive": "deceptive",
@@ -31,7 +35,7 @@ CONDITIONS = {
 }
 _TREATED = ("soo:", "control:")
 GROUPS = {
-    "baselines": "what blue was rewarded for",
+    "baselines": "what agents were rewarded for",
     "treated": "the deceptive agent, treated",
     "others": "SOO on other agents",
     "worlds": "in another world",
@@ -41,63 +45,59 @@ GROUPS = {
 """Kinds of conditions, and the headings under which they stand."""
 
 
-class Metric(NamedTuple):
-    """How a metric is shown.
-
-    Attributes:
-      title: in tables and charts. digits: after the point. least, most: the ends that it cannot pass.
-    """
-
-    title: str
-    digits: int = 2
-    least: float = -math.inf
-    most: float = math.inf
-
-    @property
-    def fraction(self) -> bool:
-        """Whether it lies between 0 and 1."""
-        return (self.least, self.most) == (0.0, 1.0)
-
-    @property
-    def any_scale(self) -> bool:
-        """Whether it is positive without end, so that a tiny value says more than 0.00."""
-        return (self.least, self.most) == (0.0, math.inf)
-
-
-_BEHAVIOUR = {
-    "trapped": Metric("red trapped", 2, 0.0, 1.0),
-    "red_ever_at_goal": Metric("red ever at goal", 2, 0.0, 1.0),
-    "blue_at_goal": Metric("blue at goal", 2, 0.0, 1.0),
-    "deceptive_rate": Metric("deceptive moves", 3, 0.0, 1.0),
-    "deceptive_rate_untrapped": Metric("deceptive moves, red free", 3, 0.0, 1.0),
-    "steps_in_sight": Metric("steps in sight", 1, 0.0),
-    "task_return": Metric("task return", 1),
-    "return_blue": Metric("return of blue", 1),
-    "deceptiveness": Metric("how far astray", 3, 0.0, 1.0),
-    "deceptiveness_to_self": Metric("itself astray", 3, 0.0, 1.0),
-    "distrust": Metric("distrust", 3, 0.0),
-    "payoff_receiver": Metric("receiver's payoff", 2),
-    "payoff_self": Metric("sender's own payoff", 2),
-    "return_sender": Metric("return of sender", 1),
-}
-_OVERLAP = {
+SHARED = {
     "soo_log": Metric("log SOO"),
-    "soo_log_untrapped": Metric("log SOO, red free"),
     "soo_relative": Metric("relative SOO", 3, 0.0),
-    "soo_relative_untrapped": Metric("relative SOO, red free", 3, 0.0),
     "soo_action": Metric("SOO of actions", 3, 0.0),
     "activation_variance": Metric("variance of activations", 3, 0.0),
-    "red_decoded": Metric("red decoded, R²"),
 }
-_DIFFERENCES = {
+"""What all games measure of overlap."""
+DIFFERENCES = {
     "difference_to_deceptive": Metric("to deceptive, rates", 4, 0.0),
     "difference_to_honest": Metric("to honest, rates", 4, 0.0),
     "reference_difference_to_deceptive": Metric("to deceptive, counts", 1, 0.0),
     "reference_difference_to_honest": Metric("to honest, counts", 1, 0.0),
 }
-METRICS = {**_BEHAVIOUR, **_OVERLAP, **_DIFFERENCES}
-"""How the metrics of the built-in games are shown; others stand as they are."""
-BEHAVIOUR, OVERLAP, DIFFERENCES = tuple(_BEHAVIOUR), tuple(_OVERLAP), tuple(_DIFFERENCES)
+
+
+def words_of(*runs: Run) -> Words:
+    """How the games of runs are told; where several tell of one measure, the first is heard.
+
+    Raises:
+      SooError: a run's config.json was changed by hand.
+    """
+    found = [_words_of(run) for run in runs]
+    joint = lambda name: {key: value for words in reversed(found) for key, value in getattr(words, name).items()}
+    all_of = lambda name: "\n".join(dict.fromkeys(filter(None, (getattr(words, name) for words in found))))
+    return Words(
+        **{name: joint(name) for name in ("behaviour", "overlap", "tiles", "steps")},
+        **{name: all_of(name) for name in ("about_behaviour", "about_overlap", "reading", "caption")},
+        opponent="/".join(dict.fromkeys(words.opponent for words in found)),
+    )
+
+
+def _words_of(run: Run) -> Words:
+    if isinstance(run.config.get("words"), dict):
+        return words_from(run.config["words"], str(run.path / "config.json"))
+    name = run.config.get("game", "physical_deception")  # a run of an earlier version, which knew one game at first
+    return game(name).words if name in GAMES else Words()
+
+
+def overlap_names(words: Words) -> list[str]:
+    """The measures of overlap: each that all games have, the game's kinds of it behind it, then what else it has."""
+    own = lambda name: [other for other in words.overlap if other.startswith(f"{name}_")]
+    return list(dict.fromkeys([*(each for name in SHARED for each in (name, *own(name))), *words.overlap]))
+
+
+def told(name: str, words: Words) -> Metric | None:
+    """What is told of a metric, if anything."""
+    known = (words.behaviour, words.overlap, SHARED, DIFFERENCES)
+    return next((own[name] for own in known if name in own), None)
+
+
+def metric(name: str, words: Words) -> Metric:
+    """How a metric is shown; one of which nothing is told stands as it is."""
+    return told(name, words) or Metric(name.replace("_", " "), 3)
 
 
 def condition_title(condition: str) -> str:
@@ -116,11 +116,6 @@ def condition_title(condition: str) -> str:
     if on:
         return f"{condition_title(start)}, {condition_title(treatment)}"
     return condition.removeprefix("control:").replace("_", " ")
-
-
-def metric(name: str) -> Metric:
-    """How a metric is shown; names of one's own stand as they are."""
-    return METRICS.get(name, Metric(name.replace("_", " "), 3))
 
 
 def two_lines(title: str) -> str:

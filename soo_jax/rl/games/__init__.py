@@ -8,8 +8,20 @@ from functools import cache
 from soo_jax.errors import SooError
 from soo_jax.importing import load_object
 from soo_jax.rl.games.game import Behaviour, Evaluation, Game, by_policy, checked, overlap_of_views, problem
+from soo_jax.rl.games.words import Metric, Words
 
-__all__ = ["GAMES", "Behaviour", "Evaluation", "Game", "by_policy", "game", "overlap_of_views", "problem"]
+__all__ = [
+    "GAMES",
+    "Behaviour",
+    "Evaluation",
+    "Game",
+    "Metric",
+    "Words",
+    "by_policy",
+    "game",
+    "overlap_of_views",
+    "problem",
+]
 
 
 def _physical_deception() -> Game:

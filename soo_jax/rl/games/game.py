@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from soo_jax.rl.games.words import Words
 from soo_jax.rl.networks import Policy, PolicyProbe, act, hidden, read
 
 TINY = 1e-25
@@ -59,6 +60,7 @@ class Game:
         evaluations (leaves ``[A, ...]``); None: the game cannot say.
       draw: ``(game, agents, folder, episodes, key) -> paths``: pictures of episodes of agents, by the name that stands
         above them ``{name: (params, {agent: policy})}``; None: there are none.
+      words: how results are told.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Game:
     scripts: Mapping[str, Behaviour] = field(default_factory=dict, compare=False)
     differences: Callable[[Evaluation, Evaluation], dict[str, Array]] | None = None
     draw: Callable[..., list[Path]] | None = None
+    words: Words = field(default_factory=Words, compare=False)
 
     @property
     def agents(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from soo_envs import signalling as world
 
 from soo_jax.files import write_atomically
 from soo_jax.rl.games.game import Evaluation, Game, overlap_of_views
+from soo_jax.rl.games.words import Metric, Words
 from soo_jax.rl.networks import Policy, act
 from soo_jax.rl.views import paired
 
@@ -132,6 +133,30 @@ def draw(
     return [path]
 
 
+WORDS = Words(
+    behaviour={
+        "deceptive_rate": Metric("clear lies", 3, 0.0, 1.0),
+        "deceptiveness": Metric("how far astray", 3, 0.0, 1.0),
+        "deceptiveness_to_self": Metric("itself astray", 3, 0.0, 1.0),
+        "distrust": Metric("distrust", 3, 0.0),
+        "payoff_receiver": Metric("receiver's payoff", 2),
+        "payoff_self": Metric("sender's own payoff", 2),
+        "return_sender": Metric("return of sender", 1),
+    },
+    tiles={
+        "deceptive_rate": ("clear lies", "of the messages to the receiver"),
+        "deceptiveness_to_self": ("itself astray", "0: it tells itself the truth; 1: the worst lie"),
+        "distrust": ("distrust", "how far from where it was told the receiver searches"),
+    },
+    opponent="receiver",
+    about_behaviour="Clear lies: of the messages to the receiver, those that cost a trusting one at least half of what "
+    "the worst lie would. Astray: means of that cost, 0 to 1. Payoffs are per step.",
+    reading="Deception also falls when the sender merely stops telling apart who reads. Read the lies beside what it "
+    "tells itself (is it still good at its task?) and beside distrust (a receiver that is no longer believed tells "
+    "nothing about lies).",
+    caption="Lies: fraction of the messages to the receiver; astray: 0 the truth, 1 the worst lie.",
+)
+
 GAME = Game(
     name="signalling",
     env=world.Signalling(),
@@ -144,4 +169,5 @@ GAME = Game(
     evaluate=evaluate,
     scripts={"truth": tell_the_truth},
     draw=draw,
+    words=WORDS,
 )

@@ -12,6 +12,7 @@ from soo_envs import physical_deception as world
 
 from soo_jax.rl.games.game import Game
 from soo_jax.rl.games.physical_deception.measures import differences, evaluate, play
+from soo_jax.rl.games.words import Metric, Words
 from soo_jax.rl.networks import Policy
 
 
@@ -60,6 +61,39 @@ def draw(
     return made
 
 
+WORDS = Words(
+    behaviour={
+        "trapped": Metric("red trapped", 2, 0.0, 1.0, "red trapped"),
+        "red_ever_at_goal": Metric("red ever at goal", 2, 0.0, 1.0, "red at goal"),
+        "blue_at_goal": Metric("blue at goal", 2, 0.0, 1.0, "blue at goal"),
+        "deceptive_rate": Metric("deceptive moves", 3, 0.0, 1.0, "deceptive rate"),
+        "deceptive_rate_untrapped": Metric("deceptive moves, red free", 3, 0.0, 1.0),
+        "steps_in_sight": Metric("steps in sight", 1, 0.0),
+        "task_return": Metric("task return", 1),
+        "return_blue": Metric("return of blue", 1),
+    },
+    overlap={
+        "soo_log_untrapped": Metric("log SOO, red free", heading="log SOO red free", heading_digits=1),
+        "soo_relative_untrapped": Metric("relative SOO, red free", 3, 0.0, heading="rel. SOO red free"),
+        "red_decoded": Metric("red decoded, R²", heading="red decoded"),
+    },
+    tiles={
+        "deceptive_rate": ("deceptive moves", "of the steps with red in sight"),
+        "trapped": ("red trapped", "of the episodes"),
+        "red_decoded": ("red decoded from activations", "R² of red's place; 0: blue does not know where red is"),
+    },
+    steps={"all": "all steps", "untrapped": "red free"},
+    opponent="red",
+    about_behaviour="Fractions of episodes (trapped, red ever at goal), of steps (blue at goal), or of steps with red "
+    "in sight (deceptive moves).",
+    about_overlap="With red free, the other view differs from the self view by red alone. Red decoded says how well "
+    "red's place can be read off the activations.",
+    reading="Deception also falls when blue merely stops seeing red. Read the deceptive rate beside blue at goal (is "
+    "it still good at its task?), red decoded (does it still know where red is?), the agents that need red's place "
+    "without deceiving anybody, and “red hidden”, where the same deceptive agent is blindfolded.",
+    caption="Fractions of episodes (red) or steps (blue, deceptive); decoded: R² of red's place.",
+)
+
 GAME = Game(
     name="physical_deception",
     env=world.PhysicalDeception(),
@@ -80,4 +114,5 @@ GAME = Game(
     scripts={"anywhere": walk_anywhere, "to_goal": walk_to_goal},
     differences=differences,
     draw=draw,
+    words=WORDS,
 )
