@@ -10,6 +10,9 @@ from typing import Any
 
 from soo_jax.errors import SooError
 
+_KNOWN: dict[Path, tuple[tuple[int, int], Any]] = {}
+"""Files that were executed, as they were then."""
+
 
 def load_object(spec: str, what: str) -> Any:
     """What ``file.py:name`` or ``pkg.module:name`` names. The file is the user's own choice and is executed.
@@ -35,6 +38,10 @@ def load_object(spec: str, what: str) -> Any:
 def _module_from_file(path: Path) -> Any:
     if not path.is_file():
         raise SooError(f"{path}: no such file")
+    stamp = (path.stat().st_mtime_ns, path.stat().st_size)
+    known = _KNOWN.get(path.resolve())
+    if known is not None and known[0] == stamp:
+        return known[1]  # a class that is named twice must be one class
     name = f"soo_own_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
@@ -44,4 +51,5 @@ def _module_from_file(path: Path) -> Any:
     except Exception as error:
         del sys.modules[name]
         raise SooError(f"{path}: fails on import ({type(error).__name__}: {error})") from error
+    _KNOWN[path.resolve()] = (stamp, module)
     return module

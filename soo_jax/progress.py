@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Task = Callable[..., None]
-"""Called with units done, units in all and, in training, the latest metrics."""
+Progress = Callable[..., None]
+"""Called with units done, units in all and, in training, the latest metrics by name."""
 
 
 class Reporter:
     """Where a job says how far it is. This one says nothing; the command line draws bars."""
 
-    def task(self, name: str) -> Task:
+    def task(self, name: str) -> Progress:
         """Starts a named piece of work; the result is called as it goes on."""
         return lambda done, total, metrics=None: None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import soo_jax.overlap
 from scripts.scaling_tables import BEGIN, CASES, END, lines
 from soo_jax.cli import run
 
@@ -58,25 +59,50 @@ def test_the_quickstart_of_the_readme_works(tmp_path, monkeypatch):
     assert (tmp_path / "runs" / "comparison.html").is_file()
 
 
+def sources():
+    """What the library consists of, with sizes and times."""
+    files = [path for room in ("soo_jax", "envs", "tests") for path in (ROOT / room).rglob("*.py")]
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
 @needs_organism
 @pytest.mark.parametrize(
-    ("section", "steps"),
-    [("A loss term", 3), ("A scenario", 1), ("A task pack", 2), ("A game", 2), ("A learner", 1)],
+    ("section", "steps", "files"),
+    [
+        ("A loss term", 4, ["gap.py", "hold.py"]),  # two examples, of a file each
+        ("A scenario", 1, ["letter.jsonl"]),
+        ("A task pack", 2, ["make_bank.py"]),
+        ("A game", 3, ["selling.py"]),
+        ("A learner", 2, ["forgetful.py"]),
+    ],
 )
-def test_the_worked_examples_of_the_contributing_guide_work(tmp_path, monkeypatch, section, steps):
+def test_the_worked_examples_of_the_contributing_guide_work_and_are_one_file_each(
+    tmp_path, monkeypatch, section, steps, files
+):
+    before = sources()
     assert follow("CONTRIBUTING.md", section, tmp_path, monkeypatch)[1] == steps
-    for name in ("gap", "forgetful"):
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == files and sources() == before
+    for name in ("gap", "hold", "forgetful"):
         sys.modules.pop(name, None)
 
 
 def test_the_worked_example_of_an_architecture_has_parity_with_transformers(tmp_path, monkeypatch):
-    from soo_jax.models.architectures import ARCHITECTURES
+    from soo_jax.models import architectures
 
-    monkeypatch.setitem(ARCHITECTURES, "ministral", None)  # what the example enters is taken out again
-    ARCHITECTURES.pop("ministral")
+    known = architectures.ARCHITECTURES
+    monkeypatch.setitem(known, "ministral", None)  # what the example enters is taken out again
+    known.pop("ministral")
+    before = sources()
     names, done = follow("CONTRIBUTING.md", "An architecture", tmp_path, monkeypatch)
     assert done == 2 and names["ours"].architecture == "ministral"
     assert len(set(names["ours"].windows)) == 2
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["ministral.py"] and sources() == before
+    # The same file, put beside the built-in ones, is found without a word elsewhere.
+    assert "ministral" not in [one.name for one in architectures.found()]
+    monkeypatch.setattr(architectures, "__path__", [*architectures.__path__, str(tmp_path)])
+    assert "ministral" in [one.name for one in architectures.found()]
+    for name in ("ministral", "soo_jax.models.architectures.ministral"):
+        sys.modules.pop(name, None)
 
 
 def test_the_example_of_stated_intent_holds(tmp_path, monkeypatch):
@@ -104,6 +130,9 @@ def test_the_examples_in_the_docstrings_of_the_objective_hold(module):
 
     found = doctest.testmod(importlib.import_module(f"soo_jax.overlap.{module}"))
     assert found.attempted > 2 and not found.failed
+    public = [value for value in map(soo_jax.overlap.__dict__.get, soo_jax.overlap.__all__) if callable(value)]
+    own = [one for one in public if one.__module__ == f"soo_jax.overlap.{module}" and not isinstance(one, type)]
+    assert own and all(">>>" in one.__doc__ and "math::" in one.__doc__ for one in own)
 
 
 def test_the_plans_for_mistral_are_what_the_planner_says():

@@ -160,18 +160,18 @@ def reproduce(
     reporter = _begin(out, force or resume, quiet)
     from soo_jax.jobs.agents import run_reproduce
     from soo_jax.rl.presets import preset as by_name
-    from soo_jax.rl.reproduce import Plan
+    from soo_jax.rl.reproduce import Extent
     from soo_jax.rl.reproduce import quick as in_small
 
     controls, episodes = _positive("controls", controls), _positive("episodes", episodes)
-    recipe, plan = by_name(preset or "trusting-red"), Plan(_seeds(seed), reds, controls, episodes)
+    recipe, extent = by_name(preset or "trusting-red"), Extent(_seeds(seed), reds, controls, episodes)
     if quick:
-        recipe, plan = in_small(recipe, plan)
+        recipe, extent = in_small(recipe, extent)
     with reporter:
         run_reproduce(
             out,
             recipe,
-            plan,
+            extent,
             smoke_test=quick,
             checkpoint_every=checkpoint_every,
             resume=resume,

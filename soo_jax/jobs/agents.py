@@ -22,12 +22,13 @@ from soo_jax.overlap.content import content
 from soo_jax.progress import Reporter
 from soo_jax.rl.agents import AgentName, Agents, load_agents, save_agents, together
 from soo_jax.rl.config import changed, check_game
+from soo_jax.rl.evaluation import ANCHORS, EVALUATION_KEY, geometry, measure_all
 from soo_jax.rl.experiment import finetune, like, train_baselines, train_followers
 from soo_jax.rl.games import Game, game, problem
 from soo_jax.rl.learning import NEVER
 from soo_jax.rl.population import History
 from soo_jax.rl.presets import Recipe
-from soo_jax.rl.reproduce import ANCHORS, EVALUATION_KEY, Plan, geometry, measure_all, parties, train_all
+from soo_jax.rl.reproduce import Extent, parties, train_all
 from soo_jax.rl.sweep import baselines, grid, treated
 from soo_jax.rl.views import soo_objective
 from soo_jax.runs import RunFolder
@@ -211,7 +212,7 @@ def run_sweep(
 def run_reproduce(
     out: Path,
     recipe: Recipe,
-    plan: Plan,
+    extent: Extent,
     *,
     smoke_test: bool = False,
     checkpoint_every: int = 0,
@@ -230,14 +231,21 @@ def run_reproduce(
     if recipe.game != "physical_deception":
         raise SooError(f"preset {recipe.name}: plays {recipe.game}; the paper's experiment is about physical_deception")
     world = game(recipe.game)
-    _check(world, plan.seeds, plan.reds, ANCHORS)
-    settings = {"seeds": list(plan.seeds), "reds": plan.reds, "controls": plan.controls, "episodes": plan.episodes}
+    _check(world, extent.seeds, extent.reds, ANCHORS)
+    settings = {
+        "seeds": list(extent.seeds),
+        "reds": extent.reds,
+        "controls": extent.controls,
+        "episodes": extent.episodes,
+    }
     told = _told(recipe, settings | {"smoke_test": smoke_test})
     with Job("rl-reproduce", AGENTS, out, told, same=_SAME, resume=resume, force=force, reporter=reporter) as job:
         stages = _Stages(job, world, recipe, checkpoint_every)
-        everybody = parties(world, plan, train_all(world, recipe, plan, stages))
-        job.save_arrays("geometry.safetensors", geometry(world, everybody))
-        _measure(job, world, everybody, plan.episodes, stages.training)
+        everybody = parties(world, extent, train_all(world, recipe, extent, stages))
+        job.save_arrays(
+            "geometry.safetensors", geometry(world, {name: everybody[name][0] for name in (*ANCHORS, "soo")})
+        )
+        _measure(job, world, everybody, extent.episodes, stages.training)
 
 
 def run_render(
@@ -321,7 +329,7 @@ def _measure(
       about: what is to stand in the rows of a condition, beside what they say of themselves.
     """
     with job.stage("evaluate") as bar:
-        rows, surfaces = measure_all(world, Plan(episodes=episodes), everybody, bar)
+        rows, surfaces = measure_all(world, everybody, episodes, bar)
     job.save_arrays("surfaces.safetensors", surfaces)
     rows = [{**(about or {}).get(row["condition"], {}), **row} for row in rows]
     job.results(rows=rows, training=list(training))

@@ -16,14 +16,13 @@ from soo_jax.jobs.language import Measure, pack_of, training_pairs
 from soo_jax.llm.config import FinetuneConfig
 from soo_jax.llm.controls import Turned, control_pairs, steered
 from soo_jax.llm.drift import drift_rows
-from soo_jax.llm.evaluate import EvalConfig, evaluate
-from soo_jax.llm.evaluate import check as check_evaluation
+from soo_jax.llm.evaluate import EvalConfig, check_scenarios, evaluate
 from soo_jax.llm.finetune import finetune, prepare
 from soo_jax.llm.teaching import TeachConfig, encode_examples, teach
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import Probe
 from soo_jax.overlap import weighted
-from soo_jax.progress import Reporter, Task
+from soo_jax.progress import Progress, Reporter
 from soo_jax.tasks.labels import label
 from soo_jax.tasks.pack import TaskPack
 from soo_jax.tasks.records import Pair, Scenario
@@ -79,7 +78,7 @@ def run_controls(
         raise SooError("controls: compare one setting: one learning rate, and the attention output")
     asked, texts = measure.scenarios(pack), measure.texts(pack)
     honest = [pack.honesty(one) for one in asked if one.recipient] if measure.honesty else []
-    check_evaluation(lm, [*asked, *honest], eval_config)
+    check_scenarios(lm, [*asked, *honest], eval_config)
     examples = _honest_answers(lm, pack, max(controls.examples, default=0))
     if examples:
         encode_examples(lm, [[one] for one in examples])  # refuses what cannot be taught
@@ -119,7 +118,7 @@ def _treatments(
     texts: Sequence[str],
     examples: Sequence[tuple[str, str]],
     judged_by: Sequence[Scenario],
-) -> Iterator[tuple[str, Callable[[Task], Treated]]]:
+) -> Iterator[tuple[str, Callable[[Progress], Treated]]]:
     """What is done to the model, by the name of its condition; done only when it is called."""
     tuned = lambda chosen, **how: lambda bar: (lm, finetune(lm, chosen, config, progress=bar, **how)[0])
     yield "soo", tuned(pairs)
@@ -150,7 +149,7 @@ def _taught(
     examples: Sequence[tuple[str, str]],
     pairs: int,
     judged_by: Sequence[Scenario],
-    bar: Task,
+    bar: Progress,
 ) -> Stack:
     """Honest answers as labels, with as many updates as SOO has on its pairs; one adapter for each seed.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from soo_jax.checkpoints import Checkpoints
 from soo_jax.errors import SooError
-from soo_jax.progress import Clock, Reporter, Task
+from soo_jax.progress import Clock, Progress, Reporter
 from soo_jax.runs import RunFolder, provenance, read_run
 
 LANGUAGE, AGENTS = "language model", "agents"
@@ -74,7 +74,7 @@ class Job:
         return self._out / "checkpoints"
 
     @contextmanager
-    def stage(self, name: str, title: str | None = None) -> Iterator[Task]:
+    def stage(self, name: str, title: str | None = None) -> Iterator[Progress]:
         """A named part: its seconds stand in the results, its progress under ``title``."""
         with self._clock(name):
             yield self.reporter.task(title or name)

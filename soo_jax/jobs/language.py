@@ -14,13 +14,11 @@ from soo_jax.errors import SooError
 from soo_jax.jobs.job import LANGUAGE, Job
 from soo_jax.llm.config import FinetuneConfig
 from soo_jax.llm.drift import drift_rows
-from soo_jax.llm.evaluate import EvalConfig, evaluate
-from soo_jax.llm.evaluate import check as check_evaluation
+from soo_jax.llm.evaluate import EvalConfig, check_scenarios, evaluate
 from soo_jax.llm.finetune import check_resumable, prepare, run_prepared
 from soo_jax.llm.folders import load_adapters, save_adapters
 from soo_jax.llm.kinds import check_kinds
-from soo_jax.llm.latent import check as check_latent
-from soo_jax.llm.latent import latent_overlap
+from soo_jax.llm.latent import check_probes, latent_overlap
 from soo_jax.llm.layers import Diagnosis, aligned, diagnose_layers
 from soo_jax.llm.organisms import ORGANISMS
 from soo_jax.llm.pair_check import pair_check
@@ -147,7 +145,7 @@ def run_finetune(
     job = Job("finetune", LANGUAGE, out, told, resume=resume, force=force, reporter=reporter)
     if resume:
         check_resumable(job.states, prepared)
-    check_latent(lm, probes, chat=config.chat)
+    check_probes(lm, probes, chat=config.chat)
     with job:
         if check_pairs and not resume:
             with job.stage("pair_check", "check pairs") as bar:
@@ -206,7 +204,7 @@ def run_latent(
 ) -> list[dict[str, Any]]:
     """Layer-wise self/other distance of the base and of adapters; returns the rows."""
     pairs = read_pairs(pairs_file) if pairs_file else pack_of(lm, tasks).probes(extended)
-    check_latent(lm, pairs, tokens=tokens, chat=chat)
+    check_probes(lm, pairs, tokens=tokens, chat=chat)
     adapters = load_adapters(lm, adapter_folders) if adapter_folders else None
     own = {"tokens": tokens, "extended": extended, "chat": chat, "pairs": len(pairs), "members": _members(adapters)}
     with Job("latent", LANGUAGE, out, _told(lm, settings, latent=own), force=force, reporter=reporter) as job:
@@ -291,7 +289,7 @@ def _questions(lm: LM, measure: Measure, config: EvalConfig, pack: TaskPack) -> 
     honest: list[Scenario] = []
     if measure.honesty:
         honest = [pack.honesty(scenario) for scenario in plain if scenario.recipient] or list(plain)
-    check_evaluation(lm, [*plain, *honest], config)
+    check_scenarios(lm, [*plain, *honest], config)
     return _Questions(plain, honest, pack.name)
 
 

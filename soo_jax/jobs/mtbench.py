@@ -15,7 +15,7 @@ from soo_jax.jobs.job import LANGUAGE, Job
 from soo_jax.jobs.judge import JudgeConfig, Request, cost, judge_all
 from soo_jax.jobs.mtbench_prompts import Prompts
 from soo_jax.llm.folders import load_adapters
-from soo_jax.llm.mtbench import BenchConfig, answer_questions, check
+from soo_jax.llm.mtbench import BenchConfig, answer_questions, check_questions
 from soo_jax.models.lm import LM
 from soo_jax.progress import Reporter
 from soo_jax.runs import RunFolder, read_run
@@ -50,7 +50,7 @@ def run_answers(
     adapters = load_adapters(lm, adapter_folders) if adapter_folders else None
     if not base and adapters is None:
         raise SooError("mtbench: nothing to answer with; leave --base on or give an --adapter")
-    check(lm, asked, config)
+    check_questions(lm, asked, config)
     names = [] if adapters is None else [_name(own) for own in columns(adapters.members)]
     told = {"model": lm.identity, "settings": settings or {}, "mtbench": vars(config), "questions": len(asked)}
     told |= {"answered_by": (["base"] if base else []) + names}

@@ -10,8 +10,7 @@ from typing import Any
 from soo_jax.adapters import Member, save_peft
 from soo_jax.adapters.peft import WEIGHTS
 from soo_jax.jobs.job import LANGUAGE, Job
-from soo_jax.llm.evaluate import EvalConfig, evaluate
-from soo_jax.llm.evaluate import check as check_evaluation
+from soo_jax.llm.evaluate import EvalConfig, check_scenarios, evaluate
 from soo_jax.llm.folders import load_adapter
 from soo_jax.llm.teaching import TeachConfig, encode_examples, rehearsals, teach
 from soo_jax.models.lm import LM
@@ -64,7 +63,7 @@ def run_organism(
     encode_examples(lm, groups[: config.batch_size])  # refuses what cannot be taught
     answers = EvalConfig(max_new_tokens=16, batch_size=64, margins=False)
     scenarios = {split: english_scenarios(None, n, 0, split) for split in ("validation", "test")}
-    check_evaluation(lm, scenarios["test"], answers)
+    check_scenarios(lm, scenarios["test"], answers)
     told = {
         "model": lm.identity,
         "settings": settings or {},

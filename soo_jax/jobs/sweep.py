@@ -16,8 +16,7 @@ from soo_jax.jobs.job import LANGUAGE, Job
 from soo_jax.jobs.language import Measure, evaluation_of, pack_of, training_pairs
 from soo_jax.llm.config import FinetuneConfig, config_from_dict
 from soo_jax.llm.drift import drift_rows
-from soo_jax.llm.evaluate import EvalConfig, evaluate
-from soo_jax.llm.evaluate import check as check_evaluation
+from soo_jax.llm.evaluate import EvalConfig, check_scenarios, evaluate
 from soo_jax.llm.finetune import finetune, prepare
 from soo_jax.llm.folders import save_adapters
 from soo_jax.llm.grid import RULE, SAME, Cell, best, grid
@@ -103,7 +102,7 @@ def run_sweep(
         except SooError as error:
             raise SooError(f"{cell.title}: {error}") from error
     asked, ordinary = sweep.measure.scenarios(pack), sweep.measure.texts(pack)
-    check_evaluation(lm, asked, sweep.answers)
+    check_scenarios(lm, asked, sweep.answers)
     told = {
         "model": lm.identity, "settings": settings or {}, "cells": [cell.config.as_dict() for cell in sweep.cells],
         "eval": sweep.answers.as_dict(), "measure": vars(sweep.measure), "tasks": pack.name, "rule": RULE,

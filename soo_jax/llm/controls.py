@@ -86,7 +86,12 @@ class HonestAnswers:
 
 @dataclass(frozen=True)
 class Turned:
-    """Draws one side to where it was, moved as far as SOO would move it, but in another direction.
+    r"""Draws one side to where it was, moved as far as SOO would move it, but in another direction.
+
+    .. math:: L = d(x_0 + R\,(y - x_0),\; x)
+
+    with :math:`x` the side that moves, :math:`x_0` the same before training, :math:`y` the other side, and :math:`R` a
+    shuffle of the coordinates with half of their signs changed.
 
     Reads pairs with the sides swapped: the text that moves is the self side. Its target is its own activation before
     training plus the difference to the other text, coordinates shuffled and half of the signs changed, so that what is

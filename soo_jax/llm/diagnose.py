@@ -23,7 +23,7 @@ from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Cache, Params, forward, run_layers, text_positions, unembed
 from soo_jax.models.layers import Block, Embedding
 from soo_jax.models.lm import LM
-from soo_jax.models.probes import SITES, Probe, attn_out, logits, plan, residual
+from soo_jax.models.probes import SITES, Probe, attn_out, cheapest_pass, logits, residual
 from soo_jax.tasks.records import Pair
 
 PLACES = ("recipient", "question", "answer", "attention")
@@ -242,7 +242,7 @@ def _streams(config: DecoderConfig, params: Params, tokens: Array, mask: Array) 
     empty = jnp.zeros(shape, words.dtype)
     positions, order = text_positions(mask), jnp.arange(tokens.shape[1])
     attend = (order[:, None] >= order) & mask[:, None, :]
-    todo = plan((residual("all"), attn_out("all"), logits()), config.num_layers)
+    todo = cheapest_pass((residual("all"), attn_out("all"), logits()), config.num_layers)
     _, read, _, cache = run_layers(
         config, params["layers"], words, positions, positions, attend, todo, cache=Cache(empty, empty)
     )
@@ -267,7 +267,7 @@ def _moved_on(config: DecoderConfig, layer: Params, x: Array, cache: Cache, mask
     again = lambda leaf: jnp.broadcast_to(leaf, (many, *leaf.shape)).reshape(many * batch, *leaf.shape[1:])
     positions, order = again(text_positions(mask)), jnp.arange(mask.shape[1])
     attend = (order[start:, None] >= order) & again(mask)[:, None, :]
-    flat, todo = x.reshape(many * batch, *x.shape[2:]), plan((logits(),), 1)
+    flat, todo = x.reshape(many * batch, *x.shape[2:]), cheapest_pass((logits(),), 1)
     kept = Cache(*(again(leaf)[None] for leaf in cache))
     return run_layers(config, layer, flat, positions[:, start:], positions, attend, todo, cache=kept, cache_slot=start)[
         0

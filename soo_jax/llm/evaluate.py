@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,12 +24,12 @@ from soo_jax.models.generate import Sampling, generate, snug
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import residual
 from soo_jax.parallel import NamedSharding, rows_spec
+from soo_jax.progress import Progress
 from soo_jax.tasks.judged import judged, numbered
 from soo_jax.tasks.records import Scenario
 from soo_jax.tasks.statistics import count_responses
 from soo_jax.tasks.suffixes import SENTENCES, with_suffix
 
-Progress = Callable[[int, int], None]
 """Called with prompts answered and prompts in all."""
 
 
@@ -133,7 +133,7 @@ def evaluate(
     return Evaluation(count_responses(responses), responses)
 
 
-def check(lm: LM, scenarios: Sequence[Scenario], config: EvalConfig) -> None:
+def check_scenarios(lm: LM, scenarios: Sequence[Scenario], config: EvalConfig) -> None:
     """Raises the SooError that :func:`evaluate` would, before a question is asked."""
     if not scenarios:
         raise SooError("scenarios: none given; evaluation needs at least one")

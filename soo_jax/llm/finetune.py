@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from soo_jax.llm.training import (
     Batch,
     Data,
     Inputs,
-    Recipe,
+    Static,
     Tokens,
     TrainState,
     Varied,
@@ -37,14 +37,14 @@ from soo_jax.llm.training import (
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.finite import advice, first_not_finite
 from soo_jax.models.lm import LM
-from soo_jax.models.probes import plan
+from soo_jax.models.probes import cheapest_pass
 from soo_jax.overlap import Objective
 from soo_jax.overlap.content import content
 from soo_jax.overlap.views import OTHER, SELF, TEXT, check_served, inputs_of
 from soo_jax.parallel import replicated, stack_sharding
+from soo_jax.progress import Progress
 from soo_jax.tasks.records import Pair
 
-Progress = Callable[[int, int, dict[str, float]], None]
 """Called between device calls with updates done, updates in all, and the latest metrics (means over members)."""
 
 CHUNK = 10
@@ -97,7 +97,7 @@ class Prepared:
 
     lm: LM
     config: FinetuneConfig
-    recipe: Recipe
+    static: Static
     members: tuple[Member, ...]
     inputs: Inputs
     identity: dict[str, Any]
@@ -155,12 +155,12 @@ def prepare(
     given = objective is not None
     objective = build_objective(config) if objective is None else objective
     check_served(objective.reads, SERVED, "fine-tuning of language models")
-    recipe = make_recipe(lm.config, len(pairs), config, objective, lm.mesh)
-    _check_reach(recipe)
+    static = make_recipe(lm.config, len(pairs), config, objective, lm.mesh)
+    _check_reach(static)
     inputs = encode_inputs(lm, pairs, config, texts, objective)
     jax.eval_shape(lambda: init_lora(lm.config, config.lora, jax.random.key(0)))
     if given or config.terms:
-        _try_terms(lm, recipe, inputs, objective.names if given else config.terms)
+        _try_terms(lm, static, inputs, objective.names if given else config.terms)
     shared = _shared_settings(config, objective, given)
     chosen = _members(config, shared) if members is None else tuple(_complete(m, shared, objective) for m in members)
     _check_members(chosen)
@@ -176,7 +176,7 @@ def prepare(
     }
     if members is not None:
         identity["members"] = [member.as_dict() for member in chosen]
-    return Prepared(lm, config, recipe, chosen, inputs, identity)
+    return Prepared(lm, config, static, chosen, inputs, identity)
 
 
 def run_prepared(
@@ -187,13 +187,13 @@ def run_prepared(
     progress: Progress | None = None,
 ) -> tuple[Stack, History]:
     """Trains what :func:`prepare` has checked; arguments and results as of :func:`finetune`."""
-    lm, recipe = prepared.lm, prepared.recipe
-    recipe, data = make_data(lm, recipe, prepared.inputs)
-    varied = make_varied(prepared.members, recipe)
+    lm, static = prepared.lm, prepared.static
+    static, data = make_data(lm, static, prepared.inputs)
+    varied = make_varied(prepared.members, static)
     if lm.mesh is not None:
         varied = jax.device_put(varied, stack_sharding(lm.mesh, len(prepared.members)))
         data = jax.device_put(data, replicated(lm.mesh))
-    state = init_state(recipe, varied)
+    state = init_state(static, varied)
     saved = None
     if checkpoints is not None:
         saved = Checkpoints(checkpoints, prepared.identity, prepared.config.checkpoint_every)
@@ -203,7 +203,7 @@ def run_prepared(
                 state = saved.restore(state) or state
             else:
                 saved.clear()
-        state = _run(recipe, lm, data, varied, state, saved, progress)
+        state = _run(static, lm, data, varied, state, saved, progress)
     finally:
         if saved is not None:
             saved.close()
@@ -211,7 +211,7 @@ def run_prepared(
     history = History(prepared.members, {name: np.asarray(value) for name, value in state.history.items()}, frozen)
     if set(frozen) == {1}:
         warnings.warn(_frozen_at_once(lm, prepared.inputs), SooWarning, stacklevel=2)
-    return Stack(final_adapters(recipe, state), prepared.members, frozen), history
+    return Stack(final_adapters(static, state), prepared.members, frozen), history
 
 
 def _frozen_at_once(lm: LM, inputs: Inputs) -> str:
@@ -227,25 +227,25 @@ def check_resumable(folder: str | Path, prepared: Prepared) -> None:
     check_identity(folder, prepared.identity)
 
 
-def _check_reach(recipe: Recipe) -> None:
+def _check_reach(static: Static) -> None:
     """Raises SooError if all adapted layers lie above everything that the loss reads."""
-    read = {probe for probes in recipe.objective.reads.values() for probe in probes}
-    need = plan(read, recipe.model.num_layers)
+    read = {probe for probes in static.objective.reads.values() for probe in probes}
+    need = cheapest_pass(read, static.model.num_layers)
     above = need.depth + need.attention_only
-    lowest = recipe.lora.lowest_layer
-    if above <= lowest < recipe.model.num_layers:  # what is out of range is refused elsewhere
+    lowest = static.lora.lowest_layer
+    if above <= lowest < static.model.num_layers:  # what is out of range is refused elsewhere
         raise SooError(
             f"adapter layer {lowest} lies above all that the loss reads (up to layer {above - 1}): nothing would be "
             f"learned; choose adapter layers up to {above - 1}, or all"
         )
 
 
-def _try_terms(lm: LM, recipe: Recipe, inputs: Inputs, own: Sequence[str]) -> None:
+def _try_terms(lm: LM, static: Static, inputs: Inputs, own: Sequence[str]) -> None:
     """Traces the objective without computing it: a term of the user's own fails here, not an hour later."""
 
     def loss(params: Any) -> Array:
-        lora = init_lora(lm.config, recipe.lora, jax.random.key(0))
-        return recipe.objective(read_views(recipe, params, Batch(inputs), lora, None))[0]
+        lora = init_lora(lm.config, static.lora, jax.random.key(0))
+        return static.objective(read_views(static, params, Batch(inputs), lora, None))[0]
 
     names = ", ".join(own)
     try:
@@ -265,13 +265,13 @@ def make_recipe(
     config: FinetuneConfig,
     objective: Objective | None = None,
     mesh: Mesh | None = None,
-) -> Recipe:
+) -> Static:
     """The static part of a run; ``config.layer`` must be resolved."""
     micro = config.epochs * -(-pairs // config.batch_size)
     updates = max(1, micro // config.accumulation)
     if config.warmup >= updates:
         raise SooError(f"warmup {config.warmup} leaves nothing of {updates} updates; lower it or train longer")
-    return Recipe(
+    return Static(
         model,
         config.lora,
         build_objective(config) if objective is None else objective,
@@ -354,11 +354,11 @@ def _check_members(members: Sequence[Member]) -> None:
         raise SooError(f"members: two are the same ({', '.join(('seed', *varying(members)))} tell them apart)")
 
 
-def make_varied(members: Sequence[Member], recipe: Recipe) -> Varied:
+def make_varied(members: Sequence[Member], static: Static) -> Varied:
     """What members differ in, as arrays ``[S, ...]``."""
     keys = jnp.stack([jax.random.key_data(jax.random.key(member.seed)) for member in members])
     rates = jnp.asarray([member.get(RATE) for member in members], jnp.float32)
-    objective = recipe.objective
+    objective = static.objective
     factors = {
         name: jnp.asarray([member.get(WEIGHT + name, weight) for member in members], jnp.float32)
         for name, weight in zip(objective.names, objective.weights, strict=True)
@@ -370,7 +370,7 @@ def make_varied(members: Sequence[Member], recipe: Recipe) -> Varied:
 
 
 def _run(
-    recipe: Recipe,
+    static: Static,
     lm: LM,
     data: Data,
     varied: Varied,
@@ -380,13 +380,13 @@ def _run(
 ) -> TrainState:
     step = int(state.step)
     with stop_signal() as stop:
-        while step < recipe.updates:
-            before, count = step, min(CHUNK, recipe.updates - step)
-            state = train(recipe, lm.params, data, varied, state, jnp.asarray(count))
+        while step < static.updates:
+            before, count = step, min(CHUNK, static.updates - step)
+            state = train(static, lm.params, data, varied, state, jnp.asarray(count))
             step = int(state.step)
             if progress is not None:
                 latest = {name: _mean(np.asarray(v[step - 1])) for name, v in state.history.items()}
-                progress(step, recipe.updates, latest)
+                progress(step, static.updates, latest)
             if saved is not None and (saved.due(step, before) or stop):
                 saved.save(step, state)
             stop.raise_if_set(saved and saved.folder)

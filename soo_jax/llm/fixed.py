@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from soo_jax.llm.training import Data, Fixed, Inputs, Recipe
+from soo_jax.llm.training import Data, Fixed, Inputs, Static
 from soo_jax.models import weights
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward
 from soo_jax.models.lm import LM
-from soo_jax.models.probes import Probe, plan, residual
+from soo_jax.models.probes import Probe, cheapest_pass, residual
 from soo_jax.overlap.views import inputs_of, is_base
 
 ROWS = 8
@@ -29,11 +29,11 @@ SHARE = 0.5
 """What is kept takes no more than this share of the bytes that the base takes on a device."""
 
 
-def make_data(lm: LM, recipe: Recipe, inputs: Inputs) -> tuple[Recipe, Data]:
-    """The inputs on the device, with what no update changes and the unit of drift; and the recipe that uses them."""
-    norm = sum(weights.squared_norm(lm.params["layers"][target]["kernel"]) for target in recipe.lora.targets)
-    first, fixed = compute_fixed(lm, recipe, inputs)
-    return replace(recipe, first=first), jax.tree.map(jnp.asarray, Data(dict(inputs), jnp.sqrt(norm), fixed))
+def make_data(lm: LM, static: Static, inputs: Inputs) -> tuple[Static, Data]:
+    """The inputs on the device, with what no update changes and the unit of drift; and the static that uses them."""
+    norm = sum(weights.squared_norm(lm.params["layers"][target]["kernel"]) for target in static.lora.targets)
+    first, fixed = compute_fixed(lm, static, inputs)
+    return replace(static, first=first), jax.tree.map(jnp.asarray, Data(dict(inputs), jnp.sqrt(norm), fixed))
 
 
 class Wanted(NamedTuple):
@@ -49,18 +49,18 @@ class Wanted(NamedTuple):
     reads: dict[str, set[Probe]]
 
 
-def choose_fixed(params: Params, recipe: Recipe, shapes: Mapping[str, tuple[int, ...]], room: float) -> Wanted:
+def choose_fixed(params: Params, static: Static, shapes: Mapping[str, tuple[int, ...]], room: float) -> Wanted:
     """What is worth computing once, for parameters (or their shapes) and inputs of shapes ``[N, T]``.
 
     What would take more than ``room`` bytes is left out: first readings of the base, the larger ones before the
     smaller, then the streams.
     """
-    reads = recipe.objective.reads
-    plans = [plan(probes, recipe.model.num_layers) for probes in reads.values()]
-    lowest = min((layers[0] for one in plans for _, layers in one.reads), default=recipe.model.num_layers - 1)
-    first = min(recipe.lora.lowest_layer, lowest)
+    reads = static.objective.reads
+    plans = [cheapest_pass(probes, static.model.num_layers) for probes in reads.values()]
+    lowest = min((layers[0] for one in plans for _, layers in one.reads), default=static.model.num_layers - 1)
+    first = min(static.lora.lowest_layer, lowest)
     enters = residual(first - 1)
-    size = partial(_size, recipe.model, params)
+    size = partial(_size, static.model, params)
     wanted: dict[str, set[Probe]] = {name: set() for name in shapes}
     if first and (streams := sum(size(shape, [enters]) for shape in shapes.values())) <= room:
         room -= streams
@@ -77,18 +77,18 @@ def choose_fixed(params: Params, recipe: Recipe, shapes: Mapping[str, tuple[int,
     return Wanted(first, tuple(kept), wanted)
 
 
-def compute_fixed(lm: LM, recipe: Recipe, inputs: Inputs) -> tuple[int, Fixed]:
+def compute_fixed(lm: LM, static: Static, inputs: Inputs) -> tuple[int, Fixed]:
     """The layer at which passes may begin, with the streams that enter it, and the readings of the base."""
     if jax.process_count() > 1:  # what is read lies on several hosts
         return 0, Fixed({}, {})
     room = SHARE * sum(_on_a_device(leaf) for leaf in jax.tree.leaves(lm.params))
     first, kept, wanted = choose_fixed(
-        lm.params, recipe, {name: own.tokens.shape for name, own in inputs.items()}, room
+        lm.params, static, {name: own.tokens.shape for name, own in inputs.items()}, room
     )
     found = {name: _read(lm, *inputs[name], tuple(sorted(probes))) for name, probes in wanted.items() if probes}
     enters = residual(first - 1)
     streams = {name: found[name][enters] for name in inputs} if first else {}
-    reads = recipe.objective.reads
+    reads = static.objective.reads
     return first, Fixed(streams, {name: {p: found[inputs_of(name)][p] for p in reads[name]} for name in kept})
 
 

@@ -107,7 +107,7 @@ def _tell_not_finite(
     )
 
 
-def check(lm: LM, pairs: Sequence[Pair], *, tokens: str = "last", chat: bool = False) -> None:
+def check_probes(lm: LM, pairs: Sequence[Pair], *, tokens: str = "last", chat: bool = False) -> None:
     """Raises the SooError that :func:`latent_overlap` would, before anything is computed."""
     _check_settings(pairs, tokens)
     for texts in ([p.self_text for p in pairs], [p.other_text for p in pairs]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,9 @@ from soo_jax.llm.latent import latent_overlap
 from soo_jax.models.decoder import forward
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import logits
+from soo_jax.progress import Progress
 from soo_jax.tasks.records import Contrast, Pair
 
-Progress = Callable[[int, int], None]
 HALF = 0.5
 """Share above which a measure counts as high in the advice."""
 

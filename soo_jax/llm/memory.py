@@ -28,8 +28,7 @@ from soo_jax.models.config import PROJECTIONS, DecoderConfig
 from soo_jax.models.decoder import Params, forward, param_shapes
 from soo_jax.models.formats import DTYPES
 from soo_jax.models.loading import parse_dtype
-from soo_jax.models.probes import logits, residual
-from soo_jax.models.probes import plan as probes_plan
+from soo_jax.models.probes import cheapest_pass, logits, residual
 from soo_jax.overlap.views import OTHER, SELF, TEXT, inputs_of
 
 BETWEEN = 3
@@ -98,14 +97,14 @@ def finetuning(
     params = abstract_params(model, dtype)
     config = resolve_layer(config, model.num_layers)
     objective = build_objective(config)
-    recipe = make_recipe(model, pairs, config, objective)
+    static = make_recipe(model, pairs, config, objective)
     members = len(config.seeds) * len(config.rates)
     length = config.pad_to or texts.pair
     names = [SELF, OTHER, *([TEXT] if TEXT in map(inputs_of, objective.reads) else [])]
     ids = Tokens(_of((pairs, length), jnp.int32), _of((pairs, length), bool))
     inputs = dict.fromkeys(names, ids)
-    wanted = choose_fixed(params, recipe, {name: (pairs, length) for name in names}, SHARE * size_of(params))
-    recipe = replace(recipe, first=wanted.first)
+    wanted = choose_fixed(params, static, {name: (pairs, length) for name in names}, SHARE * size_of(params))
+    static = replace(static, first=wanted.first)
     read_once = lambda probes: jax.eval_shape(partial(_read, model, probes), params, ids)
     enters = residual(wanted.first - 1)
     fixed = Fixed(
@@ -115,24 +114,24 @@ def finetuning(
     data = Data(inputs, _of((), jnp.float32), fixed)
     factors = {name: _of((members,), jnp.float32) for name in objective.names}
     varied = Varied(_of((members, 2), jnp.uint32), _of((members,), jnp.float32), factors)
-    state = jax.eval_shape(partial(init_state, recipe), varied)
+    state = jax.eval_shape(partial(init_state, static), varied)
     one = lambda tree: jax.tree.map(lambda leaf: _of(leaf.shape[1:], leaf.dtype), tree)
     lora, member = one(state.members.lora), one(varied)
 
     def loss(lora: Any, params: Params, batch: Batch) -> jax.Array:
         key = jax.random.key(0)
-        return objective(read_views(recipe, params, batch, lora, key), None)[0]
+        return objective(read_views(static, params, batch, lora, key), None)[0]
 
     batch = jax.eval_shape(
-        lambda data, key: pick(recipe, data, jax.random.wrap_key_data(key), jnp.asarray(0)), data, member.key
+        lambda data, key: pick(static, data, jax.random.wrap_key_data(key), jnp.asarray(0)), data, member.key
     )
     kept = _beyond(kept_for_backward(loss, lora, params, batch), (params, lora))
     if config.remat:  # while it goes back through a layer, it keeps the products of that one
         whole = finetuning(model, replace(config, remat=False), dtype, pairs, texts).rows
         kept += (whole - size_of(data)) // members // model.num_layers
-    step = cost(partial(update, recipe), params, data, member, one(state.members), _of((), jnp.int32))
-    read = [probes_plan(probes, model.num_layers) for probes in objective.reads.values()]
-    spanned = max(one.depth + one.attention_only for one in read) - recipe.first
+    step = cost(partial(update, static), params, data, member, one(state.members), _of((), jnp.int32))
+    read = [cheapest_pass(probes, model.num_layers) for probes in objective.reads.values()]
+    spanned = max(one.depth + one.attention_only for one in read) - static.first
     return Footprint(
         weights=size_of(params),
         adapters=2 * size_of(state.members) + size_of(state.members.lora),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,9 +12,9 @@ from soo_jax.adapters import Stack
 from soo_jax.errors import SooError
 from soo_jax.llm.evaluate import EvalConfig, answer
 from soo_jax.models.lm import LM
+from soo_jax.progress import Progress
 from soo_jax.tasks.mtbench import BenchQuestion
 
-Progress = Callable[[int, int], None]
 LEAST_ROOM = 16
 """Tokens that must be left for an answer."""
 
@@ -58,7 +58,7 @@ def answer_questions(
     Raises:
       SooError: as :func:`check` does, or a later turn leaves no room for an answer.
     """
-    check(lm, questions, config)
+    check_questions(lm, questions, config)
     left = [question for question in questions if question.id not in known]
     done = len(questions) - len(left)
     for temperature in sorted({question.temperature for question in left}):
@@ -72,7 +72,7 @@ def answer_questions(
             yield from (Answered(question, [own[i] for own in told]) for i, question in enumerate(batch))
 
 
-def check(lm: LM, questions: Sequence[BenchQuestion], config: BenchConfig) -> None:
+def check_questions(lm: LM, questions: Sequence[BenchQuestion], config: BenchConfig) -> None:
     """Refuses what can be refused before anything is answered.
 
     Raises:

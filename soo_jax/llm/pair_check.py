@@ -10,8 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from soo_jax.llm.evaluate import EvalConfig, Progress, answer
+from soo_jax.llm.evaluate import EvalConfig, answer
 from soo_jax.models.lm import LM
+from soo_jax.progress import Progress
 from soo_jax.tasks.records import Pair
 
 NEW_TOKENS = 16

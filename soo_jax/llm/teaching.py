@@ -9,7 +9,7 @@ So that the model goes on writing as it did, its adapter is held to the base on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,8 +33,8 @@ from soo_jax.models.lm import LM
 from soo_jax.models.probes import logits, residual
 from soo_jax.overlap.distances import kl
 from soo_jax.parallel import replicated
+from soo_jax.progress import Progress
 
-Progress = Callable[[int, int, dict[str, float]], None]
 CHUNK = 5
 """Steps per device call: how often progress is shown and signals are heeded."""
 

@@ -27,7 +27,7 @@ from soo_jax.parallel import constrain_rows
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Static:
     """Everything static about a training run; hashable, so one program serves all members of a sweep."""
 
     model: DecoderConfig
@@ -64,7 +64,7 @@ class Fixed(NamedTuple):
     """What no update changes, computed once: what lies below all adapters, and what is read of the base.
 
     Attributes:
-      streams: by inputs, the residual stream ``[N, T, D]`` that enters layer ``Recipe.first``; empty if that is 0.
+      streams: by inputs, the residual stream ``[N, T, D]`` that enters layer ``Static.first``; empty if that is 0.
       base: by view (``base:self``), what is read of the base, ``{probe: [N, T, D]}``; a view that would take too much
         room is not here and is read anew at every update.
     """
@@ -113,50 +113,50 @@ class TrainState(NamedTuple):
     history: dict[str, Array]
 
 
-def optimiser(recipe: Recipe) -> optax.GradientTransformation:
+def optimiser(static: Static) -> optax.GradientTransformation:
     """AdamW without its learning rate, which differs between members."""
-    parts = [optax.scale_by_adam(), optax.add_decayed_weights(recipe.weight_decay)]
-    if recipe.clip_norm > 0:
-        parts.insert(0, optax.clip_by_global_norm(recipe.clip_norm))
+    parts = [optax.scale_by_adam(), optax.add_decayed_weights(static.weight_decay)]
+    if static.clip_norm > 0:
+        parts.insert(0, optax.clip_by_global_norm(static.clip_norm))
     return optax.chain(*parts)
 
 
-def rate_factor(recipe: Recipe) -> optax.Schedule:
+def rate_factor(static: Static) -> optax.Schedule:
     """Factor on the peak learning rate by update."""
-    rest = max(1, recipe.updates - recipe.warmup)
+    rest = max(1, static.updates - static.warmup)
     after = {
         "constant": lambda: optax.constant_schedule(1.0),
         "linear": lambda: optax.linear_schedule(1.0, 0.0, rest),
         "cosine": lambda: optax.cosine_decay_schedule(1.0, rest),
-    }[recipe.schedule]()
-    if not recipe.warmup:
+    }[static.schedule]()
+    if not static.warmup:
         return after
-    return optax.join_schedules([optax.linear_schedule(0.0, 1.0, recipe.warmup), after], [recipe.warmup])
+    return optax.join_schedules([optax.linear_schedule(0.0, 1.0, static.warmup), after], [static.warmup])
 
 
-@partial(jax.jit, static_argnames="recipe")
-def init_state(recipe: Recipe, members: Varied) -> TrainState:
+@partial(jax.jit, static_argnames="static")
+def init_state(static: Static, members: Varied) -> TrainState:
     """Fresh adapters for all members; the adapter's key is split off the member's."""
 
     def one(key_data: Array) -> MemberState:
-        lora = init_lora(recipe.model, recipe.lora, jax.random.fold_in(jax.random.wrap_key_data(key_data), 0))
-        average = jax.tree.map(jnp.zeros_like, lora) if recipe.ema else None
-        return MemberState(lora, optimiser(recipe).init(lora), average, jnp.asarray(-1, jnp.int32))
+        lora = init_lora(static.model, static.lora, jax.random.fold_in(jax.random.wrap_key_data(key_data), 0))
+        average = jax.tree.map(jnp.zeros_like, lora) if static.ema else None
+        return MemberState(lora, optimiser(static).init(lora), average, jnp.asarray(-1, jnp.int32))
 
-    names = ("loss", *recipe.objective.names, "drift", "grad_norm")
+    names = ("loss", *static.objective.names, "drift", "grad_norm")
     count = members.learning_rate.shape[0]
-    history = {name: jnp.full((recipe.updates, count), jnp.nan) for name in names}
+    history = {name: jnp.full((static.updates, count), jnp.nan) for name in names}
     return TrainState(jnp.asarray(0, jnp.int32), jax.vmap(one)(members.key), history)
 
 
-@partial(jax.jit, static_argnames="recipe", donate_argnames="state")
-def train(recipe: Recipe, params: Params, data: Data, members: Varied, state: TrainState, count: Array) -> TrainState:
+@partial(jax.jit, static_argnames="static", donate_argnames="state")
+def train(static: Static, params: Params, data: Data, members: Varied, state: TrainState, count: Array) -> TrainState:
     """Runs ``count`` updates of all members on the device. ``count`` is traced: any number runs the same program."""
 
     def one(member: Varied, own: MemberState, step: Array) -> tuple[MemberState, dict[str, Array]]:
-        return update(recipe, params, data, member, own, step)
+        return update(static, params, data, member, own, step)
 
-    axis = "sweep" if recipe.mesh is not None else None
+    axis = "sweep" if static.mesh is not None else None
     every = jax.vmap(one, in_axes=(0, 0, None), spmd_axis_name=axis)
 
     def body(_: Array, state: TrainState) -> TrainState:
@@ -168,7 +168,7 @@ def train(recipe: Recipe, params: Params, data: Data, members: Varied, state: Tr
 
 
 def update(
-    recipe: Recipe, params: Params, data: Data, member: Varied, state: MemberState, step: Array
+    static: Static, params: Params, data: Data, member: Varied, state: MemberState, step: Array
 ) -> tuple[MemberState, dict[str, Array]]:
     """One optimiser update of one member: gradients of its micro-batches, averaged, and AdamW.
 
@@ -177,24 +177,24 @@ def update(
     key = jax.random.wrap_key_data(member.key)
 
     def micro(index: Array) -> tuple[tuple[Array, dict[str, Array]], Lora]:
-        batch = pick(recipe, data, key, index)
+        batch = pick(static, data, key, index)
         dropout = jax.random.fold_in(jax.random.fold_in(key, 2), index)
-        loss = lambda lora: recipe.objective(read_views(recipe, params, batch, lora, dropout), member.weights)
+        loss = lambda lora: static.objective(read_views(static, params, batch, lora, dropout), member.weights)
         return jax.value_and_grad(loss, has_aux=True)(state.lora)
 
-    first = step * recipe.accumulation
+    first = step * static.accumulation
     (loss, metrics), grads = micro(first)
-    if recipe.accumulation > 1:
+    if static.accumulation > 1:
         add = lambda total, i: (jax.tree.map(jnp.add, total, micro(first + i)), None)
-        total, _ = jax.lax.scan(add, ((loss, metrics), grads), jnp.arange(1, recipe.accumulation))
-        (loss, metrics), grads = jax.tree.map(lambda leaf: leaf / recipe.accumulation, total)
+        total, _ = jax.lax.scan(add, ((loss, metrics), grads), jnp.arange(1, static.accumulation))
+        (loss, metrics), grads = jax.tree.map(lambda leaf: leaf / static.accumulation, total)
 
-    changes, moments = optimiser(recipe).update(grads, state.optimiser, state.lora)
-    rate = member.learning_rate * rate_factor(recipe)(step)
+    changes, moments = optimiser(static).update(grads, state.optimiser, state.lora)
+    rate = member.learning_rate * rate_factor(static)(step)
     lora = jax.tree.map(lambda leaf, change: leaf - rate * change, state.lora, changes)
     average = state.average
-    if recipe.ema:
-        average = jax.tree.map(lambda a, b: recipe.ema * a + (1 - recipe.ema) * b, average, lora)
+    if static.ema:
+        average = jax.tree.map(lambda a, b: static.ema * a + (1 - static.ema) * b, average, lora)
     norm = optax.tree.norm(grads)
     healthy = jnp.isfinite(loss) & jnp.isfinite(norm)
     frozen_at = jnp.where((state.frozen_at < 0) & ~healthy, step, state.frozen_at)
@@ -205,12 +205,12 @@ def update(
     return state, {"loss": loss, **metrics, "drift": drift, "grad_norm": norm}
 
 
-def pick(recipe: Recipe, data: Data, key: Array, index: Array) -> Batch:
+def pick(static: Static, data: Data, key: Array, index: Array) -> Batch:
     """Micro-batch number ``index``: every epoch its own permutation of the pairs, a function of key and index.
 
     Rows that only fill up the last batch of an epoch are masked out.
     """
-    pairs, size = data.inputs[SELF].tokens.shape[0], recipe.batch_size
+    pairs, size = data.inputs[SELF].tokens.shape[0], static.batch_size
     per_epoch = -(-pairs // size)
     order = jax.random.permutation(jax.random.fold_in(jax.random.fold_in(key, 1), index // per_epoch), pairs)
     order = jnp.concatenate([order, jnp.full(per_epoch * size - pairs, -1, order.dtype)])
@@ -232,15 +232,15 @@ def pick(recipe: Recipe, data: Data, key: Array, index: Array) -> Batch:
     return Batch(batch, Fixed(streams, base))
 
 
-def read_views(recipe: Recipe, params: Params, batch: Batch, lora: Lora, dropout_key: Array | None) -> dict[str, View]:
+def read_views(static: Static, params: Params, batch: Batch, lora: Lora, dropout_key: Array | None) -> dict[str, View]:
     """Runs the model on all inputs as far as the objective reads it: every view that some term asks for, by name.
 
     Both sides go through one pass, unless the objective holds one of them still: then that side needs no backward
     pass and runs by itself.
     """
-    reads, still = recipe.objective.reads, recipe.objective.still
+    reads, still = static.objective.reads, static.objective.still
     inputs, (streams, base) = batch
-    run = partial(_read, recipe, params)
+    run = partial(_read, static, params)
     views = {}
     if {SELF, OTHER} <= set(reads) and reads[SELF] == reads[OTHER] and not still:
         tokens, mask = (jnp.concatenate(parts) for parts in zip(inputs[SELF], inputs[OTHER], strict=True))
@@ -267,7 +267,7 @@ def read_views(recipe: Recipe, params: Params, batch: Batch, lora: Lora, dropout
 
 
 def _read(
-    recipe: Recipe,
+    static: Static,
     params: Params,
     texts: Tokens,
     stream: Array | None,
@@ -277,18 +277,18 @@ def _read(
 ) -> Mapping[Any, Array]:
     chex.assert_rank(texts.tokens, 2)
     chex.assert_equal_shape(texts)
-    tokens, mask = (constrain_rows(x, recipe.mesh) for x in texts)
+    tokens, mask = (constrain_rows(x, static.mesh) for x in texts)
     return forward(
-        recipe.model,
+        static.model,
         params,
         tokens,
         mask,
         probes,
         adapters=lora,
-        dropout_key=dropout_key if lora is not None and recipe.lora.dropout > 0 else None,
-        remat=recipe.remat,
-        first=0 if stream is None else recipe.first,
-        entering=None if stream is None else constrain_rows(stream, recipe.mesh),
+        dropout_key=dropout_key if lora is not None and static.lora.dropout > 0 else None,
+        remat=static.remat,
+        first=0 if stream is None else static.first,
+        entering=None if stream is None else constrain_rows(stream, static.mesh),
     )
 
 
@@ -301,13 +301,13 @@ def update_norm(lora: Lora) -> Array:
     return lora.config.scale * jnp.sqrt(jnp.maximum(total, 0.0))
 
 
-def final_adapters(recipe: Recipe, state: TrainState) -> Lora:
-    """The stack of trained adapters: the last ones, or their bias-corrected average where the recipe asks for it."""
-    if not recipe.ema:
+def final_adapters(static: Static, state: TrainState) -> Lora:
+    """The stack of trained adapters: the last ones, or their bias-corrected average where the static asks for it."""
+    if not static.ema:
         return state.members.lora
     # A frozen member's average stopped with it; the correction uses the updates that it took part in.
     taken = jnp.where(state.members.frozen_at >= 0, state.members.frozen_at, state.step)
-    weight = 1.0 - recipe.ema ** taken.astype(jnp.float32)
+    weight = 1.0 - static.ema ** taken.astype(jnp.float32)
 
     def corrected(leaf: Array, last: Array) -> Array:
         own = weight.reshape(-1, *(1,) * (leaf.ndim - 1))

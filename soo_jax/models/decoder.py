@@ -18,7 +18,7 @@ from jax import Array
 from soo_jax.errors import SooError
 from soo_jax.models.config import GLOBAL, PROJECTIONS, DecoderConfig
 from soo_jax.models.layers import Block, Embedding, rotary_table
-from soo_jax.models.probes import Plan, Probe, logits, plan
+from soo_jax.models.probes import Pass, Probe, cheapest_pass, logits
 
 Params = Mapping[str, Any]
 
@@ -107,7 +107,7 @@ def forward(
     Raises:
       SooError: a probe names a layer or a site that the model does not have.
     """
-    todo = plan(probes, config.num_layers)
+    todo = cheapest_pass(probes, config.num_layers)
     lowest = min((layers[0] for _, layers in todo.reads), default=config.num_layers)
     if first > lowest:
         raise SooError(f"a pass that begins at layer {first} cannot read layer {lowest}")
@@ -154,7 +154,7 @@ def run_layers(
     query_positions: Array,
     key_positions: Array,
     attend: Array,
-    todo: Plan,
+    todo: Pass,
     adapters: Adapters | None = None,
     dropout_key: Array | None = None,
     remat: bool = False,

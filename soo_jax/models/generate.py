@@ -16,7 +16,7 @@ from jax import Array
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Adapters, Cache, Params, run_layers, text_positions, unembed
 from soo_jax.models.layers import Embedding
-from soo_jax.models.probes import Plan
+from soo_jax.models.probes import Pass
 
 
 class Sampling(NamedTuple):
@@ -96,7 +96,7 @@ def generate(
         own = slot + jnp.arange(x.shape[1])
         attend = (jnp.arange(slots) <= own[:, None]) & text[:, None, :]
         positions = jax.lax.dynamic_slice_in_dim(key_positions, slot, x.shape[1], 1)
-        todo = Plan(depth=end, attention_only=False, reads=(), logits=True)
+        todo = Pass(depth=end, attention_only=False, reads=(), logits=True)
         x, _, _, cache = run_layers(
             config, params["layers"], x, positions, key_positions, attend, todo, adapters,
             cache=cache, cache_slot=slot, first=begin,

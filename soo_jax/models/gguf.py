@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from soo_jax.errors import SooError
-from soo_jax.models.architectures import config_from_hf
+from soo_jax.models.architectures import ARCHITECTURES, config_from_hf
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.formats.gguf import GgufReader
 from soo_jax.models.tokenizer import Tokenizer, first_line
@@ -23,63 +22,8 @@ _ROOT = {
     "output_norm.weight": "model.norm.weight",
     "output.weight": "lm_head.weight",
 }
-_PROJECTIONS = {
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-_TWO_NORMS = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
-_FOUR_NORMS = {
-    "attn_norm": "input_layernorm",
-    "post_attention_norm": "post_attention_layernorm",
-    "ffn_norm": "pre_feedforward_layernorm",
-    "post_ffw_norm": "post_feedforward_layernorm",
-}
-_QK_NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
 _BLOCK = re.compile(r"^blk\.(\d+)\.(\w+)\.(weight|bias)$")
 _SPECIAL = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
-
-
-@dataclass(frozen=True)
-class Family:
-    """How GGUF stores an architecture.
-
-    Attributes:
-      hf_class: its class on the Hub. layer: modules of a layer by their names in GGUF.
-      permuted: whether the rows of q and k lie in the order of interleaved rotary positions.
-      norm_offset: whether 1 was added to the scales of norms.
-      settings: further fields of ``config.json``, by their keys behind the architecture's name, or as they are.
-    """
-
-    hf_class: str
-    layer: Mapping[str, str]
-    permuted: bool = False
-    norm_offset: bool = False
-    settings: Mapping[str, Any] | None = None
-
-
-FAMILIES = {
-    # Mistral's own files say llama as well: their windows are not told, as transformers reads them, too.
-    "llama": Family("LlamaForCausalLM", {**_PROJECTIONS, **_TWO_NORMS}, permuted=True),
-    "mistral": Family(
-        "MistralForCausalLM", {**_PROJECTIONS, **_TWO_NORMS}, permuted=True, settings={"sliding_window": None}
-    ),
-    "qwen2": Family("Qwen2ForCausalLM", {**_PROJECTIONS, **_TWO_NORMS}),
-    "qwen3": Family("Qwen3ForCausalLM", {**_PROJECTIONS, **_TWO_NORMS, **_QK_NORMS}),
-    "gemma2": Family("Gemma2ForCausalLM", {**_PROJECTIONS, **_FOUR_NORMS}, norm_offset=True),
-    "gemma3": Family(
-        "Gemma3ForCausalLM",
-        {**_PROJECTIONS, **_FOUR_NORMS, **_QK_NORMS},
-        norm_offset=True,
-        # What the files do not tell: the base of layers with a window, and which layers have one.
-        settings={"model_type": "gemma3_text", "rope_local_base_freq": 10000.0, "sliding_window_pattern": 6},
-    ),
-}
-"""The architectures that are read from GGUF, by their names there."""
 
 
 class GgufModel:
@@ -96,11 +40,12 @@ class GgufModel:
         self._reader = GgufReader(path)
         self.folder = self._reader.folder
         name = self._told("general.architecture", str)
-        if name not in FAMILIES:
+        known = {one.gguf.name: one for one in ARCHITECTURES.values() if one.gguf is not None}
+        if name not in known:
             raise SooError(
-                f"{self.folder}: the architecture {name!r} is not supported in GGUF; supported: {', '.join(FAMILIES)}"
+                f"{self.folder}: the architecture {name!r} is not supported in GGUF; supported: {', '.join(known)}"
             )
-        self.family = FAMILIES[name]
+        self._family, self._layout = known[name], known[name].gguf
         self._stored = {self._hf_name(own): own for own in self._reader.names}
         self.raw = self._config(name)
         self.config: DecoderConfig = config_from_hf(self.raw, where=str(self.folder))
@@ -130,11 +75,11 @@ class GgufModel:
 
     def read(self, name: str, index: tuple[slice, ...] = ()) -> np.ndarray:
         own = self._stored[name]
-        if self.family.permuted and own.split(".")[-2] in ("attn_q", "attn_k"):
+        if self._layout.permuted and own.split(".")[-2] in ("attn_q", "attn_k"):
             values = _unpermuted(self._reader.read(own), self._heads(own))
             return values[index] if index else values
         values = self._reader.read(own, index)
-        return values - 1 if self.family.norm_offset and "norm" in own else values
+        return values - 1 if self._layout.norm_offset and "norm" in own else values
 
     def describe(self, folder: Path) -> None:
         """Writes all of a Hugging Face folder but the weights: config, tokenizer with chat template, stop tokens."""
@@ -191,7 +136,7 @@ class GgufModel:
         if own in _ROOT:
             return _ROOT[own]
         found = _BLOCK.match(own)
-        module = self.family.layer.get(found[2]) if found else None
+        module = self._layout.layer.get(found[2]) if found else None
         if module is None:
             hint = "rotary positions of Llama 3.1 are scaled by it; " if own == "rope_freqs.weight" else ""
             raise SooError(
@@ -213,7 +158,7 @@ class GgufModel:
         if "token_embd.weight" not in self._reader.names:
             raise SooError(f"{self.folder}: has no token_embd.weight; use another file")
         raw: dict[str, Any] = {
-            "architectures": [self.family.hf_class],
+            "architectures": [self._family.hf_class],
             "model_type": name,
             "vocab_size": self._reader.shape("token_embd.weight")[0],
             "hidden_size": width,
@@ -226,25 +171,12 @@ class GgufModel:
             "rms_norm_eps": self._told(f"{name}.attention.layer_norm_rms_epsilon", float),
             "rope_theta": get("rope.freq_base", 10000.0),
             "tie_word_embeddings": "output.weight" not in self._reader.names,
-            **(self.family.settings or {}),
         }
         if get("rope.scaling.type", "none") == "linear":
             raw["rope_scaling"] = {"rope_type": "linear", "factor": get("rope.scaling.factor", 1.0)}
         elif get("rope.scaling.type", "none") != "none":
             raise SooError(f"{self.folder}: rope scaling {get('rope.scaling.type')!r} is not supported in GGUF")
-        if name == "gemma2":
-            raw |= {
-                "sliding_window": get("attention.sliding_window", 4096),
-                "attn_logit_softcapping": get("attn_logit_softcapping", 50.0),
-                "final_logit_softcapping": get("final_logit_softcapping", 30.0),
-                "query_pre_attn_scalar": raw["head_dim"] if raw["num_hidden_layers"] != 46 else width // heads,
-            }
-        elif name == "gemma3":
-            raw |= {
-                "sliding_window": get("attention.sliding_window", 4096),
-                "query_pre_attn_scalar": raw["head_dim"] if raw["num_hidden_layers"] != 62 else width // heads,
-            }
-        return raw
+        return {**raw, **self._layout.settings(get, raw)}
 
     def _heads(self, own: str) -> int:
         return self.config.num_heads if ".attn_q." in own else self.config.num_kv_heads

@@ -67,7 +67,7 @@ def logits() -> Probe:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Pass:
     """The cheapest forward pass for a set of probes.
 
     Attributes:
@@ -83,7 +83,7 @@ class Plan:
     logits: bool
 
 
-def plan(probes: Iterable[Probe], num_layers: int) -> Plan:
+def cheapest_pass(probes: Iterable[Probe], num_layers: int) -> Pass:
     """Finds where a forward pass may stop."""
     reads: dict[str, set[int]] = {}
     want_logits = False
@@ -101,4 +101,4 @@ def plan(probes: Iterable[Probe], num_layers: int) -> Plan:
     if attention_only:
         depth = deepest_attention
     ordered = tuple((site, tuple(sorted(reads[site]))) for site in SITES if site in reads)
-    return Plan(depth, attention_only, ordered, want_logits)
+    return Pass(depth, attention_only, ordered, want_logits)

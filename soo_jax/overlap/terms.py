@@ -167,10 +167,21 @@ def between(
     tokens: str | None,
     stopped: tuple[str, ...] = (),
 ) -> Array:
-    """Mean over ``at`` of the distance between two views, pooled as ``tokens`` says; for terms of your own.
+    r"""The distance between two views, for terms of your own.
+
+    .. math:: L = \frac{1}{|A|} \sum_{a \in A} d(\mathrm{pool}(x_a), \mathrm{pool}(y_a))
+
+    with :math:`x_a, y_a` what is read of the two at :math:`a`.
 
     Args:
+      at: the keys A. tokens: how they are pooled, see :func:`overlap`.
       stopped: ``self`` stops the gradient through ``ours``, ``other`` through ``theirs``.
+
+    >>> import jax.numpy as jnp
+    >>> from soo_jax.overlap import View, between, mse
+    >>> at = lambda x: View({"h": jnp.array([[x]])}, jnp.ones((1, 1), bool))
+    >>> float(between(at([1.0, 0.0]), at([0.0, 1.0]), mse, ("h",), "last"))
+    1.0
     """
     values = []
     for key in at:

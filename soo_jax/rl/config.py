@@ -147,7 +147,7 @@ Config = TypeVar("Config", bound=LearnerConfig)
 _COUNTS = ("iterations", "environments", "steps", "updates", "batch_size", "capacity", "delay", "epochs", "minibatches")
 
 
-def check(config: Config) -> Config:
+def check_learner(config: Config) -> Config:
     """The config, if it can be trained.
 
     Raises:
@@ -236,4 +236,4 @@ def changed(config: Config, values: dict[str, Any]) -> Config:
             values = {**values, name: tuple(value)}
         elif not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
             raise SooError(f"setting {name} must be of type {wanted.__name__}, found {value!r}")
-    return check(config.replace(**values))
+    return check_learner(config.replace(**values))

@@ -12,12 +12,19 @@ import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec
 
+from soo_jax.progress import Progress
 from soo_jax.rl.agents import Agents
 from soo_jax.rl.games import Evaluation, Game
+from soo_jax.rl.networks import hidden, read
 from soo_jax.rl.population import device_mesh, padded
+from soo_jax.rl.views import paired
 
 EPISODES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Numbers of episodes over which a detector may average."""
+
+ANCHORS = ("deceptive", "honest")
+"""The conditions that others are compared with, and that a detector is to tell apart."""
+EVALUATION_KEY = 7
 
 Row = dict[str, Any]
 
@@ -47,6 +54,57 @@ def _program(game: Game, mesh: Any, episodes: int) -> Any:
         return jax.lax.map(one, inputs)
 
     return program
+
+
+def measure_all(
+    game: Game, everybody: dict[str, tuple[Agents, bool]], episodes: int, bar: Progress | None = None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Evaluates everybody, by condition, on the same resets, and compares them.
+
+    Args:
+      everybody: agents, and whether the other is hidden from their eyes.
+
+    Returns:
+      Tidy rows, and mean surfaces by condition, where the game has such.
+    """
+    key = jax.random.key(EVALUATION_KEY)
+    found: dict[str, tuple[Agents, Evaluation]] = {}
+    for i, (condition, (agents, hide)) in enumerate(everybody.items()):
+        found[condition] = (agents, jax.device_get(evaluate_agents(game, agents, key, episodes, hide)))
+        if bar is not None:
+            bar(i + 1, len(everybody), {})
+    rows = [row for agents, result in found.values() for row in metric_rows(agents, result)]
+    rows += difference_rows(game, found, [anchor for anchor in ANCHORS if anchor in found])
+    if all(anchor in found for anchor in ANCHORS):
+        scores = {name: result.episode_soo for name, (_, result) in found.items()}
+        rows += detection_rows(*(scores.pop(name) for name in ANCHORS), scores, game.overlaps)
+    surfaces = {name: result.extras["surface"] for name, (_, result) in found.items() if "surface" in result.extras}
+    return rows, {name: np.asarray(surface).mean(axis=0) for name, surface in surfaces.items()}
+
+
+def geometry(game: Game, agents: Mapping[str, Agents], points: int = 400) -> dict[str, np.ndarray]:
+    """Activations of self and other views of the first agent of each condition, on common principal axes.
+
+    Returns:
+      ``<condition>.self`` and ``<condition>.other``, ``[n, 2]``; nothing where the game cannot say what was met.
+    """
+    if game.met is None:
+        return {}
+    read_at: dict[str, np.ndarray] = {}
+    pick = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], tree)
+    for condition, some in agents.items():
+        params, own = pick(some.params), pick(some.policies[game.agent])
+        seen, place = game.met(
+            game, params, pick(some.policies[game.opponent]), own, jax.random.key(EVALUATION_KEY), 40
+        )
+        flat = lambda x: x.reshape(-1, x.shape[-1])
+        selves, others, mask = paired(game, params, flat(seen), flat(place), jax.random.key(0))
+        kept = np.flatnonzero(np.asarray(mask))[:points]
+        for side, views in (("self", selves), ("other", others)):
+            read_at[f"{condition}.{side}"] = np.asarray(read(own, views, (hidden(),))[hidden()])[kept]
+    whole = np.concatenate(list(read_at.values()))
+    _, _, axes = np.linalg.svd(whole - whole.mean(axis=0), full_matrices=False)
+    return {name: ((x - whole.mean(axis=0)) @ axes[:2].T).astype(np.float32) for name, x in read_at.items()}
 
 
 def metric_rows(agents: Agents, found: Evaluation, condition: str | None = None) -> list[Row]:

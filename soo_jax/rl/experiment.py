@@ -14,11 +14,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from soo_jax.errors import SooError
+from soo_jax.progress import Progress
 from soo_jax.rl.agents import AgentName, Agents, agent_keys
 from soo_jax.rl.config import LearnerConfig
 from soo_jax.rl.games import Game
 from soo_jax.rl.learners import algorithm
-from soo_jax.rl.population import History, Progress, setup, train_population
+from soo_jax.rl.population import History, setup, train_population
 from soo_jax.rl.presets import Recipe
 
 FOLLOWERS, BASELINES, FINETUNING, RELAPSE = range(4)

@@ -16,12 +16,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from soo_jax.checkpoints import Checkpoints, stop_signal
 from soo_jax.errors import SooError
-from soo_jax.rl.config import LearnerConfig, check, check_game
+from soo_jax.progress import Progress
+from soo_jax.rl.config import LearnerConfig, check_game, check_learner
 from soo_jax.rl.games import Game, problem
 from soo_jax.rl.learners import algorithm
 from soo_jax.rl.learning import NEVER
 
-Progress = Callable[[int, int, dict[str, float]], None]
 """Called between device calls with iterations done, iterations in all, and the latest metrics (means over agents)."""
 
 Tree = TypeVar("Tree")
@@ -107,7 +107,7 @@ def train_population(
     Raises:
       SooError: the config cannot be trained. Stopped: Ctrl-C or SIGTERM arrived; the state was saved first.
     """
-    config = check(begin.config)
+    config = check_learner(begin.config)
     check_game(config, game.agents, game.scripts)
     if (wrong := problem(game, begin.params)) is not None:
         raise SooError(f"world: {wrong}")

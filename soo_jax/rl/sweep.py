@@ -11,11 +11,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from soo_jax.errors import SooError
+from soo_jax.progress import Progress
 from soo_jax.rl.agents import AgentName, Agents, together
-from soo_jax.rl.config import LearnerConfig, check
+from soo_jax.rl.config import LearnerConfig, check_learner
 from soo_jax.rl.experiment import finetune, train_baselines
 from soo_jax.rl.games import Game, problem
-from soo_jax.rl.population import History, Progress
+from soo_jax.rl.population import History
 from soo_jax.rl.presets import Recipe
 
 PARTS = ("world", "baseline", "finetune")
@@ -82,8 +83,8 @@ def grid(game: Game, recipe: Recipe, vary: Mapping[str, Sequence[float]]) -> lis
     for cell in cells:
         if (wrong := problem(game, _world(game, recipe).replace(**cell.of("world")))) is not None:
             raise SooError(f"vary: {wrong}")
-        check(recipe.baseline.replace(**cell.of("baseline")))
-        check(recipe.finetune.replace(**cell.of("finetune")))
+        check_learner(recipe.baseline.replace(**cell.of("baseline")))
+        check_learner(recipe.finetune.replace(**cell.of("finetune")))
     return cells
 
 

@@ -137,7 +137,7 @@ def test_an_interrupted_reproduction_goes_on_with_its_stages_and_only_with_its_s
 
     from soo_jax.jobs import agents as jobs
     from soo_jax.rl import presets
-    from soo_jax.rl.reproduce import Plan
+    from soo_jax.rl.reproduce import Extent
 
     whole = presets.preset("trusting-red")
     small = {"iterations": 1, "environments": 2, "steps": 5, "minibatches": 1}
@@ -147,16 +147,16 @@ def test_an_interrupted_reproduction_goes_on_with_its_stages_and_only_with_its_s
         baseline=whole.baseline.replace(**small),
         finetune=whole.finetune.replace(**small),
     )
-    out, plan = tmp_path / "run", Plan(seeds=(0,), reds=2, controls=1, episodes=4)
+    out, extent = tmp_path / "run", Extent(seeds=(0,), reds=2, controls=1, episodes=4)
     real = jobs.geometry
     monkeypatch.setattr(jobs, "geometry", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        jobs.run_reproduce(out, recipe, plan)
+        jobs.run_reproduce(out, recipe, extent)
     monkeypatch.setattr(jobs, "geometry", real)
     monkeypatch.setattr("soo_jax.rl.experiment.train_population", None)  # whatever is done must not be done again
     with pytest.raises(SooError, match="begun with another settings"):
-        jobs.run_reproduce(out, recipe, replace(plan, episodes=5), resume=True)
-    jobs.run_reproduce(out, recipe, plan, resume=True)
+        jobs.run_reproduce(out, recipe, replace(extent, episodes=5), resume=True)
+    jobs.run_reproduce(out, recipe, extent, resume=True)
     found = read_run(out)
     assert found.complete
     conditions = {row["condition"] for row in found.rows}

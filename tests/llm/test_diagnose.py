@@ -13,7 +13,7 @@ from soo_jax.llm.diagnose import MEASURES, PLACES, Contrasts, constant, layer_ro
 from soo_jax.models.config import Rope
 from soo_jax.models.decoder import run_layers, text_positions, unembed
 from soo_jax.models.layers import Block, Embedding
-from soo_jax.models.probes import plan
+from soo_jax.models.probes import cheapest_pass
 
 PAIRS = [
     soo.Pair(
@@ -101,7 +101,7 @@ def naive_patch(lm, contrasts, layer, place):
             layer_ropes=config.layer_ropes and config.layer_ropes[later : later + 1],
         )  # fmt: skip
         weights = jax.tree.map(lambda leaf, i=later: leaf[i : i + 1], lm.params["layers"])
-        x = run_layers(alone, weights, x, positions, positions, attend, plan((soo.residual(0),), 1))[0]
+        x = run_layers(alone, weights, x, positions, positions, attend, cheapest_pass((soo.residual(0),), 1))[0]
     out = unembed(config, lm.params, x[:, -1])
     rows = jnp.arange(len(out))
     return float(jnp.mean(out[rows, contrasts.right] > out[rows, contrasts.wrong]))

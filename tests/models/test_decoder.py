@@ -10,7 +10,7 @@ from soo_jax.errors import SooError
 from soo_jax.models.config import GLOBAL, DecoderConfig
 from soo_jax.models.decoder import forward, init_params, logical_axes, param_shapes
 from soo_jax.models.generate import Sampling, bucket, generate, snug
-from soo_jax.models.probes import attn_out, logits, mlp_out, plan, residual
+from soo_jax.models.probes import attn_out, cheapest_pass, logits, mlp_out, residual
 
 
 def tiny(layers=4, **changes):
@@ -128,7 +128,7 @@ def test_a_probe_beyond_the_model_is_refused_in_one_line(model):
     config, params, tokens, mask = model
     with pytest.raises(SooError, match="layer 4 is out of range: this model has 4 layers, 0 to 3"):
         forward(config, params, tokens, mask, (attn_out(4),))
-    assert plan((attn_out(1),), 4).depth == 1
+    assert cheapest_pass((attn_out(1),), 4).depth == 1
 
 
 def test_explicit_attention_isolates_packed_questions(model):

@@ -237,7 +237,7 @@ def test_whatever_byte_is_wrong_a_file_is_read_or_refused(place, value, cut, wri
 def test_what_cannot_be_used_is_named_with_what_can(write_model, tmp_path):
     folder = write_model("llama")
     foreign = write_gguf(folder, tmp_path / "foreign.gguf", "llama", name="falcon")
-    with pytest.raises(SooError, match="the architecture 'falcon' is not supported in GGUF; supported: llama, mistral"):
+    with pytest.raises(SooError, match="the architecture 'falcon' is not supported in GGUF; supported: gemma2, gemma3"):
         soo.load(foreign)
     with pytest.raises(SooError, match="holds no tokenizer"):
         soo.load(write_gguf(folder, tmp_path / "mute.gguf", "llama", tokenizer=False))

@@ -11,7 +11,7 @@ from gymnax.environments import spaces
 from soo_jax.checkpoints import Checkpoints
 from soo_jax.errors import SooError
 from soo_jax.rl import MaddpgConfig, PpoConfig, act, game, make_train, setup, train_population
-from soo_jax.rl.config import changed, check
+from soo_jax.rl.config import changed, check_learner
 from soo_jax.rl.experience import Packing, collect, gaussian, ornstein_uhlenbeck
 from soo_jax.rl.games import Game
 from soo_jax.rl.learners import maddpg, ppo
@@ -111,7 +111,7 @@ def test_fresh_policies_act_near_zero_and_within_bounds(keys):
 )
 def test_configs_that_cannot_be_trained_are_refused_in_one_line(config, words):
     with pytest.raises(SooError) as caught:
-        check(config)
+        check_learner(config)
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,6 @@ from typing import Any
 from soo_jax.errors import SooError
 from soo_jax.files import read_json
 from soo_jax.models.architectures.family import ACTIVATIONS, Architecture, Settings
-from soo_jax.models.architectures.gemma2 import GEMMA2
-from soo_jax.models.architectures.gemma3 import GEMMA3
-from soo_jax.models.architectures.llama import LLAMA
-from soo_jax.models.architectures.mistral import MISTRAL
-from soo_jax.models.architectures.olmo2 import OLMO2
-from soo_jax.models.architectures.qwen2 import QWEN2
-from soo_jax.models.architectures.qwen3 import QWEN3
-from soo_jax.models.architectures.smollm3 import SMOLLM3
 from soo_jax.models.config import DecoderConfig
 
 __all__ = [
@@ -42,7 +36,14 @@ def register(family: Architecture) -> Architecture:
     return family
 
 
-for _family in (MISTRAL, LLAMA, QWEN2, GEMMA2, QWEN3, GEMMA3, OLMO2, SMOLLM3):
+def found() -> list[Architecture]:
+    """The families of the files in this folder, in the order of their names."""
+    modules = (importlib.import_module(f"{__name__}.{one.name}") for one in pkgutil.iter_modules(__path__))
+    own = [value for module in modules for value in vars(module).values() if isinstance(value, Architecture)]
+    return list({family.name: family for family in own}.values())
+
+
+for _family in found():
     register(_family)
 
 

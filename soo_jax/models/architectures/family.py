@@ -182,6 +182,46 @@ class Settings:
         return None if self.get("sliding_window") is None else self.whole("sliding_window")
 
 
+# Modules of a layer by the names that GGUF has for them.
+_GGUF_PROJECTIONS = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+GGUF_TWO_NORMS = {**_GGUF_PROJECTIONS, "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
+GGUF_FOUR_NORMS = {
+    **_GGUF_PROJECTIONS,
+    "attn_norm": "input_layernorm",
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+GGUF_QK_NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
+
+
+@dataclass(frozen=True)
+class Gguf:
+    """How GGUF stores a family.
+
+    Attributes:
+      name: of the architecture there. layer: modules of a layer by their names there.
+      permuted: whether the rows of q and k lie in the order of interleaved rotary positions.
+      norm_offset: whether 1 was added to the scales of norms.
+      settings: ``(told, raw) -> fields`` of ``config.json`` beside those that all share. ``told(key, default)`` asks
+        the file's metadata, below the architecture's name; ``raw`` has the shared fields.
+    """
+
+    name: str
+    layer: Mapping[str, str]
+    permuted: bool = False
+    norm_offset: bool = False
+    settings: Callable[[Callable[..., Any], Mapping[str, Any]], Mapping[str, Any]] = lambda told, raw: {}
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A family of models. Adding one is a file in this folder, or :func:`register` in your own.
@@ -195,6 +235,7 @@ class Architecture:
       plain: settings that would change the computation in a way that the decoder does not know, with the values
         under which they do nothing.
       write: the fields of a fresh ``config.json`` beside those that all share; None: a config can only be copied.
+      gguf: how GGUF stores it; None: it is not read from there.
     """
 
     name: str
@@ -205,6 +246,7 @@ class Architecture:
     nullable: tuple[str, ...] = ()
     plain: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     write: Callable[[DecoderConfig], Mapping[str, Any]] | None = None
+    gguf: Gguf | None = None
 
     def config(self, raw: Mapping[str, Any], where: str = "config.json") -> DecoderConfig:
         """The decoder that a ``config.json`` of this family describes.

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from soo_jax.models.architectures.family import FOUR_NORMS, PROJECTION_TENSORS, Architecture, Settings
+from soo_jax.models.architectures.family import (
+    FOUR_NORMS,
+    GGUF_FOUR_NORMS,
+    PROJECTION_TENSORS,
+    Architecture,
+    Gguf,
+    Settings,
+)
 
 
 def _read(settings: Settings) -> dict[str, Any]:
@@ -20,6 +28,17 @@ def _read(settings: Settings) -> dict[str, Any]:
         "post_norms": True,
         "attn_softcap": settings.number("attn_logit_softcapping", null=0.0),
         "logit_softcap": settings.number("final_logit_softcapping", null=0.0),
+    }
+
+
+def _from_gguf(told: Callable[..., Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+    # What a query is divided by is not told: by its width, but in the 27b model by that of the stream.
+    width = raw["hidden_size"] // raw["num_attention_heads"] if raw["num_hidden_layers"] == 46 else raw["head_dim"]
+    return {
+        "sliding_window": told("attention.sliding_window", 4096),
+        "attn_logit_softcapping": told("attn_logit_softcapping", 50.0),
+        "final_logit_softcapping": told("final_logit_softcapping", 30.0),
+        "query_pre_attn_scalar": width,
     }
 
 
@@ -41,4 +60,5 @@ GEMMA2 = Architecture(
         "max_position_embeddings": 8192,
     },
     plain={"use_bidirectional_attention": (None, False)},
+    gguf=Gguf("gemma2", GGUF_FOUR_NORMS, norm_offset=True, settings=_from_gguf),
 )

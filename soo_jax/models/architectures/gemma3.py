@@ -3,10 +3,20 @@ keys. Of the models that also see pictures the text part alone is read, from a f
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from soo_jax.errors import SooError
-from soo_jax.models.architectures.family import FOUR_NORMS, PROJECTION_TENSORS, QK_NORMS, Architecture, Settings
+from soo_jax.models.architectures.family import (
+    FOUR_NORMS,
+    GGUF_FOUR_NORMS,
+    GGUF_QK_NORMS,
+    PROJECTION_TENSORS,
+    QK_NORMS,
+    Architecture,
+    Gguf,
+    Settings,
+)
 from soo_jax.models.config import GLOBAL, Rope
 
 
@@ -55,6 +65,19 @@ def _ropes(settings: Settings) -> tuple[Rope, Rope]:
     return far, near
 
 
+def _from_gguf(told: Callable[..., Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+    # Not told: what a query is divided by (in the 27b model the width of the stream per head, else of a head), the
+    # rotary base of layers with a window, and which layers have one.
+    width = raw["hidden_size"] // raw["num_attention_heads"] if raw["num_hidden_layers"] == 62 else raw["head_dim"]
+    return {
+        "model_type": "gemma3_text",
+        "rope_local_base_freq": 10000.0,
+        "sliding_window_pattern": 6,
+        "sliding_window": told("attention.sliding_window", 4096),
+        "query_pre_attn_scalar": width,
+    }
+
+
 GEMMA3 = Architecture(
     name="gemma3_text",
     hf_class="Gemma3ForCausalLM",
@@ -75,4 +98,5 @@ GEMMA3 = Architecture(
     },
     # transformers keeps a cap on attention in the config and does not apply it.
     plain={"use_bidirectional_attention": (None, False), "attn_logit_softcapping": (None,)},
+    gguf=Gguf("gemma3", {**GGUF_FOUR_NORMS, **GGUF_QK_NORMS}, norm_offset=True, settings=_from_gguf),
 )

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from soo_jax.errors import SooError
-from soo_jax.models.architectures.family import PROJECTION_TENSORS, TWO_NORMS, Architecture, Settings
+from soo_jax.models.architectures.family import (
+    GGUF_TWO_NORMS,
+    PROJECTION_TENSORS,
+    TWO_NORMS,
+    Architecture,
+    Gguf,
+    Settings,
+)
 from soo_jax.models.config import GLOBAL
 
 
@@ -32,4 +39,6 @@ LLAMA = Architecture(
     # transformers would cut its cache to a window that the model's attention does not have.
     plain={"sliding_window": (None,)},
     write=lambda config: {"attention_bias": config.qkv_bias, "mlp_bias": config.mlp_bias},
+    # Mistral's own files say llama as well: their windows are not told, as transformers reads them, too.
+    gguf=Gguf("llama", GGUF_TWO_NORMS, permuted=True),
 )

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from soo_jax.errors import SooError
-from soo_jax.models.architectures.family import PROJECTION_TENSORS, TWO_NORMS, Architecture, Settings
+from soo_jax.models.architectures.family import (
+    GGUF_TWO_NORMS,
+    PROJECTION_TENSORS,
+    TWO_NORMS,
+    Architecture,
+    Gguf,
+    Settings,
+)
 from soo_jax.models.config import GLOBAL, DecoderConfig
 
 
@@ -44,4 +51,5 @@ MISTRAL = Architecture(
     },
     nullable=("head_dim",),
     write=_write,
+    gguf=Gguf("mistral", GGUF_TWO_NORMS, permuted=True, settings=lambda told, raw: {"sliding_window": None}),
 )

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from soo_jax.models.architectures.family import PROJECTION_TENSORS, TWO_NORMS, Architecture, Settings
+from soo_jax.models.architectures.family import (
+    GGUF_TWO_NORMS,
+    PROJECTION_TENSORS,
+    TWO_NORMS,
+    Architecture,
+    Gguf,
+    Settings,
+)
 
 
 def _read(settings: Settings) -> dict[str, Any]:
@@ -32,4 +39,5 @@ QWEN2 = Architecture(
         "max_position_embeddings": 32768,
     },
     nullable=("num_key_value_heads",),
+    gguf=Gguf("qwen2", GGUF_TWO_NORMS),
 )

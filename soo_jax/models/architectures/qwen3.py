@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from soo_jax.models.architectures.family import PROJECTION_TENSORS, QK_NORMS, TWO_NORMS, Architecture, Settings
+from soo_jax.models.architectures.family import (
+    GGUF_QK_NORMS,
+    GGUF_TWO_NORMS,
+    PROJECTION_TENSORS,
+    QK_NORMS,
+    TWO_NORMS,
+    Architecture,
+    Gguf,
+    Settings,
+)
 
 
 def _read(settings: Settings) -> dict[str, Any]:
@@ -36,4 +45,5 @@ QWEN3 = Architecture(
         "max_position_embeddings": 32768,
     },
     nullable=("num_key_value_heads",),
+    gguf=Gguf("qwen3", {**GGUF_TWO_NORMS, **GGUF_QK_NORMS}),
 )

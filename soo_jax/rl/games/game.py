@@ -58,6 +58,8 @@ class Game:
       scripts: ways to act that are not learned, by name; for agents that are led through an earlier stage.
       differences: ``(mine, theirs) -> {metric: [A]}``, how differently agents behave that were paired, from their
         evaluations (leaves ``[A, ...]``); None: the game cannot say.
+      met: ``(game, params, opponent, agent, key, episodes) -> observations [B, T, O], places [B, T, P]``, what an agent
+        meets in play; None: its activations cannot be drawn.
       draw: ``(game, agents, folder, episodes, key) -> paths``: pictures of episodes of agents, by the name that stands
         above them ``{name: (params, {agent: policy})}``; None: there are none.
       words: how results are told.
@@ -75,6 +77,7 @@ class Game:
     overlaps: tuple[str, ...] = ("all",)
     scripts: Mapping[str, Behaviour] = field(default_factory=dict, compare=False)
     differences: Callable[[Evaluation, Evaluation], dict[str, Array]] | None = None
+    met: Callable[..., tuple[Array, Array]] | None = None
     draw: Callable[..., list[Path]] | None = None
     words: Words = field(default_factory=Words, compare=False)
 

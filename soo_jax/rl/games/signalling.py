@@ -85,6 +85,12 @@ def evaluate(
     return Evaluation(metrics | overlap, by_episode, {})
 
 
+def met(game: Game, params: Any, receiver: Policy, sender: Policy, key: Array, episodes: int) -> tuple[Array, Array]:
+    """What the sender sees, and where the prize is (``Game.met``)."""
+    seen = play(game, params, receiver, sender, key, episodes).seen
+    return seen, seen[..., :2]
+
+
 def _mean(values: Array, mask: Array) -> Array:
     """Mean over the mask; nan over nothing."""
     return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.where(mask.any(), mask.sum(), jnp.nan)
@@ -168,6 +174,7 @@ GAME = Game(
     worlds={"deceptive": {}, "honest": {"alignment": 1.0}},
     evaluate=evaluate,
     scripts={"truth": tell_the_truth},
+    met=met,
     draw=draw,
     words=WORDS,
 )

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import jax
 from jax import Array
 
-from soo_jax.rl.config import LearnerConfig, MaddpgConfig, PpoConfig, check
+from soo_jax.rl.config import LearnerConfig, MaddpgConfig, PpoConfig, check_learner
 from soo_jax.rl.games.game import Game
 from soo_jax.rl.networks import Policy
 
@@ -80,7 +80,7 @@ def make_train(game: Game, config: LearnerConfig) -> Train:
     Raises:
       SooError: the config cannot be trained.
     """
-    learn = algorithm(check(config))
+    learn = algorithm(check_learner(config))
 
     @jax.jit
     def train(

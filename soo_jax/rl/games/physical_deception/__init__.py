@@ -40,6 +40,12 @@ def _towards(offset: Array, style: Array) -> Array:
     return jnp.clip(4.0 * offset, -1.0, 1.0) * (0.1 + 0.9 * style[..., :1])
 
 
+def met(game: Game, params: Any, red: Policy, blue: Policy, key: Array, episodes: int) -> tuple[Array, Array]:
+    """What blue sees, and where it stands (``Game.met``)."""
+    seen = play(game, params, red, blue, key, episodes)
+    return seen.obs_blue[:, :-1], seen.positions[:, :-1, 1]
+
+
 def draw(
     game: Game,
     agents: Mapping[str, tuple[Any, Mapping[str, Policy]]],
@@ -113,6 +119,7 @@ GAME = Game(
     overlaps=("all", "untrapped"),
     scripts={"anywhere": walk_anywhere, "to_goal": walk_to_goal},
     differences=differences,
+    met=met,
     draw=draw,
     words=WORDS,
 )
