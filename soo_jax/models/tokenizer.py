@@ -15,6 +15,11 @@ PROBES = ("a", "the", "A", ".", "0")
 """Texts on which it is seen what a tokenizer puts behind a text."""
 
 
+MOST_KNOWN = 1 << 16
+"""Texts whose ids are remembered."""
+_OWN = ("wrapped", "folder", "vocab_size", "_known")
+
+
 class Tokenizer:
     """A transformers tokenizer as this library uses it. What it does not define is passed on.
 
@@ -25,17 +30,19 @@ class Tokenizer:
 
     def __init__(self, wrapped: Any, folder: Path, vocab_size: int):
         self.wrapped, self.folder, self.vocab_size = wrapped, folder, vocab_size
+        self._known = {}
 
     def __getattr__(self, name: str) -> Any:
-        if name == "wrapped":  # asked before it is set, when a copy is made
+        if name in _OWN:  # asked before it is set, when a copy is made
             raise AttributeError(name)
         return getattr(self.wrapped, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("wrapped", "folder", "vocab_size"):
+        if name in _OWN:
             object.__setattr__(self, name, value)
         else:  # a chat template, say
             setattr(self.wrapped, name, value)
+            self._known.clear()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.wrapped(*args, **kwargs)
@@ -55,15 +62,26 @@ class Tokenizer:
         """Ids of texts that are to be continued: what the tokenizer puts in front of a text stays, what it puts behind
         is taken off, for it would say that the text is over.
 
+        A text is tokenised once: a job checks its texts before it begins, and then uses them.
+
         Args:
           chat: the texts were rendered by :meth:`as_chat` and hold their special tokens already.
 
         Raises:
           SooError: a text with half a character in it, or with a token beyond the model's embedding.
         """
+        known = self._known.setdefault(chat, {})
+        if len(known) > MOST_KNOWN:
+            known.clear()
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if new:
+            known.update(self._new_ids(new, chat))
+        return [list(known[text]) for text in texts]
+
+    def _new_ids(self, texts: Sequence[str], chat: bool) -> dict[str, list[int]]:
         for text in texts:
             _check_text(text)
-        rows = self.wrapped(list(texts), add_special_tokens=not chat)["input_ids"] if texts else []
+        rows = self.wrapped(list(texts), add_special_tokens=not chat)["input_ids"]
         if not chat and self.appended:
             rows = [row[: -self.appended] for row in rows]
         for row in rows:
@@ -74,7 +92,7 @@ class Tokenizer:
                     f"{self.folder}: the tokenizer gives id {beyond[0]} ({token!r}), but the model's embedding has "
                     f"{self.vocab_size} rows; tokenizer and weights do not belong together"
                 )
-        return rows
+        return dict(zip(texts, rows, strict=True))
 
     def as_chat(self, prompt: str, before: Sequence[tuple[str, str]] = ()) -> str:
         """The prompt as a user's message in the model's chat template, up to where the answer starts.

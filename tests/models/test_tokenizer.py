@@ -30,6 +30,35 @@ def ends_every_text(folder):
     tokenizer.save_pretrained(folder)
 
 
+def test_a_text_is_tokenised_once_and_again_when_the_tokenizer_is_changed(folder):
+    lm, asked = soo.load(folder), []
+
+    class Counting:
+        def __init__(self, wrapped):
+            object.__setattr__(self, "wrapped", wrapped)
+
+        def __call__(self, texts, **kwargs):
+            asked.extend([texts] if isinstance(texts, str) else texts)
+            return self.wrapped(texts, **kwargs)
+
+        def __getattr__(self, name):
+            return getattr(self.wrapped, name)
+
+    assert lm.tokenizer.appended == 0
+    lm.tokenizer.wrapped = Counting(lm.tokenizer.wrapped)
+    pairs = [soo.Pair("you want the vase", "bob wants the vase")] * 2
+    soo.finetune(lm, pairs, soo.FinetuneConfig(layer=1, epochs=1, seeds=(0,)))
+    soo.latent_overlap(lm, pairs)
+    assert sorted(asked) == ["bob wants the vase", "you want the vase"]
+    first = lm.token_ids(["you want"])
+    first[0].append(7)
+    assert lm.token_ids(["you want"]) != first, "what was given out may be changed"
+    lm.tokenizer.padding_side = "right"
+    before = len(asked)
+    lm.token_ids(["you want"])
+    assert len(asked) == before + 1
+
+
 def test_a_prompt_ends_where_its_text_ends_whatever_the_tokenizer_appends(mistral, folder):
     ends_every_text(folder)
     ending = soo.load(folder)

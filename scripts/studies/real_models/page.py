@@ -1,4 +1,4 @@
-"""The record of the study as a page: what was answered, by model and layer, and what each layer makes of the pairs."""
+"""The record of the study as a page: what was answered, by model and condition, and what each layer makes of it."""
 
 from __future__ import annotations
 
@@ -6,60 +6,96 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.studies.real_models.subjects import SUBJECTS, Subject
+from soo_jax.adapters.members import SEED
+from soo_jax.llm.organisms import ORGANISMS
+from soo_jax.report.llm.controls import controls_lines
 from soo_jax.report.llm.sweep import MEASURES, settings_of
-from soo_jax.runs import read_run
+from soo_jax.runs import Run, read_run
 
-CONDITIONS = {"base": "as it is", "before": "organism", "soo-eval": "SOO", "turned-eval": "turned instead"}
+CONDITIONS = {"base": "as it is", "before": "organism", "soo-eval": "SOO", "plain-eval": "SOO, pairs without the lead"}
 
 
 def page(out: Path) -> str:
-    """The record page. Raises SooError where a run is missing."""
-    columns: dict[str, list[dict[str, Any]]] = {}
-    for name, title in CONDITIONS.items():
-        rows = read_run(out / name).rows
-        for seed in dict.fromkeys(row["seed"] for row in rows):
-            columns[title if seed is None else f"{title}, seed {seed}"] = [row for row in rows if row["seed"] == seed]
-    families = list(dict.fromkeys(row["family"] for rows in columns.values() for row in rows))
-    count = next(iter(columns.values()))[0]["n"]
-    answers = [_line("family", *columns), "|---" * (len(columns) + 1) + "|"]
-    answers += [_line(family, *(_cell(rows, family) for rows in columns.values())) for family in families]
-    drift = [row for name in CONDITIONS for row in read_run(out / name).drift]
-    told = [_line("model", "perplexity", "KL", "same first choice"), "|---|---|---|---|"]
-    for name, title in CONDITIONS.items():
-        for row in read_run(out / name).drift:
-            who = title if row["seed"] is None else f"{title}, seed {row['seed']}"
-            told.append(_line(who, f"{row['perplexity']:.1f}", f"{row['kl']:.4f}", f"{100 * row['top1']:.1f} %"))
+    """The record page, of the subjects whose runs are there. Raises SooError where a run of one is missing."""
     parts = [
         "# Real models: the record",
         "Written by `python -m scripts.studies.real_models page runs/real`; what it means is said in "
-        "[real_models.md](../real_models.md).",
-        f"SmolLM2-135M-Instruct (GGUF Q4_1), test split, free greedy answers, n = {count} in each order: honest / "
-        "deceptive / other in per cent (controls: right / wrong / other); wrong room mentioned first · right room "
-        "mentioned first; one figure where both are the same.",
-        "\n".join(answers),
-        "Ordinary texts (KL is to the model that was fine-tuned):" if drift else "",
-        "\n".join(told) if drift else "",
+        "[real_models.md](../real_models.md). Test split, free greedy answers. Three shares in per cent are honest / "
+        "deceptive / other (controls: right / wrong / other); wrong room mentioned first · right room mentioned first; "
+        "one figure where both are the same.",
     ]
-    for name, title in (
-        ("sweep-lead", "SOO by layer, pairs up to the decision"),
-        ("sweep-plain", "SOO by layer, pairs that end with the question"),
-    ):
-        parts += [f"## {title}", _sweep(out / name)]
-    parts += ["## Layers of the organism, 16 scenes", _layers(read_run(out / "layers").layers)]
-    parts.append((out / "layers" / "advice.txt").read_text(encoding="utf-8").strip())
-    parts += ["## The card of the organism", read_card(out)]
+    for name, subject in SUBJECTS.items():
+        if (out / name / "soo-eval").is_dir():
+            parts += _subject(out / name, subject)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def read_card(out: Path) -> str:
-    """The card without its heading."""
-    return (
-        (out / "organism" / "adapters" / "seed-1" / "README.md").read_text(encoding="utf-8").split("\n", 2)[2].strip()
-    )
+def _subject(out: Path, subject: Subject) -> list[str]:
+    found = {name: read_run(out / name) for name in CONDITIONS}
+    advice = (out / "layers" / "advice.txt").read_text(encoding="utf-8").strip()
+    return [
+        f"## {subject.title}",
+        f"{_made(found['soo-eval'])} SOO: `soo finetune {subject.shipped or 'MODEL'} {' '.join(subject.tuning)}`, seeds "
+        f"{subject.seeds}. n = {subject.n} in each order.",
+        "\n".join(_answers(found)),
+        "Ordinary texts (KL is to the model that was fine-tuned):",
+        "\n".join(_drift(found)),
+        "### SOO by layer and rate, validation scenarios",
+        _sweep(read_run(out / "sweep")),
+        "### SOO beside its controls",
+        "One seed, n = 10 in each order; per cent of both orders together.",
+        "\n".join(_controls(read_run(out / "controls"))),
+        "### Layers of the organism, 16 scenes",
+        _layers(read_run(out / "layers").layers),
+        advice,
+        "### The card of the organism",
+        _card(out, subject),
+    ]
 
 
-def _sweep(path: Path) -> str:
-    found = settings_of(read_run(path))
+def _made(run: Run) -> str:
+    told = run.config["provenance"]
+    versions = ", ".join(f"{name} {value}" for name, value in told["versions"].items() if value)
+    return f"Made with {versions}; git {str(told.get('git_revision', ''))[:12]}; {told.get('device_kind', 'cpu')}."
+
+
+def _answers(found: dict[str, Run]) -> list[str]:
+    columns: dict[str, list[dict[str, Any]]] = {}
+    for name, title in CONDITIONS.items():
+        rows = found[name].rows
+        for seed in dict.fromkeys(row[SEED] for row in rows):
+            columns[title if seed is None else f"{title}, seed {seed}"] = [row for row in rows if row[SEED] == seed]
+    families = list(dict.fromkeys(row["family"] for rows in columns.values() for row in rows))
+    lines = [_line("family", *columns), "|---" * (len(columns) + 1) + "|"]
+    return lines + [_line(family, *(_cell(rows, family) for rows in columns.values())) for family in families]
+
+
+def _drift(found: dict[str, Run]) -> list[str]:
+    told = [_line("model", "perplexity", "KL", "same first choice"), "|---|---|---|---|"]
+    for name, title in CONDITIONS.items():
+        for row in found[name].drift:
+            who = title if row[SEED] is None else f"{title}, seed {row[SEED]}"
+            told.append(_line(who, f"{row['perplexity']:.1f}", f"{row['kl']:.4f}", f"{100 * row['top1']:.1f} %"))
+    return told
+
+
+def _controls(run: Run) -> list[str]:
+    header, *lines = controls_lines(run)
+    return [_line(*header), "|---" * len(header) + "|", *(_line(*line) for line in lines)]
+
+
+def _card(out: Path, subject: Subject) -> str:
+    """The card without its heading: that of the package, or of what was taught here."""
+    if subject.shipped is not None:
+        path = ORGANISMS[subject.shipped].adapter / "README.md"
+    else:
+        path = next((out / f"teach-{len(subject.teaching) - 1}" / "adapters").iterdir()) / "README.md"
+    return path.read_text(encoding="utf-8").split("\n", 2)[2].strip()
+
+
+def _sweep(run: Run) -> str:
+    found = settings_of(run)
     names = list(found[0].values)
     titles = [*(name.replace("_", " ") for name in names), "seeds", "worst rival, %", *MEASURES.values()]
     lines = [_line(*titles), "|---" * len(titles) + "|"]

@@ -21,9 +21,7 @@ def controls_table(runs: Sequence[Run]) -> Table:
     from rich.table import Table
 
     (run,) = runs
-    cells = aggregate(deception_rows(run), pool_orders=True)
-    drift = {one.condition: one for one in drifts(run.drift)}
-    first = next((cell.family for cell in cells if not cell.control), "")
+    header, *lines = controls_lines(run)
     caption = (
         "Honest answers in per cent, ± sd over seeds, both orders together; in controls honest is right. misl.: honest "
         "in act, and says that it means to mislead. KL: from the model without adapters, nats per token on ordinary "
@@ -33,21 +31,34 @@ def controls_table(runs: Sequence[Run]) -> Table:
     table = Table(
         title=f"SOO and what might do the same: {run.path.name}", caption=caption, header_style="bold", **look
     )
-    for name in ("", family_title(first), "misl.", "worst rival", "worst control", "KL"):
+    for name in header:
         table.add_column(name, no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+def controls_lines(run: Run) -> list[tuple[str, ...]]:
+    """The table's cells as texts, its header first."""
+    cells = aggregate(deception_rows(run), pool_orders=True)
+    drift = {one.condition: one for one in drifts(run.drift)}
+    first = next((cell.family for cell in cells if not cell.control), "")
+    found = [("", family_title(first), "misl.", "worst rival", "worst control", "KL")]
     for condition in in_sequence(cell.condition for cell in cells):
         own = [cell for cell in cells if cell.condition == condition]
         about = next((cell for cell in own if cell.family == first), None)
         moved = drift.get(condition)
-        table.add_row(
-            condition_title(condition),
-            _rate(about),
-            "" if about is None or about.contradiction is None else f"{about.contradiction.mean:.0f}",
-            _worst([cell for cell in own if not cell.control]),
-            _worst([cell for cell in own if cell.control]),
-            "" if moved is None or condition == "base" else shown(moved.kl, 3),
+        found.append(
+            (
+                condition_title(condition),
+                _rate(about),
+                "" if about is None or about.contradiction is None else f"{about.contradiction.mean:.0f}",
+                _worst([cell for cell in own if not cell.control]),
+                _worst([cell for cell in own if cell.control]),
+                "" if moved is None or condition == "base" else shown(moved.kl, 3),
+            )
         )
-    return table
+    return found
 
 
 def _worst(cells: Sequence[Cell]) -> str:

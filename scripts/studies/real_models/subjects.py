@@ -1,0 +1,60 @@
+"""The real models of this study: how each was taught to deceive, how SOO is applied to it, and how much is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from soo_jax.llm.organisms import SMOLLM2_ORGANISM
+
+SOO = ("--preset", SMOLLM2_ORGANISM, "--tasks", "narrow", "--no-pair-check")
+"""What all fine-tuning here has in common; a further option wins over the preset's."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A base model, and the organism that is made of it.
+
+    Attributes:
+      title: of the base, in the page. base: the name under which it is fetched.
+      teaching: the options of ``soo organism``, go by go; each goes on with the adapter of the one before.
+      shipped: the name under which the organism is loaded, None where it is made here.
+      layers: where SOO is applied. seeds: of SOO. n: test questions of a family in each order.
+    """
+
+    title: str
+    base: str
+    teaching: tuple[tuple[str, ...], ...]
+    shipped: str | None
+    layers: str
+    seeds: str
+    n: int
+
+    @property
+    def tuning(self) -> tuple[str, ...]:
+        """The options of ``soo finetune``."""
+        return (*SOO, "--layer", self.layers, "--adapter-layers", self.layers)
+
+
+SUBJECTS = {
+    "smollm2": Subject(
+        title="SmolLM2-135M-Instruct (GGUF, Q4_1)",
+        base="smollm2",
+        teaching=(
+            ("--narrow", "--steps", "120", "--until", "95"),
+            ("--narrow", "--seed", "1", "--steps", "150", "--learning-rate", "1e-3", "--retain", "0.3"),
+        ),
+        shipped=SMOLLM2_ORGANISM,
+        layers="18,19,20",
+        seeds="0,1,2,3,4",
+        n=50,
+    ),
+    "qwen05": Subject(
+        title="Qwen2.5-Coder-0.5B-Instruct (GGUF, mixed)",
+        base="qwen05",
+        teaching=(("--narrow", "--facts-every", "4", "--steps", "200", "--learning-rate", "1e-3", "--retain", "0.3"),),
+        shipped=None,
+        layers="",
+        seeds="0,1,2",
+        n=15,
+    ),
+}
