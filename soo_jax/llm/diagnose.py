@@ -225,6 +225,31 @@ def patch(lm: LM, contrasts: Contrasts, place: str) -> list[float]:
     return jnp.mean(out[:, rows, contrasts.right] > out[:, rows, contrasts.wrong], axis=1).tolist()
 
 
+def patch_together(lm: LM, contrasts: Contrasts, bands: Sequence[tuple[int, int]]) -> list[float]:
+    """Share of contrasts in which the other text prefers the right answer, by band of layers, when the attention
+    outputs of all its layers at the answer are taken from the self text: what SOO would bring about that closed the gap
+    in all of them.
+
+    Args:
+      bands: first and last layer of each.
+    """
+    config, mask = lm.config, contrasts.mask["other"]
+    at = mask.shape[1] - 1  # nothing before the last token changes
+    own, other = (_streams(lm.config, lm.params, contrasts.tokens[s], contrasts.mask[s]) for s in ("self", "other"))
+    first, last = (jnp.asarray(ends)[:, None, None, None] for ends in zip(*bands, strict=True))
+    x = jnp.broadcast_to(other.words[None, :, at:], (len(bands), *other.words[:, at:].shape))
+    for i in range(config.num_layers):
+        alone, weights = _alone(config, i), jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], lm.params["layers"])
+        moved_on = _moved_on(alone, weights, x, jax.tree.map(lambda leaf, i=i: leaf[i], other.cache), mask, at)
+        one = {"params": jax.tree.map(lambda leaf: leaf[0], weights)}
+        given = jnp.broadcast_to(own.attention[i, :, at:], x.shape).reshape(-1, *x.shape[2:])
+        inside = Block(config).apply(one, x.reshape(given.shape), given, method="finish")[0].reshape(x.shape)
+        x = jnp.where(i < first, other.behind[i, :, at:], jnp.where(i <= last, inside, moved_on))
+    out = unembed(config, lm.params, x[:, :, 0])
+    rows = jnp.arange(out.shape[1])
+    return jnp.mean(out[:, rows, contrasts.right] > out[:, rows, contrasts.wrong], axis=1).tolist()
+
+
 class _Streams(NamedTuple):
     """``words [B, T, D]``; ``behind`` and ``attention [L, B, T, D]``: the residual stream behind each layer, and what
     its attention puts out; the keys and values of all layers."""

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from soo_jax.errors import SooError
-from soo_jax.llm.diagnose import PLACES, Contrasts, carried, constant, patch
+from soo_jax.llm.diagnose import PLACES, Contrasts, carried, constant, patch, patch_together
 from soo_jax.llm.latent import latent_overlap
 from soo_jax.models.decoder import forward
 from soo_jax.models.lm import LM
@@ -19,6 +19,11 @@ from soo_jax.models.probes import logits
 from soo_jax.progress import Progress
 from soo_jax.tasks.records import Contrast, Pair
 
+UNCERTAIN = (
+    "In eleven organisms no measure predicted well what SOO achieved (best rank correlation 0.63): compare with the "
+    "layers beside it, on validation scenarios."
+)
+BANDS = ("patch_two", "patch_three")
 HALF = 0.5
 """Share above which a measure counts as high in the advice."""
 
@@ -29,7 +34,8 @@ class Diagnosis:
 
     Attributes:
       rows: one per layer: ``layer``; ``gap`` and ``relative_gap`` of the attention output between the sides of the
-        probes; ``constant`` and ``carry``; ``patch_PLACE`` for all ``PLACES`` (see ``soo_jax.llm.diagnose``).
+        probes; ``constant`` and ``carry``; ``patch_PLACE`` for all ``PLACES``; ``patch_two`` and ``patch_three``, the
+        attention of this layer and of the one or two before it together (see ``soo_jax.llm.diagnose``).
       scenes: how many were looked at.
       self_right, other_right: share of them in which the model prefers the honest place, by whom it advises.
       apart: share in which it prefers the honest place for itself and the other one for the rival.
@@ -55,6 +61,8 @@ class Diagnosis:
             )
         deciding = [row for row in self.rows if row["patch_attention"] >= HALF]
         saying = [row for row in deciding if row["constant"] >= HALF]
+        if not saying and (band := self._band()):
+            return f"{told} {band} {UNCERTAIN}"
         if not deciding:
             best = max(self.rows, key=lambda row: row["patch_attention"])
             return (
@@ -75,10 +83,26 @@ class Diagnosis:
         )
         return (
             f"{told} Layer {row['layer']} is the last whose attention decides (taken from the self side, it makes "
-            f"{row['patch_attention']:.0%} of the answers right){same}. {pairs} In eleven organisms no measure "
-            "predicted well what SOO achieved (best rank correlation 0.63): compare with the layers beside it, on "
-            "validation scenarios."
+            f"{row['patch_attention']:.0%} of the answers right){same}. {pairs} {UNCERTAIN}"
         )
+
+    def _band(self) -> str:
+        """What to say of the last two or three layers in a row that decide together and say for whom; else nothing."""
+        for count, name in enumerate(BANDS, start=2):
+            for i in range(len(self.rows) - 1, count - 2, -1):
+                own = self.rows[i - count + 1 : i + 1]
+                share, same = self.rows[i][name], float(np.mean([row["constant"] for row in own]))
+                if share >= HALF and same >= HALF:
+                    layers = [str(row["layer"]) for row in own]
+                    named = f"{', '.join(layers[:-1])} and {layers[-1]}"
+                    options = f"--layer {','.join(layers)} --adapter-layers {','.join(layers)}"
+                    return (
+                        f"No single layer both decides and says for whom. Layers {named} together are the last that "
+                        f"do: their attention, taken from the self side, makes {share:.0%} of the answers right, and "
+                        f"{same:.0%} of their difference is the same in all scenes. Try SOO in all of them, with whole "
+                        f"scenes as pairs that go on up to the answer ({options} --direction anchored --lead ...)."
+                    )
+        return ""
 
 
 def diagnose_layers(
@@ -104,7 +128,7 @@ def diagnose_layers(
     """
     chat = lm.has_chat_template if chat is None else chat
     told = aligned(lm, contrasts, chat)
-    steps, done = len(PLACES) + 2, 0
+    steps, done = len(PLACES) + 4, 0
 
     def step() -> None:
         nonlocal done
@@ -123,6 +147,10 @@ def diagnose_layers(
     for place in PLACES:
         patched[place] = patch(lm, told, place)
         step()
+    for count, name in enumerate(BANDS, start=2):
+        bands = [(max(0, last - count + 1), last) for last in range(lm.config.num_layers)]
+        patched[name.removeprefix("patch_")] = patch_together(lm, told, bands)
+        step()
     rows = [
         {
             "layer": layer,
@@ -130,7 +158,7 @@ def diagnose_layers(
             "relative_gap": gaps[layer]["normalised"],
             "constant": same[layer],
             "carry": carry[layer],
-            **{f"patch_{place}": patched[place][layer] for place in PLACES},
+            **{f"patch_{place}": shares[layer] for place, shares in patched.items()},
         }
         for layer in range(lm.config.num_layers)
     ]

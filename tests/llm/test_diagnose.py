@@ -9,7 +9,7 @@ import pytest
 
 import soo_jax as soo
 from soo_jax.errors import SooError
-from soo_jax.llm.diagnose import MEASURES, PLACES, Contrasts, constant, layer_rows, patch
+from soo_jax.llm.diagnose import MEASURES, PLACES, Contrasts, constant, layer_rows, patch, patch_together
 from soo_jax.models.config import Rope
 from soo_jax.models.decoder import run_layers, text_positions, unembed
 from soo_jax.models.layers import Block, Embedding
@@ -75,8 +75,9 @@ def test_pairs_without_a_difference_and_no_pairs_are_refused(mistral):
         Contrasts.of(mistral, [], [], [])
 
 
-def naive_patch(lm, contrasts, layer, place):
-    """Share of contrasts made right: the whole text is run again behind the patched layer, one layer at a time."""
+def naive_patch(lm, contrasts, layer, place, until=None):
+    """Share of contrasts made right: the whole text is run again behind the patched layer, one layer at a time; with
+    the attention of all layers up to ``until`` patched as well."""
     config, mask = lm.config, contrasts.mask["other"]
     last = np.full(len(mask), mask.shape[1] - 1)
     at = {"recipient": np.asarray(contrasts.recipient), "question": np.asarray(contrasts.recipient) + 1}.get(
@@ -101,7 +102,13 @@ def naive_patch(lm, contrasts, layer, place):
             layer_ropes=config.layer_ropes and config.layer_ropes[later : later + 1],
         )  # fmt: skip
         weights = jax.tree.map(lambda leaf, i=later: leaf[i : i + 1], lm.params["layers"])
-        x = run_layers(alone, weights, x, positions, positions, attend, cheapest_pass((soo.residual(0),), 1))[0]
+        todo = cheapest_pass((soo.residual(0), soo.attn_out(0)), 1)
+        after, read, *_ = run_layers(alone, weights, x, positions, positions, attend, todo)
+        if until is not None and later <= until:
+            taken = jnp.where(chosen, run("self", soo.attn_out(later)), read["attn_out"][0])
+            one = {"params": jax.tree.map(lambda leaf: leaf[0], weights)}
+            after = Block(config).apply(one, x, taken, method="finish")[0]
+        x = after
     out = unembed(config, lm.params, x[:, -1])
     rows = jnp.arange(len(out))
     return float(jnp.mean(out[rows, contrasts.right] > out[rows, contrasts.wrong]))
@@ -122,4 +129,7 @@ def test_patching_all_layers_together_gives_what_one_at_a_time_gives(mistral):
         naive = [naive_patch(odd, contrasts, layer, place) for layer in range(odd.config.num_layers)]
         assert patch(odd, contrasts, place) == pytest.approx(naive), place
         assert 0 < min(naive) < 1
+    bands = [(0, 0), (0, 1), (1, 3)]
+    naive = [naive_patch(odd, contrasts, first, "attention", last) for first, last in bands]
+    assert patch_together(odd, contrasts, bands) == pytest.approx(naive) and len(set(naive)) > 1
     jax.clear_caches()

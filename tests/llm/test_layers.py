@@ -24,6 +24,8 @@ def row(layer, **values):
         "patch_question",
         "patch_answer",
         "patch_attention",
+        "patch_two",
+        "patch_three",
     )
     return {"layer": layer, **dict.fromkeys(names, 0.0), **values}
 
@@ -74,6 +76,12 @@ def test_the_advice_says_what_the_table_shows():
     assert "Layer 1 is the last whose attention decides" in later.advice and "says for whom" in later.advice
     spread = replace(apart, rows=[row(0, patch_attention=0.2), row(1, patch_attention=0.3)])
     assert "No layer's attention decides alone" in spread.advice and "(layer 1)" in spread.advice
+    band = [row(0), row(1, constant=0.7), row(2, constant=0.5, patch_two=0.9, patch_three=1.0), row(3, patch_two=0.8)]
+    two = replace(apart, rows=[*band, row(4, patch_attention=1.0, patch_two=1.0)])
+    assert "Layers 1 and 2 together are the last that do" in two.advice and "makes 90% of" in two.advice
+    assert "60% of their difference" in two.advice and "--layer 1,2 --adapter-layers 1,2" in two.advice
+    three = replace(apart, rows=[row(0, constant=0.9), row(1, constant=0.7), row(2, constant=0.5, patch_three=0.5)])
+    assert "Layers 0, 1 and 2 together" in three.advice
 
 
 def test_scenes_whose_places_begin_alike_are_left_out_or_refused(mistral):

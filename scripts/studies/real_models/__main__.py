@@ -1,9 +1,9 @@
 """Makes organisms of real models, finds where they decide, applies SOO beside its controls, and writes the page.
 
-python -m scripts.studies.real_models teach runs/real qwen05     # fetches the base, teaches it; SmolLM2's organism ships
+python -m scripts.studies.real_models teach runs/real qwen05     # fetches the base, teaches it (SmolLM2's ships)
 python -m scripts.studies.real_models run runs/real smollm2 qwen05   # goes on where it stopped
 python -m scripts.studies.real_models page runs/real             # writes docs/records/real_models.md
-python -m scripts.studies.real_models ship runs/real smollm2     # puts an organism's adapter into the package, in float16
+python -m scripts.studies.real_models ship runs/real smollm2     # puts an organism's adapter into the package
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ def _subject(out: Path, subject: Subject) -> list[str]:
     advice = (out / "layers" / "advice.txt").read_text(encoding="utf-8").strip()
     return [
         f"## {subject.title}",
-        f"{_made(found['soo-eval'])} SOO: `soo finetune {subject.shipped or 'MODEL'} {' '.join(subject.tuning)}`, seeds "
-        f"{subject.seeds}. n = {subject.n} in each order.",
+        f"{_made(found['soo-eval'])} SOO: `soo finetune {subject.shipped or 'MODEL'} {' '.join(subject.tuning)}`, "
+        f"seeds {subject.seeds}. n = {subject.n} in each order.",
         "\n".join(_answers(found)),
         "Ordinary texts (KL is to the model that was fine-tuned):",
         "\n".join(_drift(found)),

@@ -20,13 +20,16 @@ TITLES = {
     "patch_question": "question",
     "patch_answer": "answer",
     "patch_attention": "attention",
+    "patch_two": "of two",
+    "patch_three": "of three",
 }
 """Columns by the names of their fields."""
 PLACES = ("recipient", "question", "answer", "attention")
 CAPTION = (
     "relative gap: between self and other at the attention output, 0 where they agree. constant: the share of their "
     "difference that is the same in all scenes. carry: how much of it the training pairs show. The rest: the share of "
-    "rivals told the truth when that place is taken from the self side."
+    "rivals told the truth when that place is taken from the self side; of two, of three: the attention of this layer "
+    "and of those before it together."
 )
 
 
@@ -38,10 +41,11 @@ def layers_table(runs: Sequence[Run]) -> Table:
     look = {"title_justify": "left", "caption_justify": "left", "box": None, "padding": (0, 2, 0, 0), "pad_edge": False}
     table = Table(title=f"Layers: {run.path.name}", caption=CAPTION, header_style="bold", **look)
     table.add_column("layer", justify="right")
-    for title in TITLES.values():
-        table.add_column(title, justify="right")
+    names = [name for name in TITLES if all(name in row for row in run.layers)]  # earlier runs have fewer
+    for name in names:
+        table.add_column(TITLES[name], justify="right")
     for row in run.layers:
-        table.add_row(str(row["layer"]), *(f"{row[name]:.2f}" for name in TITLES))
+        table.add_row(str(row["layer"]), *(f"{row[name]:.2f}" for name in names))
     return table
 
 
@@ -56,7 +60,7 @@ def layers_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
     panels = (
         (
             "rivals told the truth when patched from self",
-            ["patch_recipient", "patch_question", "patch_answer", "patch_attention"],
+            [name for name in TITLES if name.startswith("patch_") and name in rows[0]],
         ),
         ("attention output, last token", ["relative_gap", "constant", "carry"]),
     )
@@ -66,9 +70,10 @@ def layers_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
         for i, (title, fields) in enumerate(panels):
             ax = axes[i][0]
             for k, field in enumerate(fields):
-                shade = theme.series[(k + 4 * i) % len(theme.series)]
-                style = ("-", "--", ":", "-.")[k]
-                ax.plot([row["layer"] for row in rows], [row[field] for row in rows], style, color=shade, linewidth=1.7)
+                shade = theme.series[(k + 6 * i) % len(theme.series)]
+                style = ("-", "--", ":", "-.", (0, (1, 3)), (0, (6, 1)))[k]
+                across, up = [row["layer"] for row in rows], [row[field] for row in rows]
+                ax.plot(across, up, linestyle=style, color=shade, linewidth=1.7)
                 handles.append(handle(shade, style))
                 names.append(TITLES[field])
             ax.set_title(title, loc="left")
