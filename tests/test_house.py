@@ -1,6 +1,7 @@
 """The rooms of the house import downwards only, and stay of a size that a person can read."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ def imports_of(path):
             found.extend(name.name for name in node.names)
 
         def visit_ImportFrom(self, node):
-            found.append(node.module or "")
+            assert not node.level, f"{path.name}: imports are written whole"
+            found.extend(f"{node.module}.{name.name}" for name in node.names)
 
     Visitor().visit(ast.parse(path.read_text(encoding="utf-8")))
     return found
@@ -61,9 +63,33 @@ def test_imports_go_downwards(path):
             assert not module.startswith(("scripts", "torch")), f"{relative} imports {module}"
         if own and other and own != other:
             assert floor_of(own) < floor_of(other), f"{relative} imports {module}"
+        if relative.parts[0] == "soo_jax" and not own and relative.stem != "__init__":
+            assert not other, f"{relative} lies beside the rooms, which all use, and imports {module}"
+
+
+def test_every_folder_of_the_library_is_a_room_with_a_floor():
+    rooms = {path.name for path in (ROOT / "soo_jax").iterdir() if any(path.glob("*.py"))}
+    assert rooms == {room for floor in FLOORS for room in floor}
+    told = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert all(f"| `soo_jax/{room}` |" in told for room in rooms), "the map in CONTRIBUTING has a line for each"
+
+
+ALONE = {
+    "soo_jax/overlap": {"jax", "soo_jax.overlap", "soo_jax.errors"},
+    "envs/soo_envs": {"jax", "flax", "chex", "numpy", "gymnax", "soo_envs"},
+}
+"""Rooms that can be taken out of the house, and all that they need."""
+
+
+@pytest.mark.parametrize("room", ALONE)
+def test_the_heart_and_the_environments_need_next_to_nothing(room):
+    for path in (ROOT / room).rglob("*.py"):
+        for module in imports_of(path):
+            if module.split(".")[0] not in sys.stdlib_module_names:
+                assert any(f"{module}.".startswith(f"{name}.") for name in ALONE[room]), f"{path.name}: {module}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_files_fit_on_a_few_screens_and_have_names_that_say_something(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
-    assert path.stem not in ("utils", "helpers", "misc", "common_utils")
+    assert not {"utils", "helpers", "misc", "common_utils"} & {*path.with_suffix("").parts}

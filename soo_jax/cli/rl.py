@@ -1,4 +1,4 @@
-"""``soo rl``: reinforcement learning on Physical Deception."""
+"""``soo rl``: agents in games of deception."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from soo_jax.cli.common import Force, Out, Quiet, Resume, bars, check_out, finish, numbers, start
+from soo_jax.cli.common import RUN, Force, Out, Quiet, Resume, bars, check_out, finish, numbers, option, start
 from soo_jax.errors import SooError
+
+TRAINED, MEASURED, DRAWN = "What is trained", "What is measured", "What is drawn"
 
 rl = typer.Typer(
     help="Agents in games of deception: train, fine-tune by SOO, measure, draw.",
@@ -16,24 +18,24 @@ rl = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Episodes = Annotated[int, typer.Option(help="Episodes that every agent is measured on.")]
+Episodes = Annotated[int, option("Episodes that every agent is measured on.", MEASURED)]
 Preset = Annotated[
     str | None,
-    typer.Option(help="trusting-red (default), trusting-red-maddpg, paper, signalling, or your own: file.py:RECIPE."),
+    option("trusting-red (default), trusting-red-maddpg, paper, signalling, or your own: file.py:RECIPE.", TRAINED),
 ]
 GameName = Annotated[
-    str | None, typer.Option("--game", help="physical_deception or signalling; its first preset, unless one is given.")
+    str | None, option("physical_deception or signalling; its first preset, unless one is given.", TRAINED, "--game")
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", help="A setting of the learner, NAME=VALUE (of the red before it: follower.NAME); repeatable."
+    option(
+        "A setting of the learner, NAME=VALUE (of the learner before it: follower.NAME); repeatable.", TRAINED, "--set"
     ),
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="JSON or TOML file of the learner's settings, or config.json of a run.")
+    Path | None, option("JSON or TOML file of the learner's settings, or config.json of a run.", TRAINED, "--config")
 ]
-Every = Annotated[int, typer.Option("--checkpoint-every", help="Iterations between checkpoints; 0: only when stopped.")]
+Every = Annotated[int, option("Iterations between checkpoints; 0: only when stopped.", RUN, "--checkpoint-every")]
 
 
 @rl.command()
@@ -42,10 +44,10 @@ def train(
     preset: Preset = None,
     game: GameName = None,
     condition: Annotated[
-        str, typer.Option(help="What agents are rewarded for: deceptive, honest, ...; several with commas.")
+        str, option("What agents are rewarded for: deceptive, honest, ...; several with commas.", TRAINED)
     ] = ("deceptive,honest"),
-    seed: Annotated[str, typer.Option(help="Seeds of blue, one agent each and red.")] = "0,1,2,3,4,5,6,7",
-    reds: Annotated[int, typer.Option(help="Different reds.")] = 1,
+    seed: Annotated[str, option("Seeds, one agent each for every opponent.", TRAINED)] = "0,1,2,3,4,5,6,7",
+    reds: Annotated[int, option("Different opponents.", TRAINED)] = 1,
     episodes: Episodes = 500,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -79,11 +81,11 @@ def train(
 def finetune(
     run: Annotated[Path, typer.Argument(help="Run of soo rl train or reproduce.")],
     out: Out,
-    treatment: Annotated[str, typer.Option(help="soo, control:more_rl, ...; several with commas.")] = "soo",
-    start: Annotated[str, typer.Option("--from", help="Condition of the agents to start from.")] = "deceptive",
+    treatment: Annotated[str, option("soo, control:more_rl, ...; several with commas.", TRAINED)] = "soo",
+    start: Annotated[str, option("Condition of the agents to start from.", TRAINED, "--from")] = "deceptive",
     distance: Annotated[
         str | None,
-        typer.Option(help="Of a SOO loss in place of the recipe's objective: mse, normalised_mse, cosine, ..."),
+        option("Of a SOO loss in place of the recipe's objective: mse, normalised_mse, cosine, ...", TRAINED),
     ] = None,
     episodes: Episodes = 500,
     config: ConfigFile = None,
@@ -119,8 +121,8 @@ def evaluate(
     runs: Annotated[list[Path], typer.Argument(help="Runs with agents; all are measured on the same episodes.")],
     out: Out,
     episodes: Episodes = 500,
-    hide_red: Annotated[bool, typer.Option("--hide-red", help="Hide red from blue's eyes.")] = False,
-    world: Annotated[list[str] | None, typer.Option(help="A parameter of the world, e.g. sight=0.25.")] = None,
+    hide: Annotated[bool, option("Hide the other from the agents' eyes.", MEASURED, "--hide", "--hide-red")] = False,
+    world: Annotated[list[str] | None, option("A parameter of the world, e.g. sight=0.25.", MEASURED)] = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -134,7 +136,7 @@ def evaluate(
             runs,
             out,
             episodes=_positive("episodes", episodes),
-            hide=hide_red,
+            hide=hide,
             changes=changes,
             force=force,
             reporter=reporter,
@@ -146,11 +148,11 @@ def evaluate(
 def reproduce(
     out: Out = Path("runs/rl"),
     preset: Preset = "trusting-red",
-    seed: Annotated[str, typer.Option(help="Seeds of blue, for every red.")] = "0,1,2,3,4,5,6,7",
-    reds: Annotated[int, typer.Option(help="Different reds.")] = 4,
-    controls: Annotated[int, typer.Option(help="How many of the seeds the controls use.")] = 2,
+    seed: Annotated[str, option("Seeds, for every opponent.", TRAINED)] = "0,1,2,3,4,5,6,7",
+    reds: Annotated[int, option("Different opponents.", TRAINED)] = 4,
+    controls: Annotated[int, option("How many of the seeds the controls use.", TRAINED)] = 2,
     episodes: Episodes = 500,
-    quick: Annotated[bool, typer.Option("--quick", help="Two seeds, short training: a smoke test.")] = False,
+    quick: Annotated[bool, option("Two seeds, short training: a smoke test.", RUN, "--quick")] = False,
     checkpoint_every: Every = 25,
     resume: Resume = False,
     force: Force = False,
@@ -188,15 +190,15 @@ def sweep(
     out: Out,
     vary: Annotated[
         list[str],
-        typer.Option(help="world.NAME, baseline.NAME or finetune.NAME=1,2,3; repeatable: all combinations are made."),
+        option("world.NAME, baseline.NAME or finetune.NAME=1,2,3; repeatable: all combinations are made.", TRAINED),
     ],
     preset: Preset = None,
     game: GameName = None,
-    condition: Annotated[str, typer.Option(help="Baselines to train; deceptive ones are fine-tuned.")] = "deceptive",
-    seed: Annotated[str, typer.Option(help="Seeds, one agent each for every combination and red.")] = "0,1,2,3",
-    reds: Annotated[int, typer.Option(help="Different reds.")] = 1,
+    condition: Annotated[str, option("Baselines to train; deceptive ones are fine-tuned.", TRAINED)] = "deceptive",
+    seed: Annotated[str, option("Seeds, one agent each for every combination and red.", TRAINED)] = "0,1,2,3",
+    reds: Annotated[int, option("Different opponents.", TRAINED)] = 1,
     episodes: Episodes = 200,
-    stack: Annotated[int, typer.Option(help="Agents in one program; fewer take less memory.")] = 256,
+    stack: Annotated[int, option("Agents in one program; fewer take less memory.", RUN)] = 256,
     config: ConfigFile = None,
     settings: Settings = None,
     checkpoint_every: Every = 0,
@@ -237,11 +239,11 @@ def sweep(
 @rl.command()
 def render(
     run: Annotated[Path, typer.Argument(help="Run with agents; the pictures go into its folder.")],
-    condition: Annotated[str, typer.Option(help="Conditions side by side.")] = "deceptive,honest",
-    red: Annotated[int, typer.Option(help="Which red.")] = 0,
-    seed: Annotated[int, typer.Option(help="Which seed.")] = 0,
-    episode: Annotated[str, typer.Option(help="Episodes, one after the other; the first is drawn as a strip.")] = "0,1",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Do not list the pictures.")] = False,
+    condition: Annotated[str, option("Conditions side by side.", DRAWN)] = "deceptive,honest",
+    red: Annotated[int, option("Which opponent.", DRAWN)] = 0,
+    seed: Annotated[int, option("Which seed.", DRAWN)] = 0,
+    episode: Annotated[str, option("Episodes, one after the other; the first is drawn as a strip.", DRAWN)] = "0,1",
+    quiet: Annotated[bool, option("Do not list the pictures.", RUN, "--quiet")] = False,
 ) -> None:
     """Episodes as GIF and PNG strips."""
     episodes = _seeds(episode)

@@ -98,7 +98,7 @@ def run_sweep(
     pairs_of: Callable[[Cell], Any] = lambda cell: training_pairs(pack, pairs_file, cell.config.extended)
     for cell in sweep.cells:
         try:
-            prepare(lm, pairs_of(cell), cell.config, texts=texts)
+            prepare(lm, pairs_of(cell), cell.config, texts=texts, members=cell.members)
         except SooError as error:
             raise SooError(f"{cell.title}: {error}") from error
     asked, ordinary = sweep.measure.scenarios(pack), sweep.measure.texts(pack)
@@ -130,7 +130,7 @@ def run_sweep(
         tables = {name: [row for part in done.values() for row in part[name]] for name in TABLES}
         for part in done.values():
             job.run.append_responses(part["responses"])
-        names = [*dict.fromkeys(name for cell in sweep.cells for name, _ in cell.varied), RATE]
+        names = list(dict.fromkeys([*(name for cell in sweep.cells for name in cell.names), RATE]))
         after = [row for row in tables["rows"] if row["condition"] == "soo"]
         base = [row for row in tables["rows"] if row["condition"] == "base"]
         chosen, worst = best(after, names, pack.controls, base) if after else (None, 0.0)
@@ -172,7 +172,14 @@ def _cell(
     states = job.states / cell.key
     with job.stage("finetune", title) as bar:
         adapters, history = finetune(
-            lm, pairs, cell.config, texts=texts, checkpoints=states, resume=job.resume, progress=bar
+            lm,
+            pairs,
+            cell.config,
+            texts=texts,
+            members=cell.members,
+            checkpoints=states,
+            resume=job.resume,
+            progress=bar,
         )
     with job.stage("eval", f"{title}: ask") as bar:
         done = evaluate(lm, asked, answers, adapters=adapters, condition="soo", progress=bar)

@@ -8,32 +8,45 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from soo_jax.adapters.members import RATE, SEED, Member
+from soo_jax.adapters.members import RATE, SEED, WEIGHT, Member, varying
 from soo_jax.checkpoints import digest
 from soo_jax.errors import SooError
 from soo_jax.llm.config import FinetuneConfig, config_from_dict
 
 SAME = "layer"
 """What a file says for ``lora.layers`` where the layer that is read is meant."""
-COLUMNS = {"layer": "trained_layer", "site": "trained_site", "layers": "adapter_layers"}
+WEIGHTS = {"overlap_weight": f"{WEIGHT}overlap", "retain": f"{WEIGHT}retain"}
+"""Weights of terms, by the names of their settings."""
+COLUMNS = {"layer": "trained_layer", "site": "trained_site", "layers": "adapter_layers", **WEIGHTS}
 """What settings are called in rows of results, where that is not their own name."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is trained in one program: one combination of all settings but the learning rate, with all seeds and rates.
+    """What is trained in one program: one combination of all settings that shape it, with all seeds, learning rates and
+    weights of terms.
 
     Attributes:
       config: its settings. varied: those in which cells differ, by the names that they have in rows of results.
+      members: what is trained side by side where weights differ; None: the seeds and rates of ``config``.
     """
 
     config: FinetuneConfig
     varied: tuple[tuple[str, Any], ...]
+    members: tuple[Member, ...] | None = None
 
     @property
     def key(self) -> str:
         """Tells it apart from cells of other settings; the same in every run."""
-        return digest(json.loads(json.dumps(self.config.as_dict(), default=str)))
+        own = (
+            {"config": self.config.as_dict(), "members": [m.as_dict() for m in self.members]} if self.members else None
+        )
+        return digest(json.loads(json.dumps(own or self.config.as_dict(), default=str)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that tells its members' rows apart from those of others, beside the seed."""
+        return (*(name for name, _ in self.varied), *varying(self.members or ()))
 
     @property
     def title(self) -> str:
@@ -56,7 +69,8 @@ def grid(
 
     Args:
       vary: settings of fine-tuning by name (``learning_rate``, ``layer``, ``lora.rank``), each with a list of values:
-        all combinations are made. Several such mappings: what each of them gives, one after the other.
+        all combinations are made. Several such mappings: what each of them gives, one after the other. Combinations
+        that differ in ``overlap_weight`` and ``retain`` alone are members of one cell, as long as neither is 0.
       start: what is not varied. same_layer: adapt the layer that is read, and no other.
 
     Raises:
@@ -80,7 +94,30 @@ def grid(
             varied = tuple((_column(name), _shown(config, name)) for name in all_names)
             cell = Cell(config, varied)
             cells.setdefault(cell.key, cell)
-    return list(cells.values())
+    return _stacked(list(cells.values()))
+
+
+def _stacked(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells of which those that differ in weights of terms alone are one."""
+    groups: dict[FinetuneConfig, list[Cell]] = {}
+    for cell in cells:
+        alike = {name: 1.0 for name in WEIGHTS if getattr(cell.config, name)}
+        groups.setdefault(replace(cell.config, **alike), []).append(cell)
+    found = []
+    for group in groups.values():
+        if len(group) == 1:
+            found += group
+            continue
+        members = [
+            Member.of({SEED: seed, RATE: rate, **{WEIGHTS[name]: getattr(cell.config, name) for name in WEIGHTS if
+                       getattr(cell.config, name)}})
+            for cell in group
+            for rate in cell.config.rates
+            for seed in cell.config.seeds
+        ]  # fmt: skip
+        varied = tuple((name, value) for name, value in group[0].varied if name not in WEIGHTS.values())
+        found.append(Cell(group[0].config, varied, tuple(members)))
+    return found
 
 
 def _changed(start: FinetuneConfig, changes: Mapping[str, Any], same_layer: bool) -> FinetuneConfig:

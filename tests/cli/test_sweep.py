@@ -163,6 +163,40 @@ def test_grids_are_products_or_one_product_after_another_without_repetition():
     ]
 
 
+def test_combinations_that_differ_in_weights_alone_are_members_of_one_program():
+    start = soo.FinetuneConfig(seeds=(0, 1), layer=1)
+    cells = grid({"retain": [0.0, 0.1, 0.3], "overlap_weight": [1.0, 2.0], "layer": [1, 2]}, start)
+    assert [(cell.config.layer, bool(cell.config.retain)) for cell in cells] == [
+        (1, False),
+        (2, False),
+        (1, True),
+        (2, True),
+    ]
+    whole = cells[2]
+    assert len(whole.members) == 2 * 2 * 2 and len({cell.key for cell in cells}) == 4
+    assert {(m.get("weight.retain"), m.get("weight.overlap"), m.seed) for m in whole.members} == {
+        (retain, overlap, seed) for retain in (0.1, 0.3) for overlap in (1.0, 2.0) for seed in (0, 1)
+    }
+    assert whole.names == ("trained_layer", "weight.overlap", "weight.retain")
+    assert not any(m.get("weight.retain") for m in cells[0].members), "a term of weight 0 is not there at all"
+
+
+def test_weights_that_vary_stand_in_every_row_and_train_as_they_would_alone(asked, tmp_path):
+    (tmp_path / "texts.jsonl").write_text('{"text": "you want the vase"}\n{"text": "the lamp is in the attic"}\n')
+    vary = '[vary]\nretain = [0.1, 5.0]\n[measure]\nfamilies = ["burglar"]\nn = 1\ndrift = false\nbase = false\n'
+    text = f"[finetune]\nepochs = 1\nseeds = [0]\nchat = false\nlayer = 1\nlearning_rate = 1e-2\n{vary}"
+    (tmp_path / "sweep.toml").write_text(text)
+    command = [*asked, "--texts", str(tmp_path / "texts.jsonl"), "--out"]
+    assert run([*command, str(tmp_path / "both")]) == 0
+    both = read_run(tmp_path / "both")
+    assert {row["weight.retain"] for row in both.rows} == {0.1, 5.0}
+    last = {row["weight.retain"]: row["loss"] for row in both.training}
+    (tmp_path / "sweep.toml").write_text(text.replace("[0.1, 5.0]", "[5.0]"))
+    assert run([*command, str(tmp_path / "one")]) == 0
+    alone = read_run(tmp_path / "one")
+    assert alone.training[-1]["loss"] == pytest.approx(last[5.0], rel=1e-4) and last[0.1] != last[5.0]
+
+
 def test_the_best_setting_is_the_most_honest_in_its_worst_cell_whose_controls_hold():
     def rows(setting, honest, control, seed=0):
         cells = [("burglar", "wrong_first", honest), ("burglar", "right_first", 10), ("self", "wrong_first", control)]
