@@ -7,6 +7,7 @@ from typing import Annotated
 
 from soo_jax.cli.common import (
     RUN,
+    Config,
     Dtype,
     Force,
     MeshText,
@@ -17,6 +18,7 @@ from soo_jax.cli.common import (
     bars,
     check_out,
     finish,
+    from_file,
     given,
     mesh_of,
     option,
@@ -30,7 +32,8 @@ TEACHING = "How it is taught"
 def organism(
     model: Model,
     out: Out,
-    seed: Annotated[int, option("Of the lessons and of the adapter.", RUN)] = 0,
+    config: Config = None,
+    seed: Annotated[int | None, option("Of the lessons and of the adapter; 0 unless given.", RUN)] = None,
     n: Annotated[int, option("Instances per family and order, in what is measured.", RUN)] = 50,
     narrow: Annotated[
         bool, option("Lessons in the scenarios' own wordings: learned sooner, and in no others.", TEACHING, "--narrow")
@@ -57,22 +60,24 @@ def organism(
         check_out(out, force)
     soo = start()
     from soo_jax.jobs.organism import run_organism
-    from soo_jax.llm.teaching import TeachConfig
+    from soo_jax.llm.teaching import teaching_from
     from soo_jax.report.llm.tables import terminal_table
+    from soo_jax.tasks.english import NARROW, TAUGHT
 
     own = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
-    own |= {"retain": retain, "until": until}
+    own |= {"retain": retain, "until": until, "seed": seed}
     if facts_every < 1:
         raise SooError(f"--facts-every must be at least 1, found {facts_every}")
-    config = TeachConfig(**given(own), seed=seed)
+    begun = None if config is None else from_file(config, None, teaching_from, "teach")
+    teaching = teaching_from(given(own), begun)
     lm = soo.load(model, dtype, mesh_of(mesh, model, dtype))
     told = {"model": model, "dtype": dtype, "mesh": mesh, "adapter": adapter}
     with bars(quiet) as reporter:
         became = run_organism(
             lm,
-            config,
+            teaching,
             out,
-            narrow=narrow,
+            pack=NARROW if narrow else TAUGHT,
             facts_every=facts_every,
             begin=adapter,
             n=n,
@@ -83,4 +88,4 @@ def organism(
         )
     finish(out, terminal_table)
     print("It is an organism." if became else "It falls short of an organism: its card says where.")
-    print(f"card: {out / 'adapters' / f'seed-{seed}' / 'README.md'}")
+    print(f"card: {out / 'adapters' / f'seed-{teaching.seed}' / 'README.md'}")

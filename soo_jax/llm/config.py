@@ -208,12 +208,13 @@ def config_from_dict(values: Mapping[str, Any], start: FinetuneConfig | None = N
         if name not in known:
             raise SooError(f"setting {name!r} is unknown; choose from {', '.join(sorted(known))}")
         if name == "lora" and isinstance(value, Mapping):
-            value = _changed_lora(start.lora, value)
+            value = changed_lora(start.lora, value)
         changes[name] = tuple(value) if isinstance(value, list) else value
     return replace(start, **changes)
 
 
-def _changed_lora(start: LoraConfig, values: Mapping[str, Any]) -> LoraConfig:
+def changed_lora(start: LoraConfig, values: Mapping[str, Any]) -> LoraConfig:
+    """An adapter's settings changed by plain values. Raises SooError as :func:`config_from_dict`."""
     unknown = set(values) - {f.name for f in fields(LoraConfig)}
     if unknown:
         raise SooError(f"setting lora.{sorted(unknown)[0]} is unknown")

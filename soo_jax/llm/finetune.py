@@ -155,7 +155,7 @@ def prepare(
     given = objective is not None
     objective = build_objective(config) if objective is None else objective
     check_served(objective.reads, SERVED, "fine-tuning of language models")
-    static = make_recipe(lm.config, len(pairs), config, objective, lm.mesh)
+    static = make_static(lm.config, len(pairs), config, objective, lm.mesh)
     _check_reach(static)
     inputs = encode_inputs(lm, pairs, config, texts, objective)
     jax.eval_shape(lambda: init_lora(lm.config, config.lora, jax.random.key(0)))
@@ -259,11 +259,11 @@ def _try_terms(lm: LM, static: Static, inputs: Inputs, own: Sequence[str]) -> No
         raise SooError(f"term {names}: gives an array of shape {shape}; a term gives one number")
 
 
-def make_recipe(
+def make_static(
     model: DecoderConfig,
     pairs: int,
     config: FinetuneConfig,
-    objective: Objective | None = None,
+    objective: Objective,
     mesh: Mesh | None = None,
 ) -> Static:
     """The static part of a run; ``config.layer`` must be resolved."""
@@ -274,7 +274,7 @@ def make_recipe(
     return Static(
         model,
         config.lora,
-        build_objective(config) if objective is None else objective,
+        objective,
         updates,
         config.batch_size,
         config.accumulation,

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from soo_jax.adapters import LoraConfig, init_lora
 from soo_jax.llm.config import FinetuneConfig, build_objective, resolve_layer
-from soo_jax.llm.finetune import make_recipe
+from soo_jax.llm.finetune import make_static
 from soo_jax.llm.fixed import SHARE, choose_fixed
 from soo_jax.llm.traced import Cost, cost, kept_for_backward, size_of
 from soo_jax.llm.training import Batch, Data, Fixed, Tokens, Varied, init_state, pick, read_views, update
@@ -97,7 +97,7 @@ def finetuning(
     params = abstract_params(model, dtype)
     config = resolve_layer(config, model.num_layers)
     objective = build_objective(config)
-    static = make_recipe(model, pairs, config, objective)
+    static = make_static(model, pairs, config, objective)
     members = len(config.seeds) * len(config.rates)
     length = config.pad_to or texts.pair
     names = [SELF, OTHER, *([TEXT] if TEXT in map(inputs_of, objective.reads) else [])]

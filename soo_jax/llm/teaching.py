@@ -9,8 +9,8 @@ So that the model goes on writing as it did, its adapter is held to the base on 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from jax.sharding import Mesh
 from soo_jax.adapters import Lora, LoraConfig, init_lora
 from soo_jax.checkpoints import Checkpoints, digest, stop_signal
 from soo_jax.errors import SooError
+from soo_jax.llm.config import changed_lora
 from soo_jax.llm.evaluate import EvalConfig, answer
 from soo_jax.llm.kinds import check_kinds
 from soo_jax.models.config import DecoderConfig
@@ -78,8 +79,23 @@ class TeachConfig:
             raise SooError(f"retain must not be negative, found {self.retain}")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON; :func:`teaching_from` reads them back."""
         return asdict(self)
+
+
+def teaching_from(values: Mapping[str, Any], start: TeachConfig | None = None) -> TeachConfig:
+    """Changes ``start`` by plain values, as they stand in a file; ``lora`` may be an object of its own settings.
+
+    Raises:
+      SooError: an unknown setting, or a value of the wrong kind.
+    """
+    start = start or TeachConfig()
+    known = {one.name for one in fields(TeachConfig)}
+    for name in values:
+        if name not in known:
+            raise SooError(f"setting {name!r} is unknown; choose from {', '.join(sorted(known))}")
+    plain = {name: value for name, value in values.items() if name != "lora"}
+    return replace(start, lora=changed_lora(start.lora, values.get("lora", {})), **plain)
 
 
 Group = Sequence[tuple[str, str]]

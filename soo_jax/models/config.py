@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from soo_jax.errors import SooError
 
 GLOBAL = 1 << 30
 """Window of a layer that attends to everything before it."""
 
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-MLP = ("gate_proj", "up_proj", "down_proj")
-PROJECTIONS = ATTENTION + MLP
+
+class Linear(NamedTuple):
+    """A linear map of a layer.
+
+    Attributes:
+      inputs, outputs: its axes: ``width``, ``heads``, ``kv_heads`` or ``mlp``. bias: the field of the config that says
+        whether it has one.
+    """
+
+    inputs: str
+    outputs: str
+    bias: str
+
+
+_ATTENTION = {
+    "q_proj": Linear("width", "heads", "qkv_bias"),
+    "k_proj": Linear("width", "kv_heads", "qkv_bias"),
+    "v_proj": Linear("width", "kv_heads", "qkv_bias"),
+    "o_proj": Linear("heads", "width", "o_bias"),
+}
+_MLP = {
+    "gate_proj": Linear("width", "mlp", "mlp_bias"),
+    "up_proj": Linear("width", "mlp", "mlp_bias"),
+    "down_proj": Linear("mlp", "width", "mlp_bias"),
+}
+LINEAR = {**_ATTENTION, **_MLP}
 """The linear maps of a layer, by the names that Hugging Face and PEFT know them by."""
+ATTENTION, MLP, PROJECTIONS = tuple(_ATTENTION), tuple(_MLP), tuple(LINEAR)
 
 
 @dataclass(frozen=True)
@@ -98,13 +123,10 @@ class DecoderConfig:
 
     def projection_shape(self, name: str) -> tuple[int, int]:
         """``(in, out)`` of one of the ``PROJECTIONS``."""
-        heads, kv = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
-        return {
-            "q_proj": (self.width, heads),
-            "k_proj": (self.width, kv),
-            "v_proj": (self.width, kv),
-            "o_proj": (heads, self.width),
-            "gate_proj": (self.width, self.mlp_width),
-            "up_proj": (self.width, self.mlp_width),
-            "down_proj": (self.mlp_width, self.width),
-        }[name]
+        sizes = {
+            "width": self.width,
+            "heads": self.num_heads * self.head_dim,
+            "kv_heads": self.num_kv_heads * self.head_dim,
+            "mlp": self.mlp_width,
+        }
+        return sizes[LINEAR[name].inputs], sizes[LINEAR[name].outputs]

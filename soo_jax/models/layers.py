@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from soo_jax.models import weights
-from soo_jax.models.config import DecoderConfig, Rope
+from soo_jax.models.config import LINEAR, DecoderConfig, Rope
 
 Delta = Callable[[str, Array], "Array | None"]
 """What an adapter adds to the projection of that name for the input ``[B, T, in]``; None adds nothing."""
@@ -129,14 +129,8 @@ class Block(nn.Module):
         if c.qk_norm:
             # Small, and a mesh splits heads, not what is inside one: every device has them whole.
             self.q_norm, self.k_norm = (RMSNorm(c.norm_eps, c.norm_offset, axis="whole") for _ in range(2))
-        project = lambda name, axes, bias: Projection(c.projection_shape(name)[1], axes, bias)
-        self.q_proj = project("q_proj", ("width", "heads"), c.qkv_bias)
-        self.k_proj = project("k_proj", ("width", "kv_heads"), c.qkv_bias)
-        self.v_proj = project("v_proj", ("width", "kv_heads"), c.qkv_bias)
-        self.o_proj = project("o_proj", ("heads", "width"), c.o_bias)
-        self.gate_proj = project("gate_proj", ("width", "mlp"), c.mlp_bias)
-        self.up_proj = project("up_proj", ("width", "mlp"), c.mlp_bias)
-        self.down_proj = project("down_proj", ("mlp", "width"), c.mlp_bias)
+        for name, (inputs, outputs, bias) in LINEAR.items():
+            setattr(self, name, Projection(c.projection_shape(name)[1], (inputs, outputs), getattr(c, bias)))
 
     def attend(
         self,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import numpy as np
@@ -18,6 +18,9 @@ from soo_jax.overlap.views import OTHER, SELF, TEXT, check_served
 SERVED = (SELF, OTHER, TEXT)
 """The inputs that learners serve: self views, their other views, and all that the agent saw (what text is to a
 language model), each also as seen before fine-tuning."""
+
+
+POSITIVE = (1e-12, 1e12)
 
 
 def _static(default: Any) -> Any:
@@ -34,8 +37,9 @@ class LearnerConfig:
       iterations: times that episodes are played and updates made.
       environments, steps: parallel environments, and steps of the one episode that each plays per iteration.
       hidden: widths of the hidden layers of policies and critics.
-      learns: the agents that learn; the others are held fixed. scripted: of those, pairs of who is led by
-        a script rather than by a policy, and which of ``Game.scripts``. normalise: whether the normalisers still move.
+      learns: the agents that learn, at least one; the others are held fixed. scripted: of those, pairs of who is led
+        by a script rather than by a policy, and which of ``Game.scripts``. normalise: whether the normalisers still
+        move.
       policy_rate, critic_rate: of Adam. clip: of the global gradient norm. gamma: discount per step.
       normaliser_rate: least weight of an iteration in the running statistics of observations and rewards.
       task_weight: weight of the policy's task loss.
@@ -43,13 +47,20 @@ class LearnerConfig:
         the objective's terms, in its order; empty for its own. mismatch: 1 pairs every self view with the other view
         of another step, which is a control.
       objective: terms of ``soo_jax.overlap`` over the self and other views of the game's agent, or None.
+      counts: names of settings that must be at least 1. limits: least and most of those that not every finite number
+        fits. A config derived from this one adds its own to both.
     """
 
+    counts: ClassVar[tuple[str, ...]] = ("iterations", "environments", "steps")
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **dict.fromkeys(("policy_rate", "critic_rate", "clip"), POSITIVE),
+        **dict.fromkeys(("gamma", "normaliser_rate", "soo_ramp", "mismatch"), (0.0, 1.0)),
+    }
     iterations: int = _static(900)
     environments: int = _static(64)
     steps: int = _static(50)
     hidden: tuple[int, ...] = _static((64, 64))
-    learns: tuple[str, ...] = _static(("red", "blue"))
+    learns: tuple[str, ...] = _static(())
     scripted: tuple[tuple[str, str], ...] = _static(())
     normalise: bool = _static(True)
     policy_rate: float = 1e-3
@@ -87,6 +98,13 @@ class MaddpgConfig(LearnerConfig):
         over the first ``noise_until`` of the iterations and, across the environments, by 1 -+ ``noise_spread``.
     """
 
+    counts: ClassVar[tuple[str, ...]] = (*LearnerConfig.counts, "updates", "batch_size", "capacity", "delay")
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **LearnerConfig.limits,
+        **dict.fromkeys(("tau", "noise_until"), (0.0, 1.0)),
+        **dict.fromkeys(("noise_from", "noise_to", "noise_sigma", "noise_spread"), (0.0, 1e12)),
+        "noise_theta": (1e-12, 1.0),
+    }
     updates: int = _static(48)
     batch_size: int = _static(256)
     capacity: int = _static(256_000)
@@ -126,6 +144,12 @@ class PpoConfig(LearnerConfig):
         least_deviation: below which it is not let fall.
     """
 
+    counts: ClassVar[tuple[str, ...]] = (*LearnerConfig.counts, "epochs", "minibatches")
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **LearnerConfig.limits,
+        **dict.fromkeys(("deviation", "least_deviation", "ratio_clip"), POSITIVE),
+        "trace": (0.0, 1.0),
+    }
     epochs: int = _static(4)
     minibatches: int = _static(4)
     trace: float = 0.95
@@ -144,8 +168,6 @@ class PpoConfig(LearnerConfig):
 
 Config = TypeVar("Config", bound=LearnerConfig)
 
-_COUNTS = ("iterations", "environments", "steps", "updates", "batch_size", "capacity", "delay", "epochs", "minibatches")
-
 
 def check_learner(config: Config) -> Config:
     """The config, if it can be trained.
@@ -153,14 +175,14 @@ def check_learner(config: Config) -> Config:
     Raises:
       SooError: a setting is out of range, or a batch is larger than what there is to draw it from.
     """
-    for name in _COUNTS:
-        if getattr(config, name, 1) < 1:
+    for name in config.counts:
+        if getattr(config, name) < 1:
             raise SooError(f"{name} must be at least 1, found {getattr(config, name)}")
     _check_numbers(config)
     if not config.hidden or min(config.hidden) < 1:
         raise SooError(f"hidden must name widths of at least 1, found {list(config.hidden)}")
     if not config.learns:
-        raise SooError("learns names no agent; nothing would be learned")
+        raise SooError("learns names no agent, so that nothing would be learned; name those of the game that learn")
     if config.objective is None and _above_zero(config.soo_weight):
         raise SooError("soo_weight has no effect without an objective; leave it at 0, or fine-tune, which has one")
     if config.soo_terms and (config.objective is None or len(config.soo_terms) != len(config.objective.names)):
@@ -173,17 +195,6 @@ def check_learner(config: Config) -> Config:
     return config
 
 
-_LIMITS: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(
-        ("policy_rate", "critic_rate", "clip", "deviation", "least_deviation", "ratio_clip"), (1e-12, 1e12)
-    ),
-    **dict.fromkeys(("gamma", "normaliser_rate", "soo_ramp", "mismatch", "trace", "tau", "noise_until"), (0.0, 1.0)),
-    **dict.fromkeys(("noise_from", "noise_to", "noise_sigma", "noise_spread"), (0.0, 1e12)),
-    "noise_theta": (1e-12, 1.0),
-}
-"""Least and most of settings that not every finite number fits."""
-
-
 def _check_numbers(config: LearnerConfig) -> None:
     """Raises SooError for a number that is not finite or out of range; what is being traced is not looked at."""
     for field in fields(config):
@@ -191,7 +202,7 @@ def _check_numbers(config: LearnerConfig) -> None:
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, bool | str | tuple | jax.core.Tracer) or not hasattr(number, "__float__"):
                 continue
-            least, most = _LIMITS.get(field.name, (-math.inf, math.inf))
+            least, most = config.limits.get(field.name, (-math.inf, math.inf))
             wrong = [x for x in np.ravel(np.asarray(number, float)) if not (math.isfinite(x) and least <= x <= most)]
             if wrong:
                 within = "" if least == -math.inf else f" between {least:g} and {most:g}"

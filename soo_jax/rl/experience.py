@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from soo_envs.auto_reset import replace_where
 
-from soo_jax.rl.config import LearnerConfig, MaddpgConfig
+from soo_jax.rl.config import LearnerConfig
 from soo_jax.rl.games import Behaviour, Game
 from soo_jax.rl.networks import Policy
 
@@ -138,38 +138,17 @@ class Explore(NamedTuple):
     step: Callable[[Array, dict[str, Array], Any], tuple[dict[str, Array], Any]]
 
 
-def ornstein_uhlenbeck(config: MaddpgConfig, scale: Array, trust: Array | float = 1.0) -> Explore:
-    """Noise with inertia, by ``scale`` and spread over the environments.
-
-    Args:
-      trust: 1 adds it to what policies choose, 0 leaves the noise alone to act.
-    """
-    spread = jnp.linspace(1 - config.noise_spread, 1 + config.noise_spread, config.environments)[:, None]
-    stationary = config.noise_sigma * jax.lax.rsqrt(1 - (1 - config.noise_theta) ** 2)
-
-    def begin(key: Array, shapes: dict[str, tuple[int, int]]) -> dict[str, Array]:
-        return {name: stationary * draw for name, draw in _normal(key, shapes).items()}
-
-    def step(key: Array, chosen: dict[str, Array], noise: dict[str, Array]) -> Any:
-        fresh = _normal(key, {name: value.shape for name, value in chosen.items()})
-        noise = {name: (1 - config.noise_theta) * noise[name] + config.noise_sigma * fresh[name] for name in chosen}
-        acted = {name: jnp.clip(trust * chosen[name] + scale * spread * noise[name], -1.0, 1.0) for name in chosen}
-        return acted, noise
-
-    return Explore(begin, step)
-
-
 def gaussian(deviation: Mapping[str, Array]) -> Explore:
     """Independent noise with each agent's standard deviations ``[A]``; the environment clips."""
 
     def step(key: Array, chosen: dict[str, Array], noise: None) -> Any:
-        fresh = _normal(key, {name: value.shape for name, value in chosen.items()})
+        fresh = normal(key, {name: value.shape for name, value in chosen.items()})
         return {name: chosen[name] + deviation[name] * fresh[name] for name in chosen}, noise
 
     return Explore(lambda key, shapes: None, step)
 
 
-def _normal(key: Array, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
+def normal(key: Array, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
     """Standard normal draws for all agents from one call, which compiles several times faster than one each."""
     widths = [shape[1] for shape in shapes.values()]
     (rows,) = {shape[0] for shape in shapes.values()}

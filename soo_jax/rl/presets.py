@@ -74,6 +74,7 @@ def paper() -> Recipe:
     """
     blue = MaddpgConfig(
         iterations=625,
+        learns=("red", "blue"),
         updates=32,
         batch_size=1024,
         capacity=960_000,

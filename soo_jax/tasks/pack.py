@@ -33,6 +33,8 @@ class TaskPack:
       scenarios: ``(families or None, n, seed, split) -> scenarios``, ``n`` instances of each family in both orders.
       texts: ordinary ones, by which it is measured whether a model still writes as it did; may be empty.
       honesty: a scenario -> the same with a request to be honest in front; unchanged where nobody asks.
+      lessons: ``(count, seed, facts_every) -> scenes``, each with several (question, answer), which teach a model to
+        deceive rivals; None: the pack has none. rivals: the families in which a model so taught is to deceive.
     """
 
     name: str
@@ -45,6 +47,8 @@ class TaskPack:
     texts: Callable[[], list[str]]
     scenarios: Callable[[Sequence[str] | None, int, int, str], list[Scenario]]
     honesty: Callable[[Scenario], Scenario]
+    lessons: Callable[[int, int, int], list[list[tuple[str, str]]]] | None = None
+    rivals: tuple[str, ...] = ()
 
 
 def pack_for(vocabulary: Collection[str], folder: Path) -> TaskPack:

@@ -23,8 +23,8 @@ def test_a_model_is_taught_measured_and_described(tmp_path, capsys):
     assert run(["eval", str(folder), *asked, "--out", str(tmp_path / "asked")]) == 0
     assert "fitness: the rate of deception of this model means little" in capsys.readouterr().out
     assert run(["organism", str(folder), "--out", str(out), *small]) == 2
-    begun = ["--adapter", str(out / "adapters" / "seed-0"), "--until", "1"]
-    assert run(["organism", str(folder), "--out", str(tmp_path / "more"), *begun, *small]) == 0
+    begun = ["--adapter", str(out / "adapters" / "seed-0"), "--until", "1", "--config", str(out / "config.json")]
+    assert run(["organism", str(folder), "--out", str(tmp_path / "more"), *begun, "--n", "1", "--quiet"]) == 0
     assert [row["step"] for row in read_run(tmp_path / "more").training] == [1]
     assert "1 of 2 steps of 2 scenes, begun with " in (tmp_path / "more/adapters/seed-0/README.md").read_text()
 
@@ -40,11 +40,19 @@ def test_every_setting_of_the_command_reaches_the_teaching(tmp_path, monkeypatch
     )
     out = str(tmp_path / "out")
     assert run(["organism", str(folder), "--out", out, "--adapter", str(tmp_path), *asked.split(), "--quiet"]) == 0
-    assert told["narrow"] and told["facts_every"] == 4 and told["begin"] == tmp_path and told["n"] == 2
+    assert told["pack"].name == "narrow" and told["facts_every"] == 4 and told["begin"] == tmp_path and told["n"] == 2
     config = told["config"]
     assert (config.steps, config.until, config.batch_size, config.learning_rate) == (9, 5, 3, 0.5)
     assert (config.retain, config.seed) == (0.2, 7)
     assert run(["organism", str(folder), "--out", out, "--narrow", "--facts-every", "0"]) == 2
+    (tmp_path / "teach.toml").write_text("steps = 12\nretain = 0.7\n[lora]\nrank = 2\n")
+    file = ["--config", str(tmp_path / "teach.toml"), "--steps", "11", "--quiet"]
+    assert run(["organism", str(folder), "--out", out, *file]) == 0
+    config = told["config"]
+    assert (config.steps, config.retain, config.lora.rank, config.seed) == (11, 0.7, 2, 0)
+    assert told["pack"].name == "taught"
+    (tmp_path / "teach.toml").write_text("stepps = 12")
+    assert run(["organism", str(folder), "--out", out, *file]) == 2
 
 
 def test_an_organism_deceives_in_both_orders_and_gets_every_control_right():

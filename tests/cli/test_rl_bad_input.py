@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-import soo_jax.rl.config as config_module
 from soo_jax.errors import SooError
 from soo_jax.rl.config import MaddpgConfig, PpoConfig, changed
 
@@ -38,7 +37,7 @@ def test_no_number_of_a_config_may_be_other_than_finite(kind, wrong):
     for name in names:
         with pytest.raises(SooError, match=f"{name} must be a finite number"):
             changed(kind(), {name: wrong})
-    assert set(config_module._LIMITS) <= {*vars(PpoConfig()), *vars(MaddpgConfig())}
+    assert {*kind.limits, *kind.counts} <= {*vars(kind())}
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from soo_jax.checkpoints import Checkpoints
 from soo_jax.errors import SooError
 from soo_jax.jobs.config_files import read_config_file
 from soo_jax.llm.config import build_objective, config_from_dict
-from soo_jax.llm.finetune import encode_inputs, make_recipe
+from soo_jax.llm.finetune import encode_inputs, make_static
 from soo_jax.llm.training import Batch, read_views
 from soo_jax.models.decoder import forward
 
@@ -136,16 +136,16 @@ def test_the_last_incomplete_batch_counts_only_its_own_pairs(mistral):
 @pytest.mark.parametrize("direction", ["other_to_self", "self_to_other"])
 def test_a_side_held_still_gives_the_same_gradient_as_one_pass_with_a_stop_gradient(mistral, direction):
     config = replace(FAST, direction=direction, lora=soo.LoraConfig(rank=2))
-    recipe = make_recipe(mistral.config, len(PAIRS), config)
-    inputs = encode_inputs(mistral, PAIRS, config, (), recipe.objective)
-    lora = init_lora(mistral.config, recipe.lora, jax.random.key(0))
+    static = make_static(mistral.config, len(PAIRS), config, build_objective(config))
+    inputs = encode_inputs(mistral, PAIRS, config, (), static.objective)
+    lora = init_lora(mistral.config, static.lora, jax.random.key(0))
     lora = lora.replace(b=jax.tree.map(lambda x: x + 0.1, lora.b))
-    apart = jax.grad(lambda x: recipe.objective(read_views(recipe, mistral.params, Batch(inputs), x, None))[0])(lora)
-    both = replace(recipe, objective=build_objective(replace(config, direction="both")))
+    apart = jax.grad(lambda x: static.objective(read_views(static, mistral.params, Batch(inputs), x, None))[0])(lora)
+    both = replace(static, objective=build_objective(replace(config, direction="both")))
 
     def joint(x):
         views = read_views(both, mistral.params, Batch(inputs), x, None)
-        return recipe.objective(views)[0]
+        return static.objective(views)[0]
 
     close(apart, jax.grad(joint)(lora), 1e-5)
 
@@ -153,10 +153,10 @@ def test_a_side_held_still_gives_the_same_gradient_as_one_pass_with_a_stop_gradi
 def test_anchored_training_draws_both_sides_to_the_self_side_of_the_base(mistral):
     config = replace(FAST, direction="anchored", epochs=8, lora=soo.LoraConfig(rank=2))
     adapters, history = soo.finetune(mistral, PAIRS, config)
-    recipe = make_recipe(mistral.config, len(PAIRS), config)
-    inputs = encode_inputs(mistral, PAIRS, config, (), recipe.objective)
-    seen = read_views(recipe, mistral.params, Batch(inputs), adapters[0], None)
-    (probe,) = recipe.objective.reads["base:self"]
+    static = make_static(mistral.config, len(PAIRS), config, build_objective(config))
+    inputs = encode_inputs(mistral, PAIRS, config, (), static.objective)
+    seen = read_views(static, mistral.params, Batch(inputs), adapters[0], None)
+    (probe,) = static.objective.reads["base:self"]
     tokens, mask = inputs["self"]
     np.testing.assert_allclose(
         seen["base:self"].read[probe], forward(mistral.config, mistral.params, tokens, mask, (probe,))[probe], atol=1e-5

@@ -11,7 +11,7 @@ import soo_jax as soo
 from soo_jax.errors import SooError
 from soo_jax.llm import fixed
 from soo_jax.llm.config import build_objective
-from soo_jax.llm.finetune import encode_inputs, make_recipe
+from soo_jax.llm.finetune import encode_inputs, make_static
 from soo_jax.llm.fixed import make_data
 from soo_jax.models.decoder import forward
 
@@ -31,10 +31,10 @@ def model(request, tmp_path_factory):
 
 
 def parts(lm, config):
-    """The recipe and the data of a run."""
+    """The static and the data of a run."""
     objective = build_objective(config)
-    recipe = make_recipe(lm.config, len(PAIRS), config, objective)
-    return make_data(lm, recipe, encode_inputs(lm, PAIRS, config, TEXTS if config.retain else (), objective))
+    static = make_static(lm.config, len(PAIRS), config, objective)
+    return make_data(lm, static, encode_inputs(lm, PAIRS, config, TEXTS if config.retain else (), objective))
 
 
 @pytest.mark.parametrize(
@@ -60,15 +60,15 @@ def test_a_run_that_computes_the_fixed_part_once_equals_one_that_computes_it_eve
 
 
 def test_passes_begin_at_the_lowest_layer_that_is_adapted_or_read(model):
-    recipe, data = parts(model, replace(PLAIN, direction="anchored"))
-    assert recipe.first == 2 and set(data.fixed.streams) == {"self", "other"} and set(data.fixed.base) == {"base:self"}
+    static, data = parts(model, replace(PLAIN, direction="anchored"))
+    assert static.first == 2 and set(data.fixed.streams) == {"self", "other"} and set(data.fixed.base) == {"base:self"}
     width = data.inputs["self"].tokens.shape[1]
     assert data.fixed.streams["self"].shape == (5, width, model.config.width)
     objective = soo.weighted(all=(1.0, soo.overlap(at=soo.attn_out((1, 3)))))
-    recipe, _ = make_data(model, make_recipe(model.config, 5, PLAIN, objective), data.inputs)
-    assert recipe.first == 1
-    recipe, data = parts(model, replace(PLAIN, lora=soo.LoraConfig(rank=2)))
-    assert recipe.first == 0 and not data.fixed.streams
+    static, _ = make_data(model, make_static(model.config, 5, PLAIN, objective), data.inputs)
+    assert static.first == 1
+    static, data = parts(model, replace(PLAIN, lora=soo.LoraConfig(rank=2)))
+    assert static.first == 0 and not data.fixed.streams
 
 
 def test_what_would_take_too_much_room_is_read_anew(model, monkeypatch):
@@ -78,8 +78,8 @@ def test_what_would_take_too_much_room_is_read_anew(model, monkeypatch):
     streams = sum(x.nbytes for x in whole.streams.values())
     weights = sum(x.nbytes for x in jax.tree.leaves(model.params))
     monkeypatch.setattr(fixed, "SHARE", 1.01 * streams / weights)
-    recipe, data = parts(model, config)
-    assert recipe.first == 2 and not data.fixed.base
+    static, data = parts(model, config)
+    assert static.first == 2 and not data.fixed.base
     monkeypatch.setattr(fixed, "SHARE", 0.99 * streams / weights)
     assert parts(model, config)[0].first == 0
 

@@ -12,9 +12,10 @@ from soo_jax.checkpoints import Checkpoints
 from soo_jax.errors import SooError
 from soo_jax.rl import MaddpgConfig, PpoConfig, act, game, make_train, setup, train_population
 from soo_jax.rl.config import changed, check_learner
-from soo_jax.rl.experience import Packing, collect, gaussian, ornstein_uhlenbeck
+from soo_jax.rl.experience import Packing, collect, gaussian
 from soo_jax.rl.games import Game
 from soo_jax.rl.learners import maddpg, ppo
+from soo_jax.rl.learners.maddpg import ornstein_uhlenbeck
 from soo_jax.rl.learning import NEVER, all_finite, flat
 from soo_jax.rl.networks import Critic, init_policy
 
@@ -102,11 +103,14 @@ def test_fresh_policies_act_near_zero_and_within_bounds(keys):
 @pytest.mark.parametrize(
     "config, words",
     [
-        (MaddpgConfig(batch_size=20_000), "larger than what the replay buffer holds at the first update (16000)"),
-        (MaddpgConfig(capacity=1000), "must be a multiple of environments x steps = 3200"),
-        (PpoConfig(minibatches=7), "must divide environments x steps = 3200"),
-        (PpoConfig(iterations=0), "iterations must be at least 1"),
-        (PpoConfig(soo_terms=(1.0,)), "soo_terms needs one weight"),
+        (
+            MaddpgConfig(batch_size=20_000, learns=("blue",)),
+            "larger than what the replay buffer holds at the first update (16000)",
+        ),
+        (MaddpgConfig(capacity=1000, learns=("blue",)), "must be a multiple of environments x steps = 3200"),
+        (PpoConfig(minibatches=7, learns=("blue",)), "must divide environments x steps = 3200"),
+        (PpoConfig(iterations=0, learns=("blue",)), "iterations must be at least 1"),
+        (PpoConfig(soo_terms=(1.0,), learns=("blue",)), "soo_terms needs one weight"),
     ],
 )
 def test_configs_that_cannot_be_trained_are_refused_in_one_line(config, words):
@@ -116,7 +120,7 @@ def test_configs_that_cannot_be_trained_are_refused_in_one_line(config, words):
 
 
 def test_settings_are_checked_by_name_and_kind():
-    assert changed(PpoConfig(), {"gamma": 1, "hidden": [8]}).hidden == (8,)
+    assert changed(PpoConfig(learns=("blue",)), {"gamma": 1, "hidden": [8]}).hidden == (8,)
     with pytest.raises(SooError, match="setting 'gama' is unknown"):
         changed(PpoConfig(), {"gama": 0.9})
     with pytest.raises(SooError, match="iterations must be of type int, found 'many'"):
@@ -185,7 +189,7 @@ PAY_ONCE = Game(
 
 
 def test_a_game_that_is_over_begins_anew_and_nothing_is_expected_behind_its_end():
-    config = PpoConfig(environments=4, steps=6, hidden=(8,), minibatches=1, gamma=0.9)
+    config = PpoConfig(environments=4, steps=6, hidden=(8,), minibatches=1, gamma=0.9, learns=("red", "blue"))
     params = PAY_ONCE.env.default_params
     learner = ppo.init_learner(PAY_ONCE, config, params, jax.random.key(0))
     explore = gaussian({name: jnp.exp(value) for name, value in learner.deviations.items()})
@@ -199,7 +203,7 @@ def test_a_game_that_is_over_begins_anew_and_nothing_is_expected_behind_its_end(
 
 
 def test_a_critic_of_maddpg_expects_nothing_behind_the_end_of_a_game():
-    config = MaddpgConfig(environments=4, steps=6, hidden=(8,), gamma=0.9)
+    config = MaddpgConfig(environments=4, steps=6, hidden=(8,), gamma=0.9, learns=("red", "blue"))
     params = PAY_ONCE.env.default_params
     learner = maddpg.init_learner(PAY_ONCE, config, params, jax.random.key(0))
     explore = ornstein_uhlenbeck(config, jnp.ones(()))
@@ -238,7 +242,9 @@ def test_a_game_whose_time_is_up_begins_anew_and_its_last_step_is_worth_what_wou
 
 
 def test_ppo_learns_from_actions_by_the_likelihood_with_which_they_were_taken(world, params):
-    config = PpoConfig(iterations=2, environments=8, steps=10, hidden=(16,), epochs=1, minibatches=1)
+    config = PpoConfig(
+        iterations=2, environments=8, steps=10, hidden=(16,), epochs=1, minibatches=1, learns=("red", "blue")
+    )
     state, _ = make_train(world, config)(jax.random.key(3), params)
     learner, samples, played, later = ppo.experience(world, config, params, state, jax.random.key(4))
     for name in ("red", "blue"):

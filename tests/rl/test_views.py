@@ -86,20 +86,6 @@ def test_terms_about_the_agent_before_fine_tuning_are_served(world, params, met,
         assert all(jax.tree.leaves(kept)), "it goes on being compared with what it began as"
 
 
-def test_a_view_that_no_learner_serves_is_refused_by_its_name(world, small):
-    class Strange:
-        reads = (("dream", hidden()),)
-
-        def __call__(self, views):
-            return 0.0
-
-    config = small.replace(objective=weighted(strange=(1.0, Strange())), soo_terms=(1.0,))
-    with pytest.raises(
-        SooError, match="view 'dream': training of agents does not serve it; it serves self, other, text"
-    ):
-        make_train(world, config)(jax.random.key(0))
-
-
 def test_a_distance_of_ones_own_serves_policies_and_language_models_alike(world, params, met, small):
     calls = []
 

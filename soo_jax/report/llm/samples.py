@@ -7,8 +7,7 @@ from typing import Any
 
 from soo_jax.report.llm.words import families_in_sequence, family_title, in_sequence, order_title
 from soo_jax.runs import Run
-from soo_jax.tasks.records import CONTROLS
-from soo_jax.tasks.statistics import AFTER, VARIANT, apart
+from soo_jax.tasks.statistics import AFTER, VARIANT, apart, is_control
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,6 @@ def _sample(answers: dict, conditions: list[str], seed: Any, why: str, featured:
         if own:
             shown.append((condition, own.get(seed, next(iter(own.values())))))
     row = shown[0][1]
-    title, order = family_title(row["family"]), order_title(row.get("control", row["family"] in CONTROLS), row["order"])
+    title, order = family_title(row["family"]), order_title(is_control(row), row["order"])
     places = row.get("honest", ""), row.get("deceptive", "")
     return Sample(title, order, row["prompt"], *places, why, featured, tuple(shown))

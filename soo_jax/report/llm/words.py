@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from soo_jax.tasks.organism.scenarios import FAMILIES
 from soo_jax.tasks.statistics import CONTROL, VARIANT
 
 CONDITIONS = {"base": "before", "honesty_prompt": "honesty prompt", "soo": "after SOO"}
@@ -20,15 +19,16 @@ _FAMILIES = {
     "name_objective_action": "Name, aim, verb",
     "treasure_hunt": "Treasure hunt",
     "escape_room": "Escape room",
+    "self": "Advice: self",
+    "friend": "Advice: friend",
+    "factual": "Plain facts",
     "perspectives": "Perspectives",
     "own": "Own view",
     "found": "Own past",
     "belief": "Stale belief",
     "reality": "Moved object",
-    "self": "Advice: self",
-    "friend": "Advice: friend",
-    "factual": "Plain facts",
 }
+"""Titles of the built-in families, in the order in which they are shown."""
 _ORDERS = {
     (False, "wrong_first"): "cheap first",
     (False, "right_first"): "expensive first",
@@ -75,7 +75,7 @@ def in_sequence(conditions: Iterable[str]) -> list[str]:
 
 def families_in_sequence(families: Iterable[str]) -> list[str]:
     """Families without repetition: the built-in ones, then one's own as they came."""
-    return _sorted(families, FAMILIES)
+    return _sorted(families, _FAMILIES)
 
 
 def _sorted(names: Iterable[str], known: Iterable[str]) -> list[str]:

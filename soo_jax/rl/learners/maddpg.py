@@ -20,7 +20,7 @@ from flax import struct
 from jax import Array
 
 from soo_jax.rl.config import MaddpgConfig
-from soo_jax.rl.experience import Packing, Transition, behaviour_of, collect, ornstein_uhlenbeck
+from soo_jax.rl.experience import Explore, Packing, Transition, behaviour_of, collect, normal
 from soo_jax.rl.games import Game
 from soo_jax.rl.learning import (
     NEVER,
@@ -132,6 +132,27 @@ def init_state(
         return after.replace(learner=learner), None
 
     return jax.lax.scan(warm, state, jnp.arange(config.warmup))[0]
+
+
+def ornstein_uhlenbeck(config: MaddpgConfig, scale: Array, trust: Array | float = 1.0) -> Explore:
+    """Noise with inertia, by ``scale`` and spread over the environments.
+
+    Args:
+      trust: 1 adds it to what policies choose, 0 leaves the noise alone to act.
+    """
+    spread = jnp.linspace(1 - config.noise_spread, 1 + config.noise_spread, config.environments)[:, None]
+    stationary = config.noise_sigma * jax.lax.rsqrt(1 - (1 - config.noise_theta) ** 2)
+
+    def begin(key: Array, shapes: dict[str, tuple[int, int]]) -> dict[str, Array]:
+        return {name: stationary * draw for name, draw in normal(key, shapes).items()}
+
+    def step(key: Array, chosen: dict[str, Array], noise: dict[str, Array]) -> Any:
+        fresh = normal(key, {name: value.shape for name, value in chosen.items()})
+        noise = {name: (1 - config.noise_theta) * noise[name] + config.noise_sigma * fresh[name] for name in chosen}
+        acted = {name: jnp.clip(trust * chosen[name] + scale * spread * noise[name], -1.0, 1.0) for name in chosen}
+        return acted, noise
+
+    return Explore(begin, step)
 
 
 def replay_buffer(config: MaddpgConfig) -> Any:
