@@ -47,6 +47,39 @@ Config = Annotated[
     Path | None,
     option("JSON or TOML file of settings, or config.json of a run; what is given here wins.", RUN, "--config"),
 ]
+
+
+def _options_from(context: typer.Context, path: Path | None) -> Path | None:
+    """Takes a command's options from a file; what is given on the command line wins.
+
+    Raises:
+      SooError: the file cannot be read, or names an option that the command does not have.
+    """
+    if path is None:
+        return None
+    from soo_jax.jobs.config_files import read_config_file
+
+    values, known = read_config_file(path), sorted(one.name for one in context.command.params if one.name != "config")
+    for name in values:
+        if name not in known:
+            raise SooError(f"{path}: option {name!r} is unknown; choose from {', '.join(known)}")
+    joined = {
+        name: ",".join(map(str, v)) if isinstance(v, list) and name != "adapter" else v for name, v in values.items()
+    }
+    context.default_map = {**(context.default_map or {}), **joined}
+    return path
+
+
+Options = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="JSON or TOML file of these options; what is given here wins.",
+        rich_help_panel=RUN,
+        is_eager=True,
+        callback=_options_from,
+    ),
+]
 Tasks = Annotated[
     Path | None,
     option("Folder of a task pack of your own (docs/data.md), or english, taught, narrow.", "Texts", "--tasks"),

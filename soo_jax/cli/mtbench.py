@@ -13,6 +13,7 @@ from soo_jax.cli.common import (
     Force,
     MeshText,
     Model,
+    Options,
     Out,
     Quiet,
     Resume,
@@ -42,6 +43,7 @@ def answer(
     max_new_tokens: Annotated[int, option("Longest answer of a turn.")] = 1024,
     batch_size: Annotated[int, option("Questions in one device call.")] = 16,
     seed: Annotated[int, option("Of sampling, in the categories that are sampled.")] = 0,
+    config: Options = None,
     dtype: Dtype = "auto",
     mesh: MeshText = None,
     resume: Resume = False,
@@ -55,14 +57,14 @@ def answer(
     from soo_jax.jobs.mtbench import run_answers
     from soo_jax.llm.mtbench import BenchConfig
 
-    config = BenchConfig(max_new_tokens, batch_size, seed)
+    how = BenchConfig(max_new_tokens, batch_size, seed)
     lm = soo.load(model, dtype, mesh_of(mesh, model, dtype))
     told = {"model": model, "dtype": dtype, "mesh": mesh, "adapter": [str(one) for one in adapter or ()]}
     with bars(quiet) as reporter:
         run_answers(
             lm,
             questions,
-            config,
+            how,
             out,
             references=references,
             adapter_folders=adapter or (),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from soo_jax.cli.common import RUN, Force, Out, Quiet, Resume, bars, check_out, finish, numbers, option, start
+from soo_jax.cli.common import RUN, Force, Options, Out, Quiet, Resume, bars, check_out, finish, numbers, option, start
 from soo_jax.errors import SooError
 
 TRAINED, MEASURED, DRAWN = "What is trained", "What is measured", "What is drawn"
@@ -152,6 +152,7 @@ def reproduce(
     reds: Annotated[int, option("Different opponents.", TRAINED)] = 4,
     controls: Annotated[int, option("How many of the seeds the controls use.", TRAINED)] = 2,
     episodes: Episodes = 500,
+    config: Options = None,
     quick: Annotated[bool, option("Two seeds, short training: a smoke test.", RUN, "--quick")] = False,
     checkpoint_every: Every = 25,
     resume: Resume = False,

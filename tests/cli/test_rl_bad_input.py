@@ -82,3 +82,15 @@ def test_several_runs_of_one_preset_are_measured_together_under_names_of_their_o
     assert run(command) == 0
     conditions = {row["condition"] for row in json.loads((out / "results.json").read_text())["rows"]}
     assert {"deceptive", "trusting-red:deceptive", "trusting-red:deceptive (third)"} <= conditions
+
+
+def test_options_come_from_a_file_unless_they_are_given_and_unknown_ones_are_refused(refused, tmp_path):
+    path = tmp_path / "options.toml"
+    path.write_text("reds = 0\nseed = [0, 1]\n")
+    assert "reds must be at least 1, found 0" in refused("rl", "reproduce", "--config", path)
+    assert "reds must be at least 1, found -2" in refused("rl", "reproduce", "--config", path, "--reds", -2)
+    path.write_text("seeds = 3\n")
+    assert "option 'seeds' is unknown; choose from" in refused("rl", "reproduce", "--config", path)
+    path.write_text("scenes = 0\n")
+    assert "scenes must be at least 1" in refused("layers", "organism", "--config", path)
+    assert "nowhere.toml: no such file" in refused("layers", "organism", "--config", tmp_path / "nowhere.toml")
