@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import jax
 import orbax.checkpoint as ocp
 
+from soo_jax.distributed import any_of, is_first
 from soo_jax.errors import SooError
 from soo_jax.files import disk_error, is_disk_full, read_json, write_atomically
 
@@ -68,7 +69,8 @@ class Checkpoints:
         if shutil.disk_usage(self.folder).free < needed:
             raise disk_error(self.folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         try:
-            write_atomically(self.folder / _IDENTITY, json.dumps(self._identity, sort_keys=True) + "\n")
+            if is_first():
+                write_atomically(self.folder / _IDENTITY, json.dumps(self._identity, sort_keys=True) + "\n")
             self._manager.save(step, args=ocp.args.StandardSave(state))
             self._manager.wait_until_finished()
         except Exception as error:
@@ -81,7 +83,8 @@ class Checkpoints:
         """Forgets the states of an earlier run, so that none of them can be taken for one of this run."""
         for step in list(self._manager.all_steps()):
             self._manager.delete(step)
-        (self.folder / _IDENTITY).unlink(missing_ok=True)
+        if is_first():
+            (self.folder / _IDENTITY).unlink(missing_ok=True)
 
     def restore(self, like: State) -> State | None:
         """The newest complete state, with the shapes and shardings of ``like``; None if there is none.
@@ -149,6 +152,11 @@ class StopSignal:
 
     def __bool__(self) -> bool:
         return self.number is not None
+
+    def agree(self) -> None:
+        """Takes over a signal that arrived in another process: all save, and all leave. All must ask."""
+        if any_of(bool(self)) and not self:
+            self.number = signal.SIGTERM
 
     def raise_if_set(self, folder: Path | None = None) -> None:
         """Leaves if a signal arrived: with its exit code where a state was saved in ``folder``, else as Python does."""

@@ -77,6 +77,14 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def settled(tree: Any, mesh: Mesh | None) -> Any:
+    """The tree with every array that has no place on the mesh yet whole on each of its devices."""
+    if mesh is None:
+        return tree
+    placed = lambda leaf: isinstance(leaf.sharding, NamedSharding) and leaf.sharding.mesh == mesh
+    return jax.tree.map(lambda leaf: leaf if placed(leaf) else jax.device_put(leaf, replicated(mesh)), tree)
+
+
 def stack_sharding(mesh: Mesh, size: int) -> NamedSharding:
     """Stacked arrays ``[S, ...]`` over the ``sweep`` axis, if S divides evenly."""
     return NamedSharding(mesh, PartitionSpec("sweep" if size % mesh.shape["sweep"] == 0 else None))

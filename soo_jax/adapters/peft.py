@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 from soo_jax.adapters import peft_fields
 from soo_jax.adapters.lora import Lora, LoraConfig, is_stacked
 from soo_jax.adapters.members import Member, read_member
+from soo_jax.distributed import whole
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.files import disk_error, read_json
 from soo_jax.models.architectures.family import module_of
@@ -63,7 +64,7 @@ def save_peft(
     config = lora.config
     tensors = {}
     for target in config.targets:
-        a, b = np.asarray(lora.a[target], np.float32), np.asarray(lora.b[target], np.float32)
+        a, b = (whole(side[target]).astype(np.float32) for side in (lora.a, lora.b))
         for row, layer in enumerate(config.layers_of(target) or range(a.shape[0])):
             stem = f"base_model.model.{_module(layer, target)}"
             tensors[f"{stem}.lora_A.weight"] = np.ascontiguousarray(a[row].T)

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+GONE = 75
+"""Exit code of a process that stops because another one of its run is gone: the run can be tried again."""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the program and exits: 0 done, 2 bad input (one line on stderr), 130 Ctrl-C, 143 SIGTERM."""
@@ -40,8 +43,10 @@ def _run(arguments: list[str]) -> int:
     from soo_jax.errors import SooError
 
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"] or ["--help"]
+    together = next((one for one in arguments if one.partition("=")[0] == "--distributed"), None)
+    arguments = [one for one in arguments if one not in ("--debug", together)] or ["--help"]
     try:
+        _join(together)
         code = app(args=arguments, standalone_mode=False, prog_name="soo") or 0
         if code == 130:  # Typer has swallowed the interrupt and told nobody
             raise KeyboardInterrupt
@@ -65,10 +70,48 @@ def _run(arguments: list[str]) -> int:
 
         return _fail(error, str(disk_error(Path(error.filename), error)), debug)
     except Exception as error:
+        if type(error).__name__ == "JaxRuntimeError" and not debug:
+            _leave_if_others_are_gone(error)
         # Typer's usage errors have no public base class, but this method.
         if not hasattr(error, "format_message"):
             raise
         return _fail(error, f"{error.format_message().rstrip('.')}; see soo --help", debug)
+
+
+def _join(asked: str | None) -> None:
+    """Joins the other processes of a distributed run, if this is one: ``--distributed`` or what a cluster says.
+
+    Raises:
+      SooError: the others cannot be found.
+    """
+    if asked is None and not ("SLURM_PROCID" in os.environ or "TPU_WORKER_HOSTNAMES" in os.environ):
+        return
+    from soo_jax.cli import common
+
+    common.start()
+    from soo_jax import distributed
+
+    if asked is None and not distributed.expected():
+        return
+    distributed.begin((asked or "").partition("=")[2] or distributed.AUTO)
+    if not distributed.is_first():
+        common.writes = False
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 the first process speaks
+
+
+def _leave_if_others_are_gone(error: BaseException) -> None:
+    """In a distributed run: says so in one line and ends this process at once, without waiting for the others."""
+    from soo_jax import distributed
+
+    reason = distributed.lost(error)
+    if reason is None:
+        return
+    _say(
+        f"error: {reason}; what was saved is kept, and the same command with --resume goes on, with any number of them"
+    )
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(GONE)
 
 
 @contextmanager

@@ -12,6 +12,8 @@ import typer
 
 from soo_jax.errors import SooError
 
+writes = True
+"""Whether this process writes and speaks; in a distributed run the first one does."""
 RUN = "The run"
 """Heading of the settings that every command has."""
 
@@ -149,6 +151,8 @@ def mesh_of(text: str | None, model: str = "", dtype: str = "auto", finetune: An
 
 def check_out(out: Path, force: bool) -> None:
     """Refuses an output folder that is in use before anything slow begins; the run folder checks again."""
+    if not writes:
+        return
     if out.exists() and not out.is_dir():
         raise SooError(f"{out}: is a file where a folder is needed; choose another name")
     if not force and out.is_dir() and any(out.iterdir()):
@@ -190,6 +194,8 @@ def from_file(path: Path, start: Any, change: Callable[[dict[str, Any], Any], An
 
 def finish(out: Path, table: Callable[[list[Any]], Any] | None = None) -> None:
     """Draws the report, and prints a table of the run if there is one."""
+    if not writes:
+        raise typer.Exit
     from soo_jax.report.html import write_report
     from soo_jax.runs import read_run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from soo_jax.checkpoints import Checkpoints
+from soo_jax.distributed import is_first
 from soo_jax.errors import SooError
 from soo_jax.progress import Clock, Progress, Reporter
 from soo_jax.runs import RunFolder, provenance, read_run
@@ -37,6 +39,7 @@ class Job:
     """
 
     run: RunFolder
+    _aside: Path | None = None
 
     def __init__(
         self,
@@ -57,7 +60,11 @@ class Job:
     def __enter__(self) -> Job:
         if self.resume:
             self._check_begun()
-        self.run = RunFolder.reopen(self._out) if self.resume else RunFolder.create(self._out, self._force)
+        if not is_first():  # one process writes; what the others write is thrown away
+            self._aside = Path(tempfile.mkdtemp(prefix="soo-"))
+            self.run = RunFolder.create(self._aside / self._out.name)
+        else:
+            self.run = RunFolder.reopen(self._out) if self.resume else RunFolder.create(self._out, self._force)
         self.run.write_config(self._told)
         return self
 
@@ -65,8 +72,15 @@ class Job:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.run.__exit__(kind, error, trace)
-        if kind is None:
+        if self._aside is not None:
+            shutil.rmtree(self._aside, ignore_errors=True)
+        elif kind is None:
             shutil.rmtree(self.states, ignore_errors=True)  # only now: until it is complete the run can be resumed
+
+    @property
+    def kept(self) -> Path:
+        """What is there of an interrupted run, which every process reads and the first one writes."""
+        return self._out
 
     @property
     def states(self) -> Path:

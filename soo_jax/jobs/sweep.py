@@ -142,7 +142,7 @@ def run_sweep(
 
 def _once(job: Job, name: str, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What a part gave, from its file if it was done before."""
-    path = job.run.path / "cells" / f"{name}.json"
+    path = job.kept / "cells" / f"{name}.json"
     if job.resume and path.is_file():
         return read_json(path)
     found = do()

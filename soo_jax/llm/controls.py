@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from soo_jax.distributed import whole
 from soo_jax.llm.config import FinetuneConfig
 from soo_jax.models.decoder import forward
 from soo_jax.models.lm import LM
@@ -57,7 +58,7 @@ def _activations(lm: LM, config: FinetuneConfig, texts: list[str]) -> np.ndarray
     """``[L, P, D]`` at the trained site and layers, last token."""
     probe = Probe(config.site, layers_of(lm, config))
     tokens, mask = lm.encode([lm.put(text, config.chat, config.lead) for text in texts], chat=config.chat)
-    return np.asarray(last(forward(lm.config, lm.params, tokens, mask, (probe,))[probe], jnp.asarray(mask))[0])
+    return whole(last(forward(lm.config, lm.params, tokens, mask, (probe,))[probe], jnp.asarray(mask))[0])
 
 
 def layers_of(lm: LM, config: FinetuneConfig) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 from jax import Array
 
 from soo_jax.adapters import Lora, merge, stack_size, unstack
+from soo_jax.distributed import whole
 from soo_jax.errors import SooError
 from soo_jax.llm.latent import latent_overlap
 from soo_jax.models.config import DecoderConfig
@@ -137,7 +138,7 @@ def _last_token(lm: LM, site: str, contrasts: Contrasts) -> np.ndarray:
 def _read_last(lm: LM, site: str, tokens: Array, mask: Array) -> np.ndarray:
     """Activations ``[L, n, D]`` at the last token."""
     probe = Probe(site, "all")
-    return np.asarray(forward(lm.config, lm.params, tokens, mask, (probe,))[probe])[:, :, -1].astype(np.float64)
+    return whole(forward(lm.config, lm.params, tokens, mask, (probe,))[probe])[:, :, -1].astype(np.float64)
 
 
 def carried(lm: LM, pairs: Sequence[Pair], contrasts: Contrasts, chat: bool = False) -> list[float]:

@@ -14,6 +14,7 @@ from jax import Array
 
 from soo_jax.adapters import Lora, Stack
 from soo_jax.adapters.members import SEED, columns
+from soo_jax.distributed import whole
 from soo_jax.errors import SooError
 from soo_jax.llm.evaluate import batches
 from soo_jax.models.config import DecoderConfig
@@ -61,7 +62,7 @@ def drift_rows(
     own = [{SEED: None}] if stack is None else columns(stack.members)
     lora = None if stack is None else stack.lora
     parts = [
-        [np.asarray(part, np.float64) for part in _measure(lm.config, lm.params, tokens, mask, lora)]
+        [whole(part).astype(np.float64) for part in _measure(lm.config, lm.params, tokens, mask, lora)]
         for _, tokens, mask in batches(lm, rows, BATCH)
     ]
     surprise, divergence, same, tokens = (sum(part) for part in zip(*parts, strict=True))

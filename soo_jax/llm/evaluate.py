@@ -16,6 +16,7 @@ from jax import Array
 
 from soo_jax.adapters import Lora, Member, Stack, stack_size
 from soo_jax.adapters.members import SEED, columns
+from soo_jax.distributed import whole
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward, unembed
@@ -184,7 +185,7 @@ def answer(
             stacked=stack is not None,
             first=0 if stack is None else stack.config.lowest_layer,
         )
-        own, finite = (np.asarray(x)[None] if stack is None else np.asarray(x) for x in (tokens_out, finite))
+        own, finite = (whole(x)[None] if stack is None else whole(x) for x in (tokens_out, finite))
         for s in range(count):
             for row, (i, text) in enumerate(zip(indices, lm.decode(own[s, : len(indices)]), strict=True)):
                 answers.texts[s][i] = text
@@ -275,7 +276,7 @@ def measure_margins(
         for row, i in enumerate(indices):
             for k, ask in enumerate(asks[i]):
                 position[row, k], token[row, k] = width - len(rows[i]) + ask.position, ask.token
-        values = np.asarray(
+        values = whole(
             _log_probs(lm.config, lm.params, tokens, mask, position, token, stack, stack is not None)
         ).reshape(count, size, most)
         for row, i in enumerate(indices):

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from soo_jax.adapters import Member, Stack, init_lora
 from soo_jax.adapters.members import RATE, SEED, WEIGHT, columns, varying
 from soo_jax.checkpoints import Checkpoints, check_identity, digest, stop_signal
+from soo_jax.distributed import whole
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.llm.config import FinetuneConfig, build_objective, resolve_layer
 from soo_jax.llm.fixed import make_data
@@ -41,7 +42,7 @@ from soo_jax.models.probes import cheapest_pass
 from soo_jax.overlap import Objective
 from soo_jax.overlap.content import content
 from soo_jax.overlap.views import OTHER, SELF, TEXT, check_served, inputs_of
-from soo_jax.parallel import replicated, stack_sharding
+from soo_jax.parallel import replicated, settled, stack_sharding
 from soo_jax.progress import Progress
 from soo_jax.tasks.records import Pair
 
@@ -193,7 +194,7 @@ def run_prepared(
     if lm.mesh is not None:
         varied = jax.device_put(varied, stack_sharding(lm.mesh, len(prepared.members)))
         data = jax.device_put(data, replicated(lm.mesh))
-    state = init_state(static, varied)
+    state = settled(init_state(static, varied), lm.mesh)
     saved = None
     if checkpoints is not None:
         saved = Checkpoints(checkpoints, prepared.identity, prepared.config.checkpoint_every)
@@ -207,8 +208,8 @@ def run_prepared(
     finally:
         if saved is not None:
             saved.close()
-    frozen = tuple(None if at < 0 else int(at) + 1 for at in np.asarray(state.members.frozen_at))
-    history = History(prepared.members, {name: np.asarray(value) for name, value in state.history.items()}, frozen)
+    frozen = tuple(None if at < 0 else int(at) + 1 for at in whole(state.members.frozen_at))
+    history = History(prepared.members, {name: whole(value) for name, value in state.history.items()}, frozen)
     if set(frozen) == {1}:
         warnings.warn(_frozen_at_once(lm, prepared.inputs), SooWarning, stacklevel=2)
     return Stack(final_adapters(static, state), prepared.members, frozen), history
@@ -385,8 +386,9 @@ def _run(
             state = train(static, lm.params, data, varied, state, jnp.asarray(count))
             step = int(state.step)
             if progress is not None:
-                latest = {name: _mean(np.asarray(v[step - 1])) for name, v in state.history.items()}
+                latest = {name: _mean(whole(v[step - 1])) for name, v in state.history.items()}
                 progress(step, static.updates, latest)
+            stop.agree()
             if saved is not None and (saved.due(step, before) or stop):
                 saved.save(step, state)
             stop.raise_if_set(saved and saved.folder)

@@ -14,6 +14,7 @@ from jax import Array
 
 from soo_jax.adapters import Lora, Member, Stack
 from soo_jax.adapters.members import SEED, columns
+from soo_jax.distributed import whole
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward
@@ -76,7 +77,7 @@ def latent_overlap(
                 stack is not None,
             )
             for site in sites:
-                value = np.asarray(read[site], np.float32)
+                value = whole(read[site]).astype(np.float32)
                 parts[site].append(value[None] if stack is None else value)
         sides.append({site: jnp.asarray(np.concatenate(chunks, axis=2)) for site, chunks in parts.items()})
     rows = []

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from soo_jax.distributed import whole
 from soo_jax.errors import SooError
 from soo_jax.llm.diagnose import PLACES, Contrasts, carried, constant, patch, patch_together
 from soo_jax.llm.latent import latent_overlap
@@ -191,4 +192,4 @@ def _prefers_right(lm: LM, told: Contrasts, side: str) -> np.ndarray:
     """``[n]`` bool: whether the honest place is likelier than the other one."""
     out: Array = forward(lm.config, lm.params, told.tokens[side], told.mask[side], (logits(),))[logits()][:, -1]
     rows = jnp.arange(len(out))
-    return np.asarray(out[rows, told.right] > out[rows, told.wrong])
+    return whole(out[rows, told.right] > out[rows, told.wrong])

@@ -18,6 +18,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
+from soo_jax.distributed import whole
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.models.architectures import architecture
 from soo_jax.models.architectures.family import ROOT
@@ -351,10 +352,10 @@ def hf_tensors(config: DecoderConfig, params: Params) -> Iterator[tuple[str, np.
         leaf = leaves[path]
         for i, name in enumerate(parts):
             if isinstance(leaf, Quantised):
-                yield name + CODES, np.asarray(leaf.codes[i])
-                yield name + SCALES, np.asarray(leaf.scales[i])
+                yield name + CODES, whole(leaf.codes[i])
+                yield name + SCALES, whole(leaf.scales[i])
                 continue
-            value = np.asarray(leaf[i] if path[0] == "layers" else leaf)
+            value = whole(leaf[i] if path[0] == "layers" else leaf)
             yield name, value.T if path[-1] in _TRANSPOSED else value
 
 

@@ -1,0 +1,94 @@
+"""Several processes as one run, on one host or on many: how they find one another, who writes, and what all must have.
+
+Every process runs the same program on the same texts, and computes with its own devices' part of the arrays. What is
+written, the first one writes; what numpy is to see whole, all gather.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from soo_jax.errors import SooError
+
+AUTO = "auto"
+SILENCE = 60
+"""Seconds after which a process that is not heard of counts as gone, and the others stop."""
+_FORM = "write HOST:PORT,COUNT,INDEX, or auto where a cluster says it"
+
+
+def expected(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether a cluster has started several processes of this program: SLURM's tasks, or the workers of a TPU slice."""
+    told = os.environ if environment is None else environment
+    tasks = told.get("SLURM_STEP_NUM_TASKS", told.get("SLURM_NTASKS", "1"))
+    workers = told.get("TPU_WORKER_HOSTNAMES", "").split(",")
+    return ("SLURM_PROCID" in told and tasks.isdigit() and int(tasks) > 1) or len(workers) > 1
+
+
+def begin(told: str = AUTO) -> None:
+    """Joins the other processes; before anything is computed.
+
+    Args:
+      told: ``HOST:PORT,COUNT,INDEX`` (where the first process listens, how many there are, which one this is), or
+        ``auto`` for what SLURM, GKE, Cloud TPU or MPI tell.
+
+    Raises:
+      SooError: ``told`` is malformed, no cluster is there, or the others do not come.
+    """
+    logging.getLogger("jax._src.distributed").setLevel(logging.WARNING)
+    try:
+        if told == AUTO:
+            jax.distributed.initialize(heartbeat_timeout_seconds=SILENCE)
+        else:
+            jax.distributed.initialize(*_parsed(told), heartbeat_timeout_seconds=SILENCE)
+    except SooError:
+        raise
+    except Exception as error:  # what a cluster's own tools raise
+        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise SooError(f"distributed: the processes did not find one another ({said}); {_FORM}") from error
+
+
+def _parsed(told: str) -> tuple[str, int, int]:
+    address, *numbers = told.split(",")
+    if ":" not in address or len(numbers) != 2 or not all(number.isdigit() for number in numbers):
+        raise SooError(f"distributed {told!r}: {_FORM}")
+    count, index = map(int, numbers)
+    if not index < count:
+        raise SooError(f"distributed {told!r}: the index counts from 0 and must be below {count}; {_FORM}")
+    return address, count, index
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes; so is the only one."""
+    return jax.process_index() == 0
+
+
+def whole(x: Any) -> np.ndarray:
+    """An array as numpy has it, from wherever its parts lie. Where they lie with several processes, all must ask."""
+    if isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated):
+        from jax.experimental import multihost_utils
+
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+    return np.asarray(x)
+
+
+def lost(error: BaseException) -> str | None:
+    """What to say of an error of the runtime where another process of the run is gone; None where none can be."""
+    if jax.process_count() == 1:
+        return None
+    said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"process {jax.process_index()} of {jax.process_count()} no longer reaches the others ({said[:120]})"
+
+
+def any_of(flag: bool) -> bool:
+    """Whether it is true in any process; all must ask."""
+    if jax.process_count() == 1:
+        return flag
+    from jax.experimental import multihost_utils
+
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
