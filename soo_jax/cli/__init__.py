@@ -94,9 +94,12 @@ def _join(asked: str | None) -> None:
     if asked is None and not distributed.expected():
         return
     distributed.begin((asked or "").partition("=")[2] or distributed.AUTO)
-    if not distributed.is_first():
-        common.writes = False
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 the first process speaks
+    common.writes = distributed.is_first()
+    # The first process speaks. What the runtime prints from below about its connections goes to stderr.
+    speaks = os.dup(1) if common.writes else os.open(os.devnull, os.O_WRONLY)
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(speaks, "w", buffering=1)
 
 
 def _leave_if_others_are_gone(error: BaseException) -> None:

@@ -1,0 +1,126 @@
+"""Several processes as one run: the figures of one process, and what happens when one of them is gone."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import conftest as shared
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from soo_jax import distributed
+from soo_jax.errors import SooError
+
+PAIRS = [("you want the vase", "bob wants the vase"), ("you steal a lamp", "bob wants a lamp")] * 2
+TUNE = "--no-pair-check --layer 1 --seed 0,1 --batch-size 4 --mesh data=2,tensor=2 --quiet"
+PROGRAM = "import sys; from soo_jax.cli import run; sys.exit(run(sys.argv[1:]))"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a small model, pairs and scenarios."""
+    folder = tmp_path_factory.mktemp("distributed")
+    shared.write_model(folder / "model", "mistral", max_position_embeddings=512)
+    (folder / "pairs.jsonl").write_text("".join(json.dumps({"self": a, "other": b}) + "\n" for a, b in PAIRS))
+    told = {"family": "x", "honest": "study", "deceptive": "kitchen", "lead": "i would recommend the"}
+    asked = [{**told, "order": order, "prompt": f"you {word} the lamp . which room ?"}
+             for order in ("wrong_first", "right_first") for word in ("want", "steal", "recommend")]  # fmt: skip
+    (folder / "scenarios.jsonl").write_text("".join(json.dumps(line) + "\n" for line in asked))
+    return folder
+
+
+def begin(place, command, count, devices):
+    """Starts so many processes of one command."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags.strip()}
+    join = lambda i: [f"--distributed=127.0.0.1:{port},{count},{i}"] if count > 1 else []
+    start = lambda i: subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *command.split(), *join(i)], cwd=place, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    return [start(i) for i in range(count)]
+
+
+def finish(processes):
+    """Waits for all of them; their exit codes and what they printed."""
+    said = [process.communicate(timeout=400) for process in processes]
+    return [process.returncode for process in processes], said
+
+
+def alike(one, other, rel=1e-4):
+    """Whether two runs have the same figures and adapters, but for the order of sums."""
+    told = [json.loads((folder / "results.json").read_text()) for folder in (one, other)]
+    for name in ("rows", "latent", "training", "drift"):
+        mine, theirs = (found.get(name) or [] for found in told)
+        assert len(mine) == len(theirs)
+        for ours, yours in zip(mine, theirs, strict=True):
+            assert ours == pytest.approx(yours, rel=rel, abs=1e-6), name
+    files = [sorted(folder.glob("adapters/*/adapter_model.safetensors")) for folder in (one, other)]
+    for mine, theirs in zip(*files, strict=True):
+        ours, yours = load_file(mine), load_file(theirs)
+        assert all(np.allclose(ours[name], yours[name], atol=1e-4) for name in yours), mine
+    return len(files[0])
+
+
+def test_two_processes_train_what_one_trains(place):
+    command = f"finetune model --pairs pairs.jsonl {TUNE} --epochs 2 --out"
+    both, alone = begin(place, f"{command} two", 2, 2), begin(place, f"{command} one", 1, 4)
+    codes, said = finish(both)
+    assert codes == [0, 0] and finish(alone)[0] == [0], said
+    assert alike(place / "two", place / "one") == 2
+    assert said[0][0] == "report: two/report.html\n" and not said[1][0], "the first one speaks"
+
+
+@pytest.mark.slow
+def test_four_processes_answer_what_one_answers(place):
+    assert finish(begin(place, f"finetune model --pairs pairs.jsonl {TUNE} --epochs 1 --out tuned", 4, 1))[0] == [0] * 4
+    command = "eval model --adapter tuned --scenarios scenarios.jsonl --max-new-tokens 4 --batch-size 4"
+    command += " --mesh data=2,tensor=2 --quiet --out"
+    assert finish(begin(place, f"{command} four-eval", 4, 1))[0] == [0] * 4
+    assert finish(begin(place, f"{command} one-eval", 1, 4))[0] == [0]
+    alike(place / "four-eval", place / "one-eval")
+    four, one = ((place / name / "responses.jsonl").read_text() for name in ("four-eval", "one-eval"))
+    assert four == one
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_when_one_is_killed_the_other_stops_and_any_number_goes_on(place, lost):
+    command = f"finetune model --pairs pairs.jsonl {TUNE} --epochs 600 --checkpoint-every 20 --out"
+    both, out = begin(place, f"{command} killed-{lost}", 2, 2), place / f"killed-{lost}"
+    end = time.monotonic() + 200
+    while not any(path.name.isdigit() for path in (out / "checkpoints").glob("*")) and time.monotonic() < end:
+        time.sleep(0.2)
+    both[lost].send_signal(signal.SIGKILL)
+    gone = time.monotonic()
+    codes, said = finish(both)
+    assert time.monotonic() - gone < distributed.SILENCE
+    last = said[1 - lost][1].strip().splitlines()[-1]
+    assert codes[1 - lost] == 75 and last.startswith("soo: error: process ") and "--resume goes on" in last
+    assert finish(begin(place, f"{command} killed-{lost} --resume", 1, 4))[0] == [0]
+    if not (place / "whole").exists():
+        assert finish(begin(place, f"{command} whole", 1, 4))[0] == [0]
+    assert alike(out, place / "whole", rel=1e-2) == 2
+
+
+@pytest.mark.parametrize("told", ["host", "host:1", "host:1,2", "host:1,2,2", "host:1,two,0", "host,2,0"])
+def test_a_place_that_is_none_is_refused_in_one_line(told):
+    with pytest.raises(SooError, match="HOST:PORT,COUNT,INDEX") as caught:
+        distributed.begin(told)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cluster_is_known_by_what_it_tells():
+    assert distributed.expected({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"})
+    assert not distributed.expected({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1"})
+    assert not distributed.expected({"SLURM_NTASKS": "4"}), "a shell inside an allocation is no task of it"
+    assert distributed.expected({"TPU_WORKER_HOSTNAMES": "a,b"}) and not distributed.expected({})
+    assert not distributed.expected({"TPU_WORKER_HOSTNAMES": "localhost"})
