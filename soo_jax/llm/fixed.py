@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from soo_jax.distributed import whole
 from soo_jax.llm.training import Data, Fixed, Inputs, Static
 from soo_jax.models import weights
 from soo_jax.models.config import DecoderConfig
@@ -79,8 +80,6 @@ def choose_fixed(params: Params, static: Static, shapes: Mapping[str, tuple[int,
 
 def compute_fixed(lm: LM, static: Static, inputs: Inputs) -> tuple[int, Fixed]:
     """The layer at which passes may begin, with the streams that enter it, and the readings of the base."""
-    if jax.process_count() > 1:  # what is read lies on several hosts
-        return 0, Fixed({}, {})
     room = SHARE * sum(_on_a_device(leaf) for leaf in jax.tree.leaves(lm.params))
     first, kept, wanted = choose_fixed(
         lm.params, static, {name: own.tokens.shape for name, own in inputs.items()}, room
@@ -112,7 +111,7 @@ def _read(lm: LM, tokens: Any, mask: Any, probes: tuple[Probe, ...]) -> dict[Pro
     for start in range(0, len(tokens), size):
         start = min(start, len(tokens) - size)  # the last batch is as large as the others
         read = forward(lm.config, lm.params, tokens[start : start + size], mask[start : start + size], probes)
-        parts.append({probe: np.asarray(value) for probe, value in read.items()})
+        parts.append({probe: whole(value) for probe, value in read.items()})
     fresh = len(tokens) - (len(parts) - 1) * size
     join = lambda probe: np.concatenate(
         [part[probe] for part in parts[:-1]]
