@@ -25,7 +25,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Self-Other Overlap: make agents more honest, and measure whether they are. "
-    "Every command takes --debug for the whole traceback of an error.",
+    "Every command takes --debug for the whole traceback of an error, and --distributed[=HOST:PORT,COUNT,INDEX] to run "
+    "as one of several processes (docs/scaling.md).",
 )
 
 
