@@ -11,6 +11,8 @@ import pytest
 from conftest import write_model
 
 from soo_jax.errors import SooError
+from soo_jax.models.architectures import read_config
+from soo_jax.models.config import PROJECTIONS
 from soo_jax.parallel import parse_mesh
 
 MESHES = {"sharded": "data=2,fsdp=2,tensor=2", "sweep": "sweep=2,data=2,tensor=2"}
@@ -218,3 +220,53 @@ def test_a_quantised_base_lies_in_pieces_and_trains_as_on_a_single_device(tmp_pa
     assert told["single"]["codes"] == [[4, 4, 32, 128]]
     assert told["mesh"]["codes"] == [[4, 2, 32, 64]] * 8 and told["mesh"]["scales"] == [[4, 2, 1, 64]] * 8
     assert told["code"] == 0 and "GB on each of 8 devices" in told["said"]
+
+
+COLLECTIVES = r"""
+import json, re, sys
+import jax, jax.numpy as jnp
+import soo_jax as soo
+from soo_jax.llm.finetune import make_varied, prepare
+from soo_jax.llm.fixed import make_data
+from soo_jax.llm.training import init_state, train
+from soo_jax.parallel import replicated, settled, stack_sharding
+
+folder, out, *meshes = sys.argv[1:]
+pairs = [
+    soo.Pair(f"you want the {x} . recommend a room to yourself", f"bob wants the {x} . recommend a room to bob")
+    for x in ("vase", "lamp", "coin", "house")
+] * 2
+config = soo.FinetuneConfig(layer=2, epochs=2, batch_size=8, seeds=(0, 1), lora=soo.LoraConfig(rank=2))
+found = {}
+for text in meshes:
+    lm = soo.load(folder, mesh=soo.parse_mesh(text))
+    made = prepare(lm, pairs, config)
+    static, data = make_data(lm, made.static, made.inputs)
+    varied = jax.device_put(make_varied(made.members, static), stack_sharding(lm.mesh, 2))
+    data, state = jax.device_put(data, replicated(lm.mesh)), settled(init_state(static, varied), lm.mesh)
+    hlo = train.lower(static, lm.params, data, varied, state, jnp.asarray(2)).compile().as_text()
+    names = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute"
+    shapes = re.findall(rf"= \(?[a-z0-9]+\[([0-9,]*)\][^=]*? ({names})(?:-start)?\(", hlo)
+    found[text] = [[op, [int(n) for n in shape.split(",") if n]] for shape, op in shapes]
+open(out + "/collectives.json", "w").write(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_no_mesh_sends_a_weight_of_the_base_from_device_to_device(tmp_path):
+    """Read off the compiled step of training: what goes over the links are activations and gradients of adapters."""
+    folder = tmp_path / "model"
+    write_model(folder, "mistral", hidden_size=128, intermediate_size=256, head_dim=32, max_position_embeddings=512)
+    meshes = ["data=8", "data=4,tensor=2", "fsdp=8", "data=2,fsdp=2,tensor=2", "sweep=2,data=2,tensor=2"]
+    on_eight_devices(COLLECTIVES, folder, tmp_path, *meshes)
+    found = json.loads((tmp_path / "collectives.json").read_text())
+    config = read_config(folder)
+    kernels = {config.projection_shape(name) for name in PROJECTIONS}
+    kernels |= {(out, into) for into, out in kernels}
+    for text in meshes:
+        assert found[text], "the mesh is used"
+        for op, shape in found[text]:
+            assert tuple(shape[-2:]) not in kernels, f"{text}: {op} of {shape}"
+    summed = [shape for op, shape in found["data=8"] if op == "all-reduce"]
+    assert max(int(np.prod(shape)) for shape in summed) <= 2 * 2 * 128, "gradients of two adapters of rank 2"
+    assert any(op == "all-reduce" and shape[-1] == 128 for op, shape in found["data=4,tensor=2"]), "outputs of halves"
