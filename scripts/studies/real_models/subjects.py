@@ -46,12 +46,17 @@ SUBJECTS = {
         shipped=SMOLLM2_ORGANISM,
         layers="18,19,20",
         seeds="0,1,2,3,4",
-        n=50,
+        n=25,
     ),
     "qwen05": Subject(
         title="Qwen2.5-Coder-0.5B-Instruct (GGUF, mixed)",
         base="qwen05",
-        teaching=(("--narrow", "--facts-every", "4", "--steps", "200", "--learning-rate", "1e-3", "--retain", "0.3"),),
+        teaching=(
+            (
+                *("--narrow", "--facts-every", "4", "--steps", "220", "--until", "115"),
+                *("--learning-rate", "3e-4", "--retain", "0.3"),
+            ),
+        ),
         shipped=None,
         layers="",
         seeds="0,1,2",
