@@ -165,8 +165,7 @@ def prepare(
     shared = _shared_settings(config, objective, given)
     chosen = _members(config, shared) if members is None else tuple(_complete(m, shared, objective) for m in members)
     _check_members(chosen)
-    settings = config.as_dict()
-    settings.pop("checkpoint_every")
+    settings = {name: value for name, value in config.as_dict().items() if name != "checkpoint_every"}
     identity = {
         "base": lm.fingerprint,
         "dtype": lm.dtype,
