@@ -168,7 +168,7 @@ for folder in sys.argv[1:]:
 
 
 def test_norms_of_queries_and_keys_and_layers_without_positions_give_the_same_logits_on_a_mesh(tmp_path):
-    folders = [write_model(tmp_path / name, name) for name in ("qwen3", "gemma3", "olmo2", "smollm3")]
+    folders = [write_model(tmp_path / name, name) for name in ("qwen3", "gemma3", "olmo2", "smollm3", "phi3")]
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     done = subprocess.run(
         [sys.executable, "-c", LOGITS, *map(str, folders)],

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from soo_jax.adapters import peft_fields
+from soo_jax.adapters.fused import Factors, fuse, module_in_file, split
 from soo_jax.adapters.lora import Lora, LoraConfig, is_stacked
 from soo_jax.adapters.members import Member, read_member
 from soo_jax.distributed import whole
@@ -29,7 +30,7 @@ from soo_jax.models.config import PROJECTIONS, DecoderConfig
 CONFIG, WEIGHTS, OURS = "adapter_config.json", "adapter_model.safetensors", "soo_adapter.json"
 SCHEMA = "soo-adapter/1"
 _OLDER = "soo_base.json"  # what the first version wrote: a fingerprint of the base's files
-_NAME = re.compile(r"^base_model\.model\.(model\.layers\.(\d+)\.\w+\.(\w+))\.lora_([AB])(?:\.default)?\.weight$")
+_NAME = re.compile(r"^base_model\.model\.model\.layers\.(\d+)\.(\w+\.\w+)\.lora_([AB])(?:\.default)?\.weight$")
 
 
 class Loaded(NamedTuple):
@@ -46,6 +47,7 @@ def save_peft(
     fingerprint: str | None = None,
     member: Member | None = None,
     frozen_at: int | None = None,
+    model: DecoderConfig | None = None,
 ) -> None:
     """Writes one adapter as a PEFT folder (float32).
 
@@ -54,6 +56,7 @@ def save_peft(
       fingerprint: identifies the base weights; :func:`load_peft` then refuses another base.
       member: what it was trained with, kept in a file of our own that PEFT passes over.
       frozen_at: the update at which its training stopped because a number was not finite.
+      model: the base's config; needed where the family's files hold several projections in one matrix (Phi-3).
 
     Raises:
       SooError: the disk refuses.
@@ -61,17 +64,20 @@ def save_peft(
     if is_stacked(lora):
         raise ValueError("save the adapters of a stack one by one")
     folder = Path(folder)
-    config = lora.config
-    tensors = {}
-    for target in config.targets:
+    factors: Factors = {}
+    for target in lora.config.targets:
         a, b = (whole(side[target]).astype(np.float32) for side in (lora.a, lora.b))
-        for row, layer in enumerate(config.layers_of(target) or range(a.shape[0])):
-            stem = f"base_model.model.{_module(layer, target)}"
-            tensors[f"{stem}.lora_A.weight"] = np.ascontiguousarray(a[row].T)
-            tensors[f"{stem}.lora_B.weight"] = np.ascontiguousarray(b[row].T)
-    targets = list(config.targets)
+        for row, layer in enumerate(lora.config.layers_of(target) or range(a.shape[0])):
+            factors[module_of(target), layer, "A"] = np.ascontiguousarray(a[row].T)
+            factors[module_of(target), layer, "B"] = np.ascontiguousarray(b[row].T)
+    factors, config = fuse(factors, lora.config, model)
+    tensors = {f"base_model.model.model.layers.{layer}.{module}.lora_{side}.weight": value
+               for (module, layer, side), value in factors.items()}  # fmt: skip
+    in_file = lambda target: module_in_file(target, model)
+    targets = list(dict.fromkeys(in_file(target).rpartition(".")[2] for target in config.targets))
     if config.layers_by_target is not None:
-        targets = [_module(layer, target) for target, layers in config.layers_by_target for layer in layers]
+        each = ((layer, target) for target, layers in config.layers_by_target for layer in layers)
+        targets = list(dict.fromkeys(f"model.layers.{layer}.{in_file(target)}" for layer, target in each))
     fields: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -106,10 +112,6 @@ def save_peft(
         raise disk_error(folder, error) from error
 
 
-def _module(layer: int, target: str) -> str:
-    return f"model.layers.{layer}.{module_of(target)}"
-
-
 def load_peft(folder: str | Path, config: DecoderConfig, fingerprint: str | None = None) -> Loaded:
     """Reads a plain LoRA folder for a model of ``config``; factors in float32.
 
@@ -129,7 +131,8 @@ def load_peft(folder: str | Path, config: DecoderConfig, fingerprint: str | None
     alpha = peft_fields.number(path, raw, "lora_alpha", 8)
     dropout = peft_fields.number(path, raw, "lora_dropout", 0.0)
     rslora = peft_fields.flag(path, raw, "use_rslora")
-    factors = _read_factors(folder)
+    factors = {(module.rpartition(".")[2], layer, side): value
+               for (module, layer, side), value in split(_read_factors(folder, config), config).items()}  # fmt: skip
     _check_modules(folder, raw, config, {key[:2] for key in factors})
     targets = [name for name in PROJECTIONS if any(target == name for target, _, _ in factors)]
     layers = {name: sorted({layer for target, layer, _ in factors if target == name}) for name in targets}
@@ -199,7 +202,7 @@ def _check_modules(folder: Path, raw: dict[str, Any], config: DecoderConfig, fou
         (target, layer)
         for target in PROJECTIONS
         for layer in range(config.num_layers)
-        if peft_fields.adapted(folder / CONFIG, raw, _module(layer, target))
+        if peft_fields.adapted(folder / CONFIG, raw, f"model.layers.{layer}.{module_in_file(target, config)}")
     }
     for target, layer in sorted(found - described):
         raise SooError(
@@ -211,7 +214,8 @@ def _check_modules(folder: Path, raw: dict[str, Any], config: DecoderConfig, fou
             raise SooError(f"{folder}: {CONFIG} adapts {target} in layer {layer}, but {WEIGHTS} has no factors of it")
 
 
-def _read_factors(folder: Path) -> dict[tuple[str, int, str], np.ndarray]:
+def _read_factors(folder: Path, config: DecoderConfig) -> Factors:
+    """The factors by the modules that the file names; those of this family's files are known, and no others."""
     path = folder / WEIGHTS
     if not path.is_file():
         if (folder / "adapter_model.bin").is_file():
@@ -221,12 +225,13 @@ def _read_factors(folder: Path) -> dict[tuple[str, int, str], np.ndarray]:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise SooError(f"{path}: truncated or not safetensors ({error}); copy the file again") from error
-    factors = {}
+    factors: Factors = {}
+    known = tuple(dict.fromkeys(module_in_file(target, config) for target in PROJECTIONS))
     for name, value in tensors.items():
         match = _NAME.match(name)
-        if not match or match[3] not in PROJECTIONS or match[1] != _module(int(match[2]), match[3]):
-            raise SooError(f"{path}: {name} is no LoRA factor of {', '.join(PROJECTIONS)}")
-        factors[match[3], int(match[2]), match[4]] = value
+        if not match or match[2] not in known:
+            raise SooError(f"{path}: {name} is no LoRA factor of {', '.join(one.rpartition('.')[2] for one in known)}")
+        factors[match[2], int(match[1]), match[3]] = value
     if not factors:
         raise SooError(f"{path}: holds no tensors")
     return factors

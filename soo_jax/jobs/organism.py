@@ -86,7 +86,7 @@ def run_organism(
             )
         folder = job.run.path / "adapters" / f"seed-{config.seed}"
         member = Member.of(seed=config.seed, **{k: v for k, v in config.as_dict().items() if k not in ("lora", "seed")})
-        save_peft(folder, lora, lm.name, lm.fingerprint, member)
+        save_peft(folder, lora, lm.name, lm.fingerprint, member, model=lm.config)
         job.run.claim("adapters")
         rows = []
         for split, asked in scenarios.items():

@@ -41,12 +41,13 @@ def save_adapter(folder: str | Path, lm: LM, adapters: Stack | Lora, seed: int |
       SooError: no adapter of the stack has these settings, or several have.
     """
     if isinstance(adapters, Lora) and not is_stacked(adapters):
-        save_peft(folder, adapters, lm.name, lm.fingerprint)
+        save_peft(folder, adapters, lm.name, lm.fingerprint, model=lm.config)
         return
     asked = settings if seed is None else {"seed": seed, **settings}
     several = Stack.of(adapters)
     member, one = several.one(**asked)
-    save_peft(folder, one, lm.name, lm.fingerprint, member, several.frozen_at[several.members.index(member)])
+    frozen = several.frozen_at[several.members.index(member)]
+    save_peft(folder, one, lm.name, lm.fingerprint, member, frozen, lm.config)
 
 
 def load_adapter(lm: LM, folder: str | Path) -> Lora:
@@ -209,6 +210,6 @@ def save_adapters(folder: str | Path, lm: LM, adapters: Stack) -> list[Path]:
     names = folder_names(adapters.members)
     for name, member, adapter, frozen in zip(names, adapters.members, adapters, adapters.frozen_at, strict=True):
         path = Path(folder) / name
-        save_peft(path, adapter, lm.name, lm.fingerprint, member, frozen)
+        save_peft(path, adapter, lm.name, lm.fingerprint, member, frozen, lm.config)
         folders.append(path)
     return folders

@@ -17,6 +17,7 @@ from soo_jax.models import weights
 from soo_jax.models.architectures import read_config
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Adapters, Params, forward, logical_axes, param_shapes
+from soo_jax.models.formats.fused import parted
 from soo_jax.models.formats.quantised import open_folder
 from soo_jax.models.generate import bucket
 from soo_jax.models.hub import HubModel, fetch_model, is_hub_name
@@ -200,7 +201,8 @@ def load(folder: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> L
             f"{folder}: no such model; give a Hugging Face folder on disk, a GGUF file, org/name, or {ORGANISM}"
         )
     config = read_config(folder)
-    with open_folder(folder) as tensors:
+    with open_folder(folder) as opened:
+        tensors = parted(opened, config)
         config = settle_ties(config, tensors)
         tokenizer = load_tokenizer(folder, config.vocab_size)
         params = load_params(tensors, config, dtype, _shardings(config, mesh))

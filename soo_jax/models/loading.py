@@ -22,9 +22,10 @@ from soo_jax.distributed import whole
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.models.architectures import architecture
 from soo_jax.models.architectures.family import ROOT
-from soo_jax.models.config import DecoderConfig
+from soo_jax.models.config import PROJECTIONS, DecoderConfig
 from soo_jax.models.decoder import Params, param_shapes
 from soo_jax.models.formats import DTYPES, SafetensorsReader, TensorReader, write_safetensors
+from soo_jax.models.formats.fused import parted
 from soo_jax.models.formats.quantised import CODES, SCALES, QuantisedReader
 from soo_jax.models.quantised import BLOCK, SCHEMES, Quantised, layout, quantise
 
@@ -98,7 +99,7 @@ def load_params(
     """
     if isinstance(tensors, str | Path):
         with SafetensorsReader(tensors) as opened:
-            return load_params(opened, config, dtype, shardings)
+            return load_params(parted(opened, config), config, dtype, shardings)
     scheme, dtype = parse_dtype(dtype)
     stored_scheme = tensors.scheme if isinstance(tensors, QuantisedReader) else None
     if stored_scheme and scheme not in (None, stored_scheme):
@@ -348,7 +349,17 @@ def save_weights(
 def hf_tensors(config: DecoderConfig, params: Params) -> Iterator[tuple[str, np.ndarray]]:
     """The parameters one Hugging Face tensor at a time."""
     leaves = dict(_leaves(params))
+    kernel = lambda name: leaves["layers", name, "kernel"]
+    fused = architecture(config.architecture).fused
+    fused = {} if isinstance(kernel(PROJECTIONS[0]), Quantised) else fused
+    for module, parts in fused.items():
+        for i in range(config.num_layers):
+            rows = [whole(kernel(part)[i]).T for part in parts]
+            yield f"model.layers.{i}.{module}.weight", np.concatenate(rows)
+    inside = {("layers", part, "kernel") for parts in fused.values() for part in parts}
     for path, parts in leaf_names(config).items():
+        if path in inside:
+            continue
         leaf = leaves[path]
         for i, name in enumerate(parts):
             if isinstance(leaf, Quantised):

@@ -12,6 +12,7 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     Olmo2Config,
+    Phi3Config,
     Qwen2Config,
     Qwen3Config,
     SmolLM3Config,
@@ -108,6 +109,15 @@ MODELS = {
     ),
     "olmo2": Olmo2Config(**SMALL, num_attention_heads=4, num_key_value_heads=2),
     "olmo2_biases_kv_heads_equal_heads": Olmo2Config(**SMALL, num_attention_heads=4, attention_bias=True),
+    "phi3": Phi3Config(**SMALL, num_attention_heads=4, num_key_value_heads=2, pad_token_id=0),
+    "phi3_window_kv_heads_equal_heads_tied": Phi3Config(
+        **SMALL,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        sliding_window=5,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+    ),
     "smollm3": SmolLM3Config(
         **SMALL, num_attention_heads=4, num_key_value_heads=2, no_rope_layers=[1, 0, 1], pad_token_id=0
     ),

@@ -236,6 +236,7 @@ class Architecture:
         under which they do nothing.
       write: the fields of a fresh ``config.json`` beside those that all share; None: a config can only be copied.
       gguf: how GGUF stores it; None: it is not read from there.
+      fused: modules whose weight holds those of several projections one below the other, by their names in files.
     """
 
     name: str
@@ -247,6 +248,7 @@ class Architecture:
     plain: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     write: Callable[[DecoderConfig], Mapping[str, Any]] | None = None
     gguf: Gguf | None = None
+    fused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def config(self, raw: Mapping[str, Any], where: str = "config.json") -> DecoderConfig:
         """The decoder that a ``config.json`` of this family describes.
