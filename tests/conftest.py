@@ -101,6 +101,7 @@ def small_config(architecture: str, **changes):
         "qwen3": "Qwen3",
         "olmo2": "Olmo2",
         "smollm3": "SmolLM3",
+        "phi3": "Phi3",
     }[architecture]
     fields = dict(
         vocab_size=len(dict.fromkeys(WORDS)),
@@ -115,7 +116,7 @@ def small_config(architecture: str, **changes):
         bos_token_id=1,
         eos_token_id=2,
     )
-    if architecture in ("qwen2", "olmo2", "smollm3"):
+    if architecture in ("qwen2", "olmo2", "smollm3", "phi3"):
         del fields["head_dim"]
     if architecture == "gemma3":
         fields |= {"sliding_window": 5, "sliding_window_pattern": 2}

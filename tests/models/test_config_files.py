@@ -25,6 +25,7 @@ CLASSES = {
     "qwen3": "Qwen3ForCausalLM",
     "olmo2": "Olmo2ForCausalLM",
     "smollm3": "SmolLM3ForCausalLM",
+    "phi3": "Phi3ForCausalLM",
 }
 SELDOM = (
     "mistral",
@@ -33,6 +34,7 @@ SELDOM = (
     "qwen3",
     "olmo2",
     "smollm3",
+    "phi3",
 )  # read as others are; each takes half a minute
 SIZES = {
     "vocab_size": 61,
@@ -52,6 +54,7 @@ OWN = {
     "qwen3": {"head_dim": 8},
     "olmo2": {},
     "smollm3": {"pad_token_id": 0},
+    "phi3": {"pad_token_id": 0},
 }
 LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 YARN = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32}
