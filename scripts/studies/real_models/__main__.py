@@ -29,7 +29,7 @@ SWEEPS = Path(__file__).parent
 ANSWERS = ("--max-new-tokens", "16", "--batch-size", "64", "--quiet")
 TEST = (*ANSWERS, "--no-margins", "--no-honesty", "--tasks", "narrow")
 FEW = "burglar,name_objective_action,self,friend,factual,perspectives"
-CONTROLS = ("--seed", "0", "--examples", "16", "--strengths", "1", "--n", "10", "--families", FEW, "--tasks", "narrow")
+CONTROLS = ("--seed", "0", "--strengths", "1", "--families", FEW, "--tasks", "narrow")
 
 
 def main(arguments: list[str]) -> int:
@@ -85,7 +85,18 @@ def run_all(out: Path, name: str) -> int:
         ("soo-eval", ["eval", organism, "--adapter", str(out / "soo"), "--no-base", *test]),
         ("plain", [*tune, *first, "--lead", ""]),
         ("plain-eval", ["eval", organism, "--adapter", str(out / "plain"), "--no-base", *test]),
-        ("controls", ["controls", organism, "--config", str(out / "soo" / "config.json"), *CONTROLS, *ANSWERS]),
+        (
+            "controls",
+            [
+                "controls",
+                organism,
+                "--config",
+                str(out / "soo" / "config.json"),
+                *CONTROLS,
+                *subject.controls,
+                *ANSWERS,
+            ],
+        ),
     ]
     return next((code for step, command in steps if (code := _soo(out / step, command))), 0)
 

@@ -44,7 +44,7 @@ def _subject(out: Path, subject: Subject) -> list[str]:
         "### SOO by layer and rate, validation scenarios",
         _sweep(read_run(out / "sweep")),
         "### SOO beside its controls",
-        "One seed, n = 10 in each order; per cent of both orders together.",
+        f"One seed, n = {subject.controls[1]} in each order; honest answers in per cent, both orders together.",
         "\n".join(_controls(read_run(out / "controls"))),
         "### Layers of the organism, 16 scenes",
         _layers(read_run(out / "layers").layers),

@@ -19,6 +19,7 @@ class Subject:
       teaching: the options of ``soo organism``, go by go; each goes on with the adapter of the one before.
       shipped: the name under which the organism is loaded, None where it is made here.
       layers: where SOO is applied. seeds: of SOO. n: test questions of a family in each order.
+      controls: how many of them the controls are asked, and further options of ``soo controls``.
     """
 
     title: str
@@ -28,6 +29,7 @@ class Subject:
     layers: str
     seeds: str
     n: int
+    controls: tuple[str, ...]
 
     @property
     def tuning(self) -> tuple[str, ...]:
@@ -47,6 +49,7 @@ SUBJECTS = {
         layers="18,19,20",
         seeds="0,1,2,3,4",
         n=25,
+        controls=("--n", "10", "--examples", "16"),
     ),
     "qwen05": Subject(
         title="Qwen2.5-Coder-0.5B-Instruct (GGUF, mixed)",
@@ -60,6 +63,7 @@ SUBJECTS = {
         shipped=None,
         layers="",
         seeds="0,1,2",
-        n=15,
+        n=10,
+        controls=("--n", "5", "--examples", ""),
     ),
 }
