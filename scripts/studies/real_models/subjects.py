@@ -61,7 +61,7 @@ SUBJECTS = {
             ),
         ),
         shipped=None,
-        layers="",
+        layers="13,14",
         seeds="0,1,2",
         n=10,
         controls=("--n", "5", "--examples", ""),
