@@ -17,10 +17,10 @@ real: $(VENV)/.installed-gguf
 	$(BIN)/soo demo smollm2-organism --out $(REAL) --force
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal
 
 test-all: $(VENV)/.installed-dev lint
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m "slow or not slow"
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m "slow or not slow"
 
 test-real: $(VENV)/.installed-dev
 	$(BIN)/python scripts/fetch_models.py smollm2
