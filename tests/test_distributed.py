@@ -62,7 +62,10 @@ def alike(one, other, rel=1e-4):
         mine, theirs = (found.get(name) or [] for found in told)
         assert len(mine) == len(theirs)
         for ours, yours in zip(mine, theirs, strict=True):
-            assert ours == pytest.approx(yours, rel=rel, abs=1e-6), name
+            assert ours.keys() == yours.keys()
+            for key, value in yours.items():
+                close = pytest.approx(value, rel=rel, abs=1e-6) if isinstance(value, float) else value
+                assert ours[key] == close, (name, key)
     files = [sorted(folder.glob("adapters/*/adapter_model.safetensors")) for folder in (one, other)]
     for mine, theirs in zip(*files, strict=True):
         ours, yours = load_file(mine), load_file(theirs)

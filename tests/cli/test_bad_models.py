@@ -84,7 +84,7 @@ SPOILT = {
     "config a list": (written("config.json", "[]"), ["config.json: expected a JSON object"]),
     "architecture": (
         lambda folder: settings(folder, architectures=["MambaForCausalLM"]),
-        ["config.json: architecture MambaForCausalLM", "MistralForCausalLM, LlamaForCausalLM"],
+        ["config.json: architecture MambaForCausalLM", "LlamaForCausalLM, MistralForCausalLM"],
     ),
     "no architecture": (
         lambda folder: settings(folder, architectures=None, model_type=None),

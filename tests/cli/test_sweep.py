@@ -184,7 +184,9 @@ def test_combinations_that_differ_in_weights_alone_are_members_of_one_program():
 def test_weights_that_vary_stand_in_every_row_and_train_as_they_would_alone(asked, tmp_path):
     (tmp_path / "texts.jsonl").write_text('{"text": "you want the vase"}\n{"text": "the lamp is in the attic"}\n')
     vary = '[vary]\nretain = [0.1, 5.0]\n[measure]\nfamilies = ["burglar"]\nn = 1\ndrift = false\nbase = false\n'
-    text = f"[finetune]\nepochs = 1\nseeds = [0]\nchat = false\nlayer = 1\nlearning_rate = 1e-2\n{vary}"
+    text = "[finetune]\nepochs = 1\nseeds = [0]\nchat = false\nlayer = 1\nlearning_rate = 1e-2\n"
+    # In layers above, the first gradient is rounding alone, of which Adam makes whole steps.
+    text += f'[finetune.lora]\nlayers = "layer"\n{vary}'
     (tmp_path / "sweep.toml").write_text(text)
     command = [*asked, "--texts", str(tmp_path / "texts.jsonl"), "--out"]
     assert run([*command, str(tmp_path / "both")]) == 0
