@@ -77,11 +77,16 @@ def whole(x: Any) -> np.ndarray:
     return np.asarray(x)
 
 
+_LINKS = ("gloo", "nccl", "connection", "socket", "peer", "unavailable", "deadline", "coordination", "heartbeat")
+"""What errors speak of that come from the links between processes, and not from this one's own work."""
+
+
 def lost(error: BaseException) -> str | None:
-    """What to say of an error of the runtime where another process of the run is gone; None where none can be."""
-    if jax.process_count() == 1:
-        return None
+    """What to say of an error of the runtime where another process of the run is gone; None where it is an error of
+    this process itself, such as too little memory."""
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if jax.process_count() == 1 or not any(word in said.lower() for word in _LINKS):
+        return None
     return f"process {jax.process_index()} of {jax.process_count()} no longer reaches the others ({said[:120]})"
 
 

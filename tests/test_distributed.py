@@ -99,9 +99,11 @@ def test_four_processes_answer_what_one_answers(place):
 def test_when_one_is_killed_the_other_stops_and_any_number_goes_on(place, lost):
     command = f"finetune model --pairs pairs.jsonl {TUNE} --epochs 600 --checkpoint-every 20 --out"
     both, out = begin(place, f"{command} killed-{lost}", 2, 2), place / f"killed-{lost}"
+    saved = lambda: any(path.name.isdigit() for path in (out / "checkpoints").glob("*"))
     end = time.monotonic() + 200
-    while not any(path.name.isdigit() for path in (out / "checkpoints").glob("*")) and time.monotonic() < end:
+    while not saved() and all(process.poll() is None for process in both) and time.monotonic() < end:
         time.sleep(0.2)
+    assert saved() and all(process.poll() is None for process in both), "killed in the middle of a training"
     both[lost].send_signal(signal.SIGKILL)
     gone = time.monotonic()
     codes, said = finish(both)
@@ -119,6 +121,33 @@ def test_a_place_that_is_none_is_refused_in_one_line(told):
     with pytest.raises(SooError, match="HOST:PORT,COUNT,INDEX") as caught:
         distributed.begin(told)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "gone"),
+    [
+        ("UNKNOWN: Gloo AllGather failed: Connection closed by peer [127.0.0.1]:16071", True),
+        ("UNAVAILABLE: Task 1 heartbeat timeout.", True),
+        ("RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes.", False),
+    ],
+)
+def test_only_an_error_of_the_links_says_that_another_process_is_gone(monkeypatch, said, gone):
+    assert distributed.lost(RuntimeError(said)) is None, "there is no other one"
+    monkeypatch.setattr(distributed.jax, "process_count", lambda: 2)
+    told = distributed.lost(RuntimeError(said))
+    assert (told is not None) == gone and (not gone or "no longer reaches the others" in told)
+
+
+def test_a_cluster_is_heeded_only_where_a_mesh_is_asked_for(monkeypatch, capsys):
+    from soo_jax.cli import run
+
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    joined = []
+    monkeypatch.setattr(distributed, "begin", lambda told: joined.append(told) or (_ for _ in ()).throw(SooError("no")))
+    assert run(["report", "nowhere"]) == 2 and not joined
+    assert run(["eval", "nowhere", "--mesh", "data=2", "--out", "nowhere"]) == 2 and joined == ["auto"]
+    assert capsys.readouterr().err.endswith("soo: error: no\n")
 
 
 def test_a_cluster_is_known_by_what_it_tells():

@@ -46,7 +46,7 @@ def _run(arguments: list[str]) -> int:
     together = next((one for one in arguments if one.partition("=")[0] == "--distributed"), None)
     arguments = [one for one in arguments if one not in ("--debug", together)] or ["--help"]
     try:
-        _join(together)
+        _join(together, meshed=any(one.partition("=")[0] == "--mesh" for one in arguments))
         code = app(args=arguments, standalone_mode=False, prog_name="soo") or 0
         if code == 130:  # Typer has swallowed the interrupt and told nobody
             raise KeyboardInterrupt
@@ -78,13 +78,17 @@ def _run(arguments: list[str]) -> int:
         return _fail(error, f"{error.format_message().rstrip('.')}; see soo --help", debug)
 
 
-def _join(asked: str | None) -> None:
-    """Joins the other processes of a distributed run, if this is one: ``--distributed`` or what a cluster says.
+def _join(asked: str | None, meshed: bool) -> None:
+    """Joins the other processes of a distributed run where ``--distributed`` or a cluster says that it is one.
+
+    Args:
+      meshed: whether a mesh is asked for. Without one a cluster is not heeded: a report that is drawn on one host of a
+        slice must not wait for the others.
 
     Raises:
       SooError: the others cannot be found.
     """
-    if asked is None and not ("SLURM_PROCID" in os.environ or "TPU_WORKER_HOSTNAMES" in os.environ):
+    if asked is None and not (meshed and ("SLURM_PROCID" in os.environ or "TPU_WORKER_HOSTNAMES" in os.environ)):
         return
     from soo_jax.cli import common
 

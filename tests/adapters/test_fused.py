@@ -79,6 +79,21 @@ def test_weights_are_written_as_transformers_reads_them(base, tmp_path):
     np.testing.assert_array_equal(torch_logits(theirs(tmp_path)), torch_logits(theirs(folder)))
 
 
+def test_a_quantised_copy_holds_the_parts_alone_and_is_read_again(tmp_path):
+    from conftest import write_model
+
+    import soo_jax as soo
+
+    folder = write_model(tmp_path / "model", "phi3", hidden_size=64, intermediate_size=128, num_key_value_heads=4)
+    soo.convert(folder, tmp_path / "small", "int8:float32")
+    wide, here, again = soo.load(folder), soo.load(folder, "int8:float32"), soo.load(tmp_path / "small")
+    tokens = np.arange(4, 16)[None]
+    read = lambda lm: np.asarray(lm.forward(lm.params, tokens, np.ones_like(tokens, bool))[soo.logits()])
+    np.testing.assert_array_equal(read(again), read(here))
+    assert 0 < np.abs(read(here) - read(wide)).max() < 0.1 * np.abs(read(wide)).max()
+    assert again.fingerprint == wide.fingerprint
+
+
 def test_positions_that_are_scaled_as_phi3_does_for_long_texts_are_refused_by_name(base):
     from soo_jax.models.architectures import config_from_hf
 
