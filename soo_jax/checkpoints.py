@@ -1,4 +1,4 @@
-"""Orbax: save, resume, verify. A half-written checkpoint is never used."""
+"""Orbax: save, resume, verify. A half-written or damaged checkpoint is never used."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import signal
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,17 +18,25 @@ from typing import Any, TypeVar
 import jax
 import orbax.checkpoint as ocp
 
-from soo_jax.distributed import any_of, is_first
-from soo_jax.errors import SooError
-from soo_jax.files import disk_error, is_disk_full, read_json, write_atomically
+from soo_jax.distributed import any_of, from_first, is_first
+from soo_jax.errors import SooError, SooWarning, StorageError
+from soo_jax.files import disk_error, is_disk_error, part_name, read_json, write_atomically
 
 State = TypeVar("State")
-_IDENTITY = "identity.json"
+KEPT = 2
+"""So many checkpoints of a run are kept: the newest, and one to go back to."""
+_SUMS = "checksums.json"
 _OVERHEAD = 1 << 20  # bytes that a checkpoint takes beside its arrays, generously
 
 
 class Checkpoints:
-    """The checkpoints of one run; the newest two are kept.
+    """The checkpoints of one run, folders named by their step; the newest two are kept.
+
+    Each holds ``checksums.json``: the sha256 of all its files, and what it belongs to. Both are written before the
+    folder gets its name, so that whatever has a name was once whole, and a checksum that differs tells damage.
+
+    Saving is not asynchronous, though Orbax could: checksums are made of files that are complete, and the next update
+    takes over the memory that the state lies in. States are those of adapters or agents, not of a base, and small.
 
     Args:
       folder: where they lie.
@@ -39,16 +48,11 @@ class Checkpoints:
     def __init__(self, folder: str | Path, identity: dict[str, Any], every: int = 0):
         self.folder = Path(folder).resolve()
         self.every = every
-        try:
-            self._identity = json.loads(json.dumps(identity, sort_keys=True))
-        except TypeError as error:
-            raise ValueError(
-                f"identity of a checkpoint: {error}; give plain JSON values, which overlap.content makes of anything"
-            ) from error
+        self._identity = plain_identity(identity)
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=False)
+        self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
         try:
-            self._manager = ocp.CheckpointManager(self.folder, options=options)
+            self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise disk_error(self.folder, error) from error
 
@@ -60,65 +64,166 @@ class Checkpoints:
         """Writes the state beside and renames it; after this returns it survives a kill.
 
         Raises:
-          SooError: the disk refuses.
+          StorageError: the disk refuses.
         """
-        if step in self._manager.all_steps():
-            return
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _OVERHEAD
         # Orbax, out of space in the middle of a write, fills the screen from threads that nobody can catch.
         if shutil.disk_usage(self.folder).free < needed:
             raise disk_error(self.folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        part = self.folder / part_name(str(step))
         try:
+            self._clear_parts()
+            self._orbax.save(part, args=ocp.args.StandardSave(state))
             if is_first():
-                write_atomically(self.folder / _IDENTITY, json.dumps(self._identity, sort_keys=True) + "\n")
-            self._manager.save(step, args=ocp.args.StandardSave(state))
-            self._manager.wait_until_finished()
-        except Exception as error:
+                told = {"identity": self._identity, "files": _sums(part)}
+                write_atomically(part / _SUMS, json.dumps({**told, "sha256": digest(told)}) + "\n")
+                self._keep(part, step)
+        except BaseException as error:
+            self._clear_parts()
             # Orbax and TensorStore wrap what the operating system says in exceptions of their own.
-            if isinstance(error, OSError) or is_disk_full(error):
+            if isinstance(error, Exception) and not isinstance(error, SooError) and is_disk_error(error):
                 raise disk_error(self.folder, error) from error
             raise
 
     def clear(self) -> None:
         """Forgets the states of an earlier run, so that none of them can be taken for one of this run."""
-        for step in list(self._manager.all_steps()):
-            self._manager.delete(step)
+        self._clear_parts()
         if is_first():
-            (self.folder / _IDENTITY).unlink(missing_ok=True)
+            for step in steps(self.folder):
+                shutil.rmtree(self.folder / str(step))
 
     def restore(self, like: State) -> State | None:
-        """The newest complete state, with the shapes and shardings of ``like``; None if there is none.
+        """The newest whole state, with the shapes and shardings of ``like``; None if none was saved.
+
+        Where the newest is damaged, a warning says so, and the one before is taken. The first process reads the files
+        for their checksums, and right after that all read them out of the system's cache.
 
         Raises:
-          SooError: the checkpoint belongs to other settings.
+          StorageError: none of those that were saved is whole. SooError: they belong to other settings.
         """
-        step = self._manager.latest_step()
+        step = from_first(self._newest_whole)
         if step is None:
             return None
-        check_identity(self.folder, self._identity)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        return self._orbax.restore(self.folder / str(step), args=ocp.args.StandardRestore(abstract))
 
     def close(self) -> None:
-        """Releases Orbax's threads."""
-        self._manager.close()
+        """Releases what Orbax holds."""
+        self._orbax.close()
+
+    def _newest_whole(self) -> int | None:
+        damaged: list[str] = []
+        for step in reversed(steps(self.folder)):
+            fault = _fault(self.folder / str(step))
+            if fault is None:
+                check_identity(self.folder, self._identity, step)
+                if damaged:
+                    passed = f"{self.folder}: damaged: {'; '.join(damaged)}"
+                    warnings.warn(
+                        f"{passed}; going on from the one before, checkpoint {step}", SooWarning, stacklevel=3
+                    )
+                return step
+            damaged.append(f"checkpoint {step} ({fault})")
+        if damaged:
+            raise StorageError(
+                f"{self.folder}: nothing to go on from, damaged: {'; '.join(damaged)}; put a copy in its place, or "
+                "start anew (--force in place of --resume)"
+            )
+        return None
+
+    def _keep(self, part: Path, step: int) -> None:
+        """Gives a checkpoint its name, and drops those before the last; one of a later step was found damaged."""
+        place = self.folder / str(step)
+        if place.exists():
+            shutil.rmtree(place)
+        os.replace(part, place)
+        found = steps(self.folder)
+        for other in {*found} - {*[one for one in found if one <= step][-KEPT:]}:
+            shutil.rmtree(self.folder / str(other))
+
+    def _clear_parts(self) -> None:
+        """Removes what a save that did not come to its end has left."""
+        if is_first():
+            for path in self.folder.glob(f"{part_name('*')}*"):
+                shutil.rmtree(path, ignore_errors=True)
 
 
-def check_identity(folder: str | Path, identity: dict[str, Any]) -> None:
+def steps(folder: Path) -> list[int]:
+    """Steps whose checkpoints lie in a folder, in order."""
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit() and path.is_dir())
+
+
+def check_identity(folder: str | Path, identity: dict[str, Any], step: int | None = None) -> None:
     """Compares what a folder's checkpoints were made with; a folder without checkpoints has nothing to object.
+
+    Args:
+      step: which of them; by default the newest that says what it was made with.
 
     Raises:
       SooError: the checkpoints belong to other settings.
     """
-    if not (Path(folder) / _IDENTITY).is_file():
-        return
-    found, asked = read_json(Path(folder) / _IDENTITY), json.loads(json.dumps(identity))
+    for one in reversed(steps(Path(folder))) if step is None else [step]:
+        told = _told(Path(folder) / str(one))
+        if told is not None:
+            check_same(f"{folder}: this checkpoint", told["identity"], identity)
+            return
+
+
+def plain_identity(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity as JSON gives it back.
+
+    Raises:
+      ValueError: it holds something else than plain JSON values.
+    """
+    try:
+        return json.loads(json.dumps(identity, sort_keys=True))
+    except TypeError as error:
+        raise ValueError(
+            f"identity: {error}; give plain JSON values, which overlap.content makes of anything"
+        ) from error
+
+
+def check_same(what: str, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raises SooError where something was made with other settings than are asked for, naming them."""
+    asked = plain_identity(asked)
     if found != asked:
         differing = sorted(key for key in asked | found if asked.get(key) != found.get(key))
         raise SooError(
-            f"{folder}: this checkpoint was made with other settings ({', '.join(differing)}); "
+            f"{what} was made with other settings ({', '.join(differing)}); "
             "resume with the same ones, or choose another folder"
         )
+
+
+def _told(step: Path) -> dict[str, Any] | None:
+    """What ``checksums.json`` says; None if it is not there, or is not what was written."""
+    try:
+        told = read_json(step / _SUMS)
+    except (SooError, OSError):
+        return None
+    return told if told.pop("sha256", None) == digest(told) else None
+
+
+def _fault(step: Path) -> str | None:
+    """What is wrong with a checkpoint; None if it is whole."""
+    told = _told(step)
+    if told is None:
+        return f"{_SUMS} is missing or damaged"
+    for name, wanted in told["files"].items():
+        try:
+            if _sha256(step / name) != wanted:
+                return f"{name} is not what was written"
+        except OSError as error:
+            return f"{name}: {error.strerror or error}"
+    return None
+
+
+def _sums(step: Path) -> dict[str, str]:
+    return {str(p.relative_to(step)): _sha256(p) for p in sorted(step.rglob("*")) if p.is_file()}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(*parts: Any) -> str:

@@ -6,15 +6,16 @@ written, the first one writes; what numpy is to see whole, all gather.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from soo_jax.errors import SooError
+from soo_jax.errors import SooError, StorageError
 
 AUTO = "auto"
 SILENCE = 60
@@ -88,6 +89,27 @@ def lost(error: BaseException) -> str | None:
     if jax.process_count() == 1 or not any(word in said.lower() for word in _LINKS):
         return None
     return f"process {jax.process_index()} of {jax.process_count()} no longer reaches the others ({said[:120]})"
+
+
+def from_first(find: Callable[[], Any]) -> Any:
+    """What the first process finds (plain JSON), in all of them; or the SooError that it raises. All must ask."""
+    if jax.process_count() == 1:
+        return find()
+    from jax.experimental import multihost_utils
+
+    said, error = b"", None
+    if is_first():
+        try:
+            said = json.dumps({"found": find()}).encode()
+        except SooError as refused:
+            error, kind = refused, isinstance(refused, StorageError)
+            said = json.dumps({"storage": kind, "error": str(refused)}).encode()
+    raw = np.zeros(int(multihost_utils.broadcast_one_to_all(np.asarray(len(said)))), np.uint8)
+    raw[: len(said)] = np.frombuffer(said, np.uint8)
+    told = json.loads(np.asarray(multihost_utils.broadcast_one_to_all(raw), np.uint8).tobytes())
+    if "error" in told:
+        raise error or (StorageError if told["storage"] else SooError)(told["error"])
+    return told["found"]
 
 
 def any_of(flag: bool) -> bool:

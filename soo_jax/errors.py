@@ -1,4 +1,4 @@
-"""What a user is told: the one exception that a mistake raises, and the one warning."""
+"""What a user is told: the exception that a mistake raises, and the one warning."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ class SooError(Exception):
 
     The command line prints it and exits with code 2; nothing has been half-written when it is raised.
     """
+
+
+class StorageError(SooError):
+    """What should be written cannot be, or what was written does not come back as it was."""
 
 
 class SooWarning(UserWarning):

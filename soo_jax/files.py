@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from soo_jax.errors import SooError
+from soo_jax.errors import SooError, StorageError
 
 T = TypeVar("T")
 
@@ -20,18 +20,29 @@ def part_name(name: str) -> str:
     return f".{name}.part"
 
 
-def disk_error(path: Path, error: Exception) -> SooError:
+def disk_error(path: Path, error: Exception) -> StorageError:
     """What to tell the user when ``path`` cannot be written (disk full, no permission, read-only, ...)."""
-    if is_disk_full(error):
-        return SooError(f"{path}: the disk is full; free some space or choose a folder on another disk")
-    if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return SooError(f"{path}: no permission to write here; choose a folder that you may write to")
+    number = _refused(error)
+    if number in _FULL:
+        return StorageError(f"{path}: the disk is full; free some space or choose a folder on another disk")
+    if number == errno.EFBIG:
+        return StorageError(f"{path}: a file would be larger than is allowed here; raise the limit (ulimit -f)")
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StorageError(f"{path}: no permission to write here; choose a folder that you may write to")
     reason = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
-    return SooError(f"{path}: cannot be written ({reason}); choose another place")
+    return StorageError(f"{path}: cannot be written ({reason}); choose another place")
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether the error, or one that caused it, says that there is no space left.
+def is_disk_error(error: BaseException) -> bool:
+    """Whether the operating system has refused a write."""
+    return isinstance(error, OSError) or _refused(error) is not None
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def _refused(error: BaseException | None) -> int | None:
+    """The operating system's number of a refusal, from the error or from one that caused it.
 
     Libraries that write in another language (safetensors, Orbax) raise exceptions of their own, which carry the
     operating system's words but not its number.
@@ -39,12 +50,11 @@ def is_disk_full(error: BaseException) -> bool:
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         seen.append(error)
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if any(words in str(error) for words in ("No space left on device", "Disk quota exceeded")):
-            return True
+        for number in (*_FULL, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS):
+            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                return number
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:

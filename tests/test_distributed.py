@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from soo_jax import distributed
+from soo_jax.checkpoints import steps
 from soo_jax.errors import SooError
 
 PAIRS = [("you want the vase", "bob wants the vase"), ("you steal a lamp", "bob wants a lamp")] * 2
@@ -99,7 +100,7 @@ def test_four_processes_answer_what_one_answers(place):
 def test_when_one_is_killed_the_other_stops_and_any_number_goes_on(place, lost):
     command = f"finetune model --pairs pairs.jsonl {TUNE} --epochs 600 --checkpoint-every 20 --out"
     both, out = begin(place, f"{command} killed-{lost}", 2, 2), place / f"killed-{lost}"
-    saved = lambda: any(path.name.isdigit() for path in (out / "checkpoints").glob("*"))
+    saved = lambda: len(steps(out / "checkpoints")) > 1
     end = time.monotonic() + 200
     while not saved() and all(process.poll() is None for process in both) and time.monotonic() < end:
         time.sleep(0.2)
@@ -110,7 +111,10 @@ def test_when_one_is_killed_the_other_stops_and_any_number_goes_on(place, lost):
     assert time.monotonic() - gone < distributed.SILENCE
     last = said[1 - lost][1].strip().splitlines()[-1]
     assert codes[1 - lost] == 75 and last.startswith("soo: error: process ") and "--resume goes on" in last
-    assert finish(begin(place, f"{command} killed-{lost} --resume", 1, 4))[0] == [0]
+    if lost:  # both must go back to the same one
+        (out / "checkpoints" / str(steps(out / "checkpoints")[-1]) / "_METADATA").write_bytes(b"")
+    codes, said = finish(begin(place, f"{command} killed-{lost} --resume", 1 + lost, 4 // (1 + lost)))
+    assert codes == [0] * (1 + lost) and ("going on from the one before" in said[0][1]) == bool(lost), said
     if not (place / "whole").exists():
         assert finish(begin(place, f"{command} whole", 1, 4))[0] == [0]
     assert alike(out, place / "whole", rel=1e-2) == 2

@@ -10,7 +10,7 @@ from typing import Any
 
 from soo_jax.adapters import Stack
 from soo_jax.adapters.members import RATE
-from soo_jax.errors import SooError
+from soo_jax.errors import SooError, StorageError
 from soo_jax.files import read_json
 from soo_jax.jobs.job import LANGUAGE, Job
 from soo_jax.jobs.language import Measure, evaluation_of, pack_of, training_pairs
@@ -108,7 +108,7 @@ def run_sweep(
         "eval": sweep.answers.as_dict(), "measure": vars(sweep.measure), "tasks": pack.name, "rule": RULE,
         FILE: sweep.file,
     }  # fmt: skip
-    same = ("cells", "eval", "measure")
+    same = ("model", "cells", "eval", "measure", "tasks")
     job = Job("sweep", LANGUAGE, out, told, same=same, resume=resume, force=force, reporter=reporter)
     with job:
         done: dict[str, dict[str, Any]] = {}
@@ -122,6 +122,8 @@ def run_sweep(
                         job, lm, cell, title, pairs_of(cell), texts, asked, ordinary, sweep.answers, keep
                     ),
                 )  # fmt: skip
+            except StorageError:  # of no cell's making: resumed, all of them can be done
+                raise
             except SooError as error:
                 job.run.log(f"{title}: failed: {error}")
                 job.reporter.say(f"{cell.title}: failed: {error}")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,6 +89,13 @@ def test_a_terminated_run_resumes_from_its_own_settings_and_ends_with_the_same_b
     assert "checkpoints: this checkpoint was made with other settings (lora)" in refused
     assert (out / "config.json").read_bytes() == before, "a resume that is refused changes nothing"
     assert read_run(out).state == "interrupted"
+
+    damaged = tmp_path / "damaged"
+    shutil.copytree(out, damaged)
+    (state,) = (damaged / "checkpoints").iterdir()
+    (state / "_METADATA").write_bytes(b"")
+    nothing = soo("finetune", mistral_folder, "--out", damaged, "--resume", "--quiet").complaint
+    assert f"nothing to go on from, damaged: checkpoint {state.name} (_METADATA is not what was written)" in nothing
 
     assert soo("finetune", mistral_folder, "--out", out, "--resume", "--quiet").code == 0
     assert read_run(out).complete

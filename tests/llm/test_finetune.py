@@ -15,7 +15,6 @@ import pytest
 
 import soo_jax as soo
 from soo_jax.adapters import init_lora
-from soo_jax.checkpoints import Checkpoints
 from soo_jax.errors import SooError
 from soo_jax.jobs.config_files import read_config_file
 from soo_jax.llm.config import build_objective, config_from_dict
@@ -331,27 +330,6 @@ def test_a_run_killed_and_resumed_ends_with_the_same_bits(resumable, tmp_path):
         assert len(whole.files) > 5
         for name in whole.files:
             np.testing.assert_array_equal(whole[name], again[name])
-
-
-def test_an_incomplete_checkpoint_is_never_used(tmp_path):
-    state = {"x": jnp.arange(3.0)}
-    checkpoints = Checkpoints(tmp_path, {"a": 1})
-    checkpoints.save(10, state)
-    checkpoints.close()
-    half = tmp_path / "20.orbax-checkpoint-tmp"
-    half.mkdir()
-    (half / "rubbish").write_text("half")
-    again = Checkpoints(tmp_path, {"a": 1})
-    np.testing.assert_array_equal(again.restore({"x": jnp.zeros(3)})["x"], state["x"])
-    again.close()
-
-
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
-    first = Checkpoints(tmp_path, {"rate": 1, "seeds": [0]})
-    first.save(1, {"x": jnp.zeros(1)})
-    first.close()
-    with pytest.raises(SooError, match=r"other settings \(rate\)"):
-        Checkpoints(tmp_path, {"rate": 2, "seeds": [0]}).restore({"x": jnp.zeros(1)})
 
 
 def test_settings_are_read_from_toml_as_well(tmp_path):

@@ -1,0 +1,155 @@
+"""A checkpoint that is not what was written is noticed, named and passed over; what lies before it is used."""
+
+import json
+import os
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from soo_jax.checkpoints import Checkpoints, steps
+from soo_jax.errors import SooError, SooWarning, StorageError
+
+EMPTY = {"x": jnp.zeros(3), "history": {"loss": np.zeros((4, 2), np.float32)}}
+
+
+def state(step):
+    return {"x": jnp.full(3, float(step)), "history": {"loss": np.full((4, 2), step, np.float32)}}
+
+
+def opened(folder, **identity):
+    return Checkpoints(folder, identity or {"a": 1})
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder in which steps 10, 20 and 30 were saved."""
+    checkpoints = opened(tmp_path / "states")
+    for step in (10, 20, 30):
+        checkpoints.save(step, state(step))
+    checkpoints.close()
+    return tmp_path / "states"
+
+
+def files_of(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def flip(path):
+    """Turns one bit in the middle of a file."""
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def test_the_newest_two_are_kept_and_the_newest_is_restored(saved):
+    assert steps(saved) == [20, 30]
+    assert not [path for path in saved.iterdir() if not path.name.isdigit()]
+    found = opened(saved).restore(EMPTY)
+    np.testing.assert_array_equal(found["x"], 30.0)
+    np.testing.assert_array_equal(found["history"]["loss"], 30.0)
+
+
+@pytest.mark.parametrize("harm", [flip, cut, os.unlink])
+def test_whatever_file_is_damaged_is_noticed_and_the_checkpoint_before_is_used(saved, tmp_path, harm):
+    names = [path.relative_to(saved / "30") for path in files_of(saved / "30") if path.stat().st_size]
+    assert len(names) > 5
+    for i, name in enumerate(names):
+        copy = tmp_path / str(i)
+        shutil.copytree(saved, copy)
+        harm(copy / "30" / name)
+        with pytest.warns(SooWarning, match=r"damaged: checkpoint 30 \(") as told:
+            found = opened(copy).restore(EMPTY)
+        said = str(told[0].message)
+        assert str(name) in said and said.endswith("going on from the one before, checkpoint 20") and "\n" not in said
+        np.testing.assert_array_equal(found["x"], 20.0)
+
+
+def test_if_none_is_whole_it_says_so_and_deletes_nothing(saved):
+    flip(saved / "30" / "_METADATA")
+    flip(saved / "20" / "_METADATA")
+    with pytest.raises(StorageError, match=r"nothing to go on from, damaged: checkpoint 30 .*; checkpoint 20 .*"):
+        opened(saved).restore(EMPTY)
+    assert steps(saved) == [20, 30]
+
+
+def test_a_damaged_checkpoint_is_replaced_once_its_step_is_reached_again(saved):
+    flip(saved / "30" / "_METADATA")
+    again = opened(saved)
+    with pytest.warns(SooWarning):
+        again.restore(EMPTY)
+    again.save(25, state(25))
+    assert steps(saved) == [20, 25], "a later one is none of this training"
+    again.save(30, state(30))
+    np.testing.assert_array_equal(again.restore(EMPTY)["x"], 30.0)
+
+
+def test_a_forged_identity_is_damage_and_not_another_setting(saved):
+    told = json.loads((saved / "30" / "checksums.json").read_text())
+    (saved / "30" / "checksums.json").write_text(json.dumps(told | {"identity": {"a": 2}}))
+    with pytest.warns(SooWarning, match=r"checkpoint 30 \(checksums.json is missing or damaged\)"):
+        opened(saved).restore(EMPTY)
+
+
+def test_a_checkpoint_without_checksums_is_not_trusted(saved):
+    """One that a kill left, or that another program wrote."""
+    for step in (20, 30):
+        (saved / str(step) / "checksums.json").unlink()
+    with pytest.raises(StorageError, match="nothing to go on from"):
+        opened(saved).restore(EMPTY)
+
+
+def test_what_a_kill_left_of_a_save_is_never_used_and_goes_with_the_next_save(saved):
+    for half in (".40.part", ".40.part.orbax-checkpoint-tmp"):
+        (saved / half).mkdir()
+        (saved / half / "rubbish").write_text("half")
+    again = opened(saved)
+    np.testing.assert_array_equal(again.restore(EMPTY)["x"], 30.0)
+    again.save(40, state(40))
+    assert sorted(path.name for path in saved.iterdir()) == ["30", "40"]
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+    first = opened(tmp_path, rate=1, seeds=[0])
+    first.save(1, EMPTY)
+    with pytest.raises(SooError, match=r"other settings \(rate\)"):
+        opened(tmp_path, rate=2, seeds=[0]).restore(EMPTY)
+
+
+def test_a_new_run_forgets_the_states_of_an_old_one(saved):
+    again = opened(saved, b=2)
+    again.clear()
+    assert again.restore(EMPTY) is None and list(saved.iterdir()) == []
+
+
+def test_a_disk_that_refuses_in_the_middle_of_a_save_leaves_what_was_saved_before(saved, limited):
+    """A file may be no larger than 100 kB, and the state needs more."""
+    again = opened(saved)
+    large = {"x": jnp.asarray(np.random.default_rng(0).normal(size=100_000)), "history": EMPTY["history"]}
+    with limited(100_000), pytest.raises(StorageError, match="larger than is allowed here"):
+        again.save(40, large)
+    assert sorted(path.name for path in saved.iterdir()) == ["20", "30"]
+    np.testing.assert_array_equal(again.restore(EMPTY)["x"], 30.0)
+
+
+@pytest.fixture
+def limited():
+    """A context in which no file can grow beyond a size."""
+    import resource
+    from contextlib import contextmanager
+
+    @contextmanager
+    def limit(size):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
