@@ -76,7 +76,7 @@ class Checkpoints:
             self._orbax.save(part, args=ocp.args.StandardSave(state))
             if is_first():
                 told = {"identity": self._identity, "files": _sums(part)}
-                write_atomically(part / _SUMS, json.dumps({**told, "sha256": digest(told)}) + "\n")
+                write_atomically(part / _SUMS, json.dumps({**told, "check": digest(told)}) + "\n")
                 self._keep(part, step)
         except BaseException as error:
             self._clear_parts()
@@ -200,7 +200,7 @@ def _told(step: Path) -> dict[str, Any] | None:
         told = read_json(step / _SUMS)
     except (SooError, OSError):
         return None
-    return told if told.pop("sha256", None) == digest(told) else None
+    return told if told.pop("check", None) == digest(told) else None
 
 
 def _fault(step: Path) -> str | None:
@@ -238,12 +238,26 @@ class Stopped(SystemExit):
     """Ctrl-C or SIGTERM arrived, and the state was saved. Its code is the shell's for that signal: 130 or 143.
 
     Attributes:
-      folder: where the state lies; None where nobody wanted it saved.
+      folder: where the state lies; None where nobody wanted it saved. what: lies there.
     """
 
-    def __init__(self, number: int, folder: Path | None = None) -> None:
+    def __init__(self, number: int, folder: Path | None = None, what: str = "the state of the training is") -> None:
         super().__init__(128 + number)
-        self.folder = folder
+        self.folder, self.what = folder, what
+
+
+@contextmanager
+def stopped_by_ctrl_c(folder: Path | None) -> Iterator[None]:
+    """For work whose finished parts are kept in a folder as they come: Ctrl-C ends it at once, and says where they are.
+
+    Without a folder it is as Python does.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as pressed:
+        if folder is None:
+            raise
+        raise Stopped(signal.SIGINT, folder, "the answers so far are") from pressed
 
 
 class StopSignal:

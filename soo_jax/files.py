@@ -85,15 +85,42 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
         raise
 
 
-def cut_torn_line(path: Path) -> None:
-    """Drop the half line that a kill left at the end of a file of lines, so that the next line is not glued to it."""
+def append_whole(path: Path, text: str) -> None:
+    """Add text to a file, on the disk when this returns; all of it gets in, or nothing.
+
+    Raises:
+      StorageError: as ``write_atomically`` does.
+    """
     try:
-        with open(path, "rb+") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-    except FileNotFoundError:
-        return
+        with open(path, "ab") as file:
+            before = file.tell()
+            try:
+                file.write(text.encode("utf-8"))
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                with suppress(OSError):
+                    os.truncate(path, before)
+                raise
     except OSError as error:
         raise disk_error(path, error) from error
+
+
+def cut_torn_line(path: Path) -> list[bytes]:
+    """Drop the half line that a kill left at the end of a file of lines, so that the next line is not glued to it.
+
+    Returns:
+      The lines that are left, with their ends; none where there is no file.
+    """
+    try:
+        with open(path, "rb+") as file:
+            *lines, _ = file.read().split(b"\n")
+            file.truncate(sum(len(line) + 1 for line in lines))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise disk_error(path, error) from error
+    return [line + b"\n" for line in lines]
 
 
 def write_json_lines(path: str | Path, rows: Iterable[dict]) -> None:

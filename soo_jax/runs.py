@@ -8,7 +8,7 @@ the moment it exists until the run has ended well, whatever happens in between.
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,7 +19,7 @@ from typing import Any
 
 from soo_jax.earlier import of_this_version
 from soo_jax.errors import SooError
-from soo_jax.files import cut_torn_line, disk_error, part_name, write_atomically
+from soo_jax.files import append_whole, cut_torn_line, disk_error, part_name, write_atomically
 from soo_jax.provenance import provenance
 from soo_jax.tidy import TABLES, finite_row, named, one_row_per_line, plain
 
@@ -30,6 +30,8 @@ _EARLIER = "soo-results/1"  # called families "scenario", and orders after the w
 _RUN_SCHEMA = "soo-run/1"
 STATES = ("running", "complete", "interrupted", "failed")
 
+STATES_FOLDER = "checkpoints"
+"""Where in a run folder unfinished work lies; gone once the run is complete."""
 _STATUS, _CONFIG, _RESULTS, _LOG = "status.json", "config.json", "results.json", "log.txt"
 _RESPONSES, _REPORT = "responses.jsonl", "report.html"
 
@@ -48,6 +50,8 @@ class RunFolder:
         self.path = path
         self._state = state
         self._files = dict.fromkeys(files)
+        self._said: list[bytes] = []  # lines of responses.jsonl that this run said, and that it found there and did not
+        self._there: list[bytes] = []
 
     @classmethod
     def create(cls, path: str | Path, force: bool = False) -> RunFolder:
@@ -101,7 +105,7 @@ class RunFolder:
                 f"{path}: this run is complete, there is nothing to resume; choose another folder or --force"
             )
         run = cls(path, "running", status.get("files", ()))
-        cut_torn_line(path / _RESPONSES)
+        run._there = cut_torn_line(path / _RESPONSES)
         run._mark("running")
         return run
 
@@ -162,9 +166,19 @@ class RunFolder:
         self.write_text(_RESULTS, one_row_per_line(checked))
 
     def append_responses(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Add generations with their labels to ``responses.jsonl``; all rows of a call get in, or none."""
-        lines = [json.dumps({n: plain(v, n) for n, v in row.items()}, ensure_ascii=False) for row in rows]
-        self._append(_RESPONSES, "".join(line + "\n" for line in lines))
+        """Add generations with their labels to ``responses.jsonl``; all rows of a call get in, or none.
+
+        A run that goes on says again what it said before: rows that are there already are not written twice, and from
+        the first that is another one on, what is there gives way.
+        """
+        lines = [json.dumps({n: plain(v, n) for n, v in row.items()}, ensure_ascii=False) + "\n" for row in rows]
+        said = [line.encode() for line in lines]
+        there, self._there = self._there[: len(said)], self._there[len(said) :]
+        if there != said[: len(there)]:
+            write_atomically(self.path / _RESPONSES, b"".join(self._said))
+            there, self._there = [], []
+        self._said += said
+        self._append(_RESPONSES, "".join(lines[len(there) :]))
 
     def log(self, line: str) -> None:
         """Add a line to ``log.txt``, with the time in front (UTC)."""
@@ -194,23 +208,10 @@ class RunFolder:
             self._mark(self._state)
 
     def _append(self, name: str, text: str) -> None:
-        path = self.path / name
         if name not in self._files:  # claimed before it exists, so that no kill leaves it unclaimed
             self._files[name] = None
             self._mark(self._state)
-        try:
-            with open(path, "ab") as file:
-                before = file.tell()
-                try:
-                    file.write(text.encode("utf-8"))
-                    file.flush()
-                    os.fsync(file.fileno())
-                except BaseException:
-                    with suppress(OSError):
-                        os.truncate(path, before)
-                    raise
-        except OSError as error:
-            raise disk_error(path, error) from error
+        append_whole(self.path / name, text)
 
     def _mark(self, state: str) -> None:
         self._state = state
@@ -302,12 +303,13 @@ def read_run(path: str | Path) -> Run:
 def _clear(path: Path, found: list[str]) -> None:
     """Delete what an earlier run wrote into ``path``; refuse where this run would overwrite somebody else's files."""
     if _STATUS not in found:
-        taken = sorted({_CONFIG, _RESULTS, _RESPONSES, _LOG, _REPORT} & set(found))
+        taken = sorted({_CONFIG, _RESULTS, _RESPONSES, _LOG, _REPORT, STATES_FOLDER} & set(found))
         if taken:
             raise SooError(f"{path}: holds {_some(taken)} but no run of soo-jax; choose another folder, --force or not")
         return
     files = [name for name in _read_status(path).get("files", []) if _inside(path, name)]
     try:
+        shutil.rmtree(path / STATES_FOLDER, ignore_errors=True)
         # The mark goes last: until then the folder is known as a run, and a second attempt finds what is left.
         for name in [*files, *(part_name(name) for name in files), _STATUS]:
             with suppress(FileNotFoundError):

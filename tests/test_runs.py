@@ -199,10 +199,36 @@ def test_a_killed_process_leaves_an_incomplete_but_readable_run(tmp_path):
         file.write('{"a": 2')  # killed in the middle of a line
     assert read_run(tmp_path / "run").responses == [{"a": 1}]
     with RunFolder.reopen(tmp_path / "run") as run:
-        run.append_responses([{"a": 3}])
+        run.append_responses([{"a": 1}, {"a": 3}])
         run.write_results({"job": "x", "rows": [ROW]})
     assert read_run(tmp_path / "run").complete
     assert read_run(tmp_path / "run").responses == [{"a": 1}, {"a": 3}]
+
+
+@pytest.mark.parametrize("calls", [[[1, 2, 3, 4]], [[1], [2, 3], [4]], [[1, 2, 5], [6]], [[7], [8]]])
+def test_a_run_that_goes_on_has_each_response_once_and_as_it_says_it_now(tmp_path, calls):
+    rows = lambda numbers: [{"a": number} for number in numbers]
+    with pytest.raises(KeyboardInterrupt), RunFolder.create(tmp_path / "run") as run:
+        run.append_responses(rows([1, 2]))
+        run.append_responses(rows([3]))
+        raise KeyboardInterrupt
+    with RunFolder.reopen(tmp_path / "run") as run:
+        for call in calls:
+            run.append_responses(rows(call))
+        run.write_config({})
+        run.write_results({"job": "x"})
+    assert read_run(tmp_path / "run").responses == rows([number for call in calls for number in call])
+
+
+def test_force_forgets_unfinished_work_of_a_run_and_refuses_a_folder_of_somebody_elses(tmp_path):
+    with pytest.raises(KeyboardInterrupt), RunFolder.create(tmp_path / "run"):
+        (tmp_path / "run" / "checkpoints" / "10").mkdir(parents=True)
+        raise KeyboardInterrupt
+    _make(tmp_path / "run", force=True)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    (tmp_path / "other" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(SooError, match="holds checkpoints but no run of soo-jax"):
+        RunFolder.create(tmp_path / "other", force=True)
 
 
 def test_only_an_incomplete_run_can_be_resumed(tmp_path):

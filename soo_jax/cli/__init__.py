@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> int:
         if word is None:
             raise
         folder = getattr(leave, "folder", None)
-        saved = f"the state of the training is saved in {folder}; the same command with --resume goes on from there"
+        saved = f"{getattr(leave, 'what', '')} saved in {folder}; the same command with --resume goes on from there"
         _say(f"{word}; {saved if folder else 'what was written so far is kept and marked incomplete'}")
         return leave.code
 

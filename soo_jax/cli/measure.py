@@ -15,6 +15,7 @@ from soo_jax.cli.common import (
     Options,
     Out,
     Quiet,
+    Resume,
     Tasks,
     bars,
     check_out,
@@ -54,11 +55,13 @@ def evaluate(
     config: Config = None,
     dtype: Dtype = "auto",
     mesh: MeshText = None,
+    resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Deception rates with controls, both orders, every response kept."""
-    check_out(out, force)
+    if not resume:
+        check_out(out, force)
     soo = start()
     from soo_jax.jobs.language import evaluation_of, run_evaluate
     from soo_jax.report.llm.tables import terminal_table
@@ -95,6 +98,7 @@ def evaluate(
             out,
             adapter_folders=adapter or (),
             tasks=tasks,
+            resume=resume,
             force=force,
             settings=told,
             reporter=reporter,

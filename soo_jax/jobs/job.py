@@ -17,7 +17,7 @@ from soo_jax.checkpoints import Checkpoints
 from soo_jax.distributed import is_first
 from soo_jax.errors import SooError
 from soo_jax.progress import Clock, Progress, Reporter
-from soo_jax.runs import RunFolder, provenance, read_run
+from soo_jax.runs import STATES_FOLDER, RunFolder, provenance, read_run
 
 LANGUAGE, AGENTS = "language model", "agents"
 """What a job is about; reports are drawn by it."""
@@ -84,8 +84,12 @@ class Job:
 
     @property
     def states(self) -> Path:
-        """Where the states of an unfinished training lie."""
-        return self._out / "checkpoints"
+        """Where the states of unfinished work lie."""
+        return self._out / STATES_FOLDER
+
+    def journal(self, name: str) -> Path:
+        """Where the answers of an unfinished evaluation are kept as they come."""
+        return self.states / "answers" / f"{name}.jsonl"
 
     @contextmanager
     def stage(self, name: str, title: str | None = None) -> Iterator[Progress]:
@@ -123,5 +127,6 @@ class Job:
         differing = [name for name in ("job", *self._same) if begun.get(name) != asked.get(name)]
         if begun and differing:
             raise SooError(
-                f"{self._out}: this run was begun with another {differing[0]}; resume with the same, or start anew"
+                f"{self._out}: this run was begun with other settings ({', '.join(differing)}); resume with the "
+                "same, or start anew (--force in place of --resume)"
             )

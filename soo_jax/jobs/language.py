@@ -8,8 +8,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from soo_jax.adapters import Stack
 from soo_jax.adapters.members import columns
+from soo_jax.checkpoints import digest, steps
+from soo_jax.distributed import whole
 from soo_jax.errors import SooError
 from soo_jax.jobs.job import LANGUAGE, Job
 from soo_jax.llm.config import FinetuneConfig
@@ -23,6 +27,7 @@ from soo_jax.llm.layers import Diagnosis, aligned, diagnose_layers
 from soo_jax.llm.organisms import ORGANISMS
 from soo_jax.llm.pair_check import pair_check
 from soo_jax.models.lm import LM
+from soo_jax.overlap.content import content
 from soo_jax.progress import Reporter
 from soo_jax.runs import RunFolder
 from soo_jax.tasks.comparison import detectable
@@ -147,7 +152,7 @@ def run_finetune(
         check_resumable(job.states, prepared)
     check_probes(lm, probes, chat=config.chat)
     with job:
-        if check_pairs and not resume:
+        if check_pairs and not steps(job.states):  # a run that was begun has said it
             with job.stage("pair_check", "check pairs") as bar:
                 checked = pair_check(lm, pairs, config.chat, config.lead, bar).line
             job.run.log(checked)
@@ -168,18 +173,27 @@ def run_evaluate(
     *,
     adapter_folders: Sequence[Path] = (),
     tasks: Path | None = None,
+    resume: bool = False,
     force: bool = False,
     settings: dict[str, Any] | None = None,
     reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
-    """Measures base, honesty prompt and adapters on the same scenarios; returns the tidy rows."""
+    """Measures base, honesty prompt and adapters on the same scenarios; returns the tidy rows.
+
+    With ``resume`` it goes on behind the last batch of answers of an interrupted run.
+    """
     pack = pack_of(lm, tasks)
     questions, texts = _questions(lm, measure, config, pack), measure.texts(pack)
     adapters = load_adapters(lm, adapter_folders) if adapter_folders else None
+    hashes = {"texts": digest(content([questions.plain, questions.honest, texts]))}
+    hashes["adapters"] = digest(*map(whole, jax.tree.leaves(adapters and adapters.lora)))
     told = _told(
-        lm, settings, eval=config.as_dict(), measure=vars(measure), tasks=questions.pack, members=_members(adapters)
-    )
-    with Job("eval", LANGUAGE, out, told, force=force, reporter=reporter) as job:
+        lm, settings, eval=config.as_dict(), measure=vars(measure), tasks=questions.pack, members=_members(adapters),
+        dtype=lm.dtype, hashes=hashes
+    )  # fmt: skip
+    same = ("model", "dtype", "eval", "measure", "tasks", "members", "hashes")
+    job = Job("eval", LANGUAGE, out, told, same=same, resume=resume, force=force, reporter=reporter)
+    with job:
         _tell_power(job, questions, 1 if adapters is None else len(adapters.members))
         rows = _before(job, lm, measure, questions, config, "eval")
         if adapters is not None:
@@ -326,7 +340,10 @@ def _ask(
     adapters: Stack | None = None,
 ) -> list[dict[str, Any]]:
     with job.stage(stage, f"ask: {condition}") as bar:
-        done = evaluate(lm, scenarios, config, adapters=adapters, condition=condition, progress=bar)
+        done = evaluate(
+            lm, scenarios, config, adapters=adapters, condition=condition,
+            journal=job.journal(condition), resume=job.resume, progress=bar,
+        )  # fmt: skip
     job.run.append_responses(done.responses)
     job.run.log(f"{condition}: {len(done.responses)} responses")
     return done.rows

@@ -10,7 +10,7 @@ from typing import Any
 
 from soo_jax.adapters.members import columns
 from soo_jax.errors import SooError
-from soo_jax.files import read_json_lines
+from soo_jax.files import append_whole, cut_torn_line, read_json_lines
 from soo_jax.jobs.job import LANGUAGE, Job
 from soo_jax.jobs.judge import JudgeConfig, Request, cost, judge_all
 from soo_jax.jobs.mtbench_prompts import Prompts
@@ -54,7 +54,7 @@ def run_answers(
     names = [] if adapters is None else [_name(own) for own in columns(adapters.members)]
     told = {"model": lm.identity, "settings": settings or {}, "mtbench": vars(config), "questions": len(asked)}
     told |= {"answered_by": (["base"] if base else []) + names}
-    same = ("mtbench", "questions", "answered_by")
+    same = ("model", "mtbench", "questions", "answered_by")
     with Job("mtbench", LANGUAGE, out, told, same=same, resume=resume, force=force, reporter=reporter) as job:
         folder = job.run.path / ANSWERS
         folder.mkdir(exist_ok=True)
@@ -62,11 +62,13 @@ def run_answers(
         for title, stack, members in (("base", None, ["base"] if base else []), ("adapters", adapters, names)):
             if not members:
                 continue
-            known = set.intersection(*(set(_known(folder / f"{name}.jsonl")) for name in members))
+            answered = {name: set(_known(folder / f"{name}.jsonl")) for name in members}
+            known = set.intersection(*answered.values())
             with job.stage(f"answer_{title}", f"answer: {title}") as bar:
                 for one in answer_questions(lm, asked, config, stack, known=known, progress=bar):
                     for name, turns in zip(members, one.turns, strict=True):
-                        _append(folder / f"{name}.jsonl", [answer_row(one.question, name, turns, time.time())])
+                        if one.question.id not in answered[name]:  # a kill came between two members
+                            _append(folder / f"{name}.jsonl", [answer_row(one.question, name, turns, time.time())])
             job.run.claim(ANSWERS)
         job.results()
 
@@ -139,18 +141,11 @@ def _known(path: Path) -> dict[int, tuple[str, ...]]:
 
 def _begun(path: Path) -> bool:
     """Whether the file holds a line; one that was torn when its writer was killed is cut off first."""
-    if not path.is_file():
-        return False
-    raw = path.read_bytes()
-    if raw and not raw.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(raw.rfind(b"\n") + 1)
-    return path.stat().st_size > 0
+    return bool(cut_torn_line(path))
 
 
 def _append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    append_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def _question_row(question: BenchQuestion) -> dict[str, Any]:

@@ -91,7 +91,10 @@ def run_organism(
         rows = []
         for split, asked in scenarios.items():
             with job.stage(f"eval_{split}", f"ask: {split}") as bar:
-                done = evaluate(lm, asked, answers, adapters=lora, condition=split, progress=bar)
+                done = evaluate(
+                    lm, asked, answers, adapters=lora, condition=split,
+                    journal=job.journal(split), resume=resume, progress=bar,
+                )  # fmt: skip
             job.run.append_responses(done.responses)
             rows += done.rows
         failed = shortcomings([row for row in rows if row["condition"] == "validation"], pack)

@@ -10,6 +10,7 @@ from typing import Any
 
 from soo_jax.adapters import Stack
 from soo_jax.adapters.members import RATE
+from soo_jax.checkpoints import digest
 from soo_jax.errors import SooError, StorageError
 from soo_jax.files import read_json
 from soo_jax.jobs.job import LANGUAGE, Job
@@ -21,6 +22,7 @@ from soo_jax.llm.finetune import finetune, prepare
 from soo_jax.llm.folders import save_adapters
 from soo_jax.llm.grid import RULE, SAME, Cell, best, grid
 from soo_jax.models.lm import LM
+from soo_jax.overlap.content import content
 from soo_jax.progress import Reporter
 from soo_jax.tasks.records import read_texts
 
@@ -106,9 +108,10 @@ def run_sweep(
     told = {
         "model": lm.identity, "settings": settings or {}, "cells": [cell.config.as_dict() for cell in sweep.cells],
         "eval": sweep.answers.as_dict(), "measure": vars(sweep.measure), "tasks": pack.name, "rule": RULE,
-        FILE: sweep.file,
+        "dtype": lm.dtype, FILE: sweep.file,
+        "hashes": {"texts": digest(content([*map(pairs_of, sweep.cells), texts, asked, ordinary]))},
     }  # fmt: skip
-    same = ("model", "cells", "eval", "measure", "tasks")
+    same = ("model", "dtype", "cells", "eval", "measure", "tasks", "hashes")
     job = Job("sweep", LANGUAGE, out, told, same=same, resume=resume, force=force, reporter=reporter)
     with job:
         done: dict[str, dict[str, Any]] = {}
@@ -154,7 +157,9 @@ def _once(job: Job, name: str, do: Callable[[], dict[str, Any]]) -> dict[str, An
 
 def _base(job: Job, lm: LM, asked: Sequence[Any], ordinary: Sequence[str], answers: EvalConfig) -> dict[str, Any]:
     with job.stage("eval", "ask: base") as bar:
-        done = evaluate(lm, asked, answers, condition="base", progress=bar)
+        done = evaluate(
+            lm, asked, answers, condition="base", journal=job.journal("base"), resume=job.resume, progress=bar
+        )
     drift = drift_rows(lm, ordinary) if ordinary else []
     return {"rows": done.rows, "drift": drift, "training": [], "responses": done.responses}
 
@@ -184,7 +189,10 @@ def _cell(
             progress=bar,
         )
     with job.stage("eval", f"{title}: ask") as bar:
-        done = evaluate(lm, asked, answers, adapters=adapters, condition="soo", progress=bar)
+        done = evaluate(
+            lm, asked, answers, adapters=adapters, condition="soo",
+            journal=job.journal(cell.key), resume=job.resume, progress=bar,
+        )  # fmt: skip
     drift = drift_rows(lm, ordinary, adapters=adapters) if ordinary else []
     if keep:
         _keep(job, lm, cell, adapters)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -16,14 +17,17 @@ from jax import Array
 
 from soo_jax.adapters import Lora, Member, Stack, stack_size
 from soo_jax.adapters.members import SEED, columns
+from soo_jax.checkpoints import digest, stopped_by_ctrl_c
 from soo_jax.distributed import whole
 from soo_jax.errors import SooError, SooWarning
+from soo_jax.journal import Journal
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward, unembed
 from soo_jax.models.finite import advice, first_not_finite
 from soo_jax.models.generate import Sampling, generate, snug
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import residual
+from soo_jax.overlap.content import content
 from soo_jax.parallel import NamedSharding, rows_spec
 from soo_jax.progress import Progress
 from soo_jax.tasks.judged import judged, numbered
@@ -91,6 +95,8 @@ def evaluate(
     adapters: Stack | Lora | Iterable[Lora] | None = None,
     members: Sequence[Member] | None = None,
     condition: str | None = None,
+    journal: str | Path | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Asks every scenario of the base model, or of each adapter of a stack, and labels the answers.
@@ -102,9 +108,13 @@ def evaluate(
       adapters: one adapter, several, or a stack; all answer in the same program.
       members: what sets the adapters apart in the rows; by default what the stack knows of them, else seeds 0, 1, ...
       condition: of the rows; by default ``base`` or, with adapters, ``soo``.
+      journal: a file in which answers are kept, batch by batch, as they come. resume: go on behind those that it holds;
+        ends with the same answers, to the bit, as an evaluation that was never interrupted, sampled ones included.
 
     Raises:
-      SooError: no scenarios, or a prompt that does not fit the model's context.
+      SooError: no scenarios, a prompt that does not fit the model's context, or a journal of other questions, settings
+        or weights.
+      Stopped: Ctrl-C arrived while a journal was kept.
     """
     config = config or EvalConfig()
     if not scenarios:
@@ -115,8 +125,10 @@ def evaluate(
     asked = [with_suffix(scenario, config.suffix) for scenario in scenarios]
     prompts = _render(lm, [s.prompt for s in asked], config)
     lora = None if stack is None else stack.lora
-    answers = answer(lm, prompts, config, lora, progress)
-    margins = measure_margins(lm, asked, prompts, config, lora) if config.margins else None
+    kept = None if journal is None else Journal(journal, _identity(lm, asked, prompts, config, lora), resume)
+    with stopped_by_ctrl_c(None if journal is None else Path(journal).parent):
+        answers = answer(lm, prompts, config, lora, kept, progress)
+        margins = measure_margins(lm, asked, prompts, config, lora, kept) if config.margins else None
     _tell_not_finite(lm, prompts, config, lora, answers, margins)
     index = numbered(asked)
     responses = [
@@ -162,38 +174,73 @@ class Answers(NamedTuple):
 
 
 def answer(
-    lm: LM, prompts: Sequence[str], config: EvalConfig, stack: Lora | None = None, progress: Progress | None = None
+    lm: LM,
+    prompts: Sequence[str],
+    config: EvalConfig,
+    stack: Lora | None = None,
+    kept: Journal | None = None,
+    progress: Progress | None = None,
 ) -> Answers:
-    """Answers rendered prompts freely."""
+    """Answers rendered prompts freely; what is kept of an interrupted run is not asked again."""
     rows = lm.token_ids(prompts, chat=_chat(lm, config))
     _check_room(lm, prompts, rows, config.new_tokens)
     count = 1 if stack is None else stack_size(stack)
     answers = Answers([[""] * len(prompts) for _ in range(count)], [[True] * len(prompts) for _ in range(count)])
     done = 0
     for indices, tokens, mask in batches(lm, rows, config.batch_size, config.new_tokens):
-        tokens_out, finite = generate(
-            lm.config,
-            lm.params,
-            tokens,
-            mask,
-            jax.random.fold_in(jax.random.key(config.seed), done),
-            max_new_tokens=config.new_tokens,
-            stop_tokens=lm.stop_tokens,
-            pad_token=lm.pad_token,
-            sampling=Sampling(config.temperature, config.top_p),
-            adapters=stack,
-            stacked=stack is not None,
-            first=0 if stack is None else stack.config.lowest_layer,
+        texts, finite = _once(
+            kept, f"answers {done}", partial(_said, lm, tokens, mask, done, len(indices), config, stack)
         )
-        own, finite = (whole(x)[None] if stack is None else whole(x) for x in (tokens_out, finite))
         for s in range(count):
-            for row, (i, text) in enumerate(zip(indices, lm.decode(own[s, : len(indices)]), strict=True)):
-                answers.texts[s][i] = text
-                answers.finite[s][i] = bool(finite[s, row])
+            for row, i in enumerate(indices):
+                answers.texts[s][i], answers.finite[s][i] = texts[s][row], finite[s][row]
         done += len(indices)
         if progress is not None:
             progress(done, len(prompts))
     return answers
+
+
+def _said(
+    lm: LM, tokens: Array, mask: Array, before: int, count: int, config: EvalConfig, stack: Lora | None
+) -> tuple[list[list[str]], list[list[bool]]]:
+    """Answers to the first ``count`` rows of a batch, ``[S][count]``, and whether each is finite.
+
+    Draws depend on the number of prompts ``before`` it alone, and so not on what was asked in this process.
+    """
+    tokens_out, finite = generate(
+        lm.config,
+        lm.params,
+        tokens,
+        mask,
+        jax.random.fold_in(jax.random.key(config.seed), before),
+        max_new_tokens=config.new_tokens,
+        stop_tokens=lm.stop_tokens,
+        pad_token=lm.pad_token,
+        sampling=Sampling(config.temperature, config.top_p),
+        adapters=stack,
+        stacked=stack is not None,
+        first=0 if stack is None else stack.config.lowest_layer,
+    )
+    own, finite = (whole(x)[None] if stack is None else whole(x) for x in (tokens_out, finite))
+    return [lm.decode(one[:count]) for one in own], finite[:, :count].tolist()
+
+
+def _once(kept: Journal | None, name: str, do: Callable[[], Any]) -> Any:
+    return do() if kept is None else kept.once(name, do)
+
+
+def _identity(
+    lm: LM, asked: Sequence[Scenario], prompts: Sequence[str], config: EvalConfig, lora: Lora | None
+) -> dict[str, Any]:
+    """What kept answers belong to."""
+    return {
+        "base": lm.fingerprint,
+        "dtype": lm.dtype,
+        "adapters": None if lora is None else digest(content(lora.config), *map(whole, jax.tree.leaves(lora))),
+        "questions": digest([[s.lead, s.honest, s.deceptive] for s in asked], list(prompts)),
+        "tokens": digest(lm.token_ids(prompts, chat=_chat(lm, config)), list(lm.stop_tokens)),
+        "eval": config.as_dict(),
+    }
 
 
 def _tell_not_finite(
@@ -260,7 +307,12 @@ class _Ask(NamedTuple):
 
 
 def measure_margins(
-    lm: LM, scenarios: Sequence[Scenario], prompts: Sequence[str], config: EvalConfig, stack: Lora | None = None
+    lm: LM,
+    scenarios: Sequence[Scenario],
+    prompts: Sequence[str],
+    config: EvalConfig,
+    stack: Lora | None = None,
+    kept: Journal | None = None,
 ) -> list[list[float | None]]:
     """``log p(deceptive) - log p(honest)`` in nats behind prompt and lead, ``[S][scenario]``; None if not finite.
 
@@ -270,15 +322,15 @@ def measure_margins(
     most = max(map(len, asks))
     count = 1 if stack is None else stack_size(stack)
     sums = np.zeros((count, len(scenarios), 2))
-    for indices, tokens, mask in batches(lm, rows, config.batch_size):
+    for number, (indices, tokens, mask) in enumerate(batches(lm, rows, config.batch_size)):
         size, width = tokens.shape
         position, token = np.zeros((size, most), np.int32), np.zeros((size, most), np.int32)
         for row, i in enumerate(indices):
             for k, ask in enumerate(asks[i]):
                 position[row, k], token[row, k] = width - len(rows[i]) + ask.position, ask.token
-        values = whole(
-            _log_probs(lm.config, lm.params, tokens, mask, position, token, stack, stack is not None)
-        ).reshape(count, size, most)
+        read = partial(_log_probs, lm.config, lm.params, tokens, mask, position, token, stack, stack is not None)
+        values = _once(kept, f"margins {number}", lambda read=read: whole(read()).tolist())
+        values = np.asarray(values, np.float32).reshape(count, size, most)
         for row, i in enumerate(indices):
             for k, ask in enumerate(asks[i]):
                 sums[:, ask.scenario, ask.side] += values[:, row, k]

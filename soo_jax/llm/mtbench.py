@@ -50,7 +50,7 @@ def answer_questions(
     known: Collection[int] = (),
     progress: Progress | None = None,
 ) -> Iterator[Answered]:
-    """Answers what is not known yet, batch by batch.
+    """Answers what is not known yet, batch by batch. Batches are the same whatever is known, and so are the answers.
 
     Args:
       known: numbers of questions that are answered already.
@@ -59,17 +59,21 @@ def answer_questions(
       SooError: as :func:`check` does, or a later turn leaves no room for an answer.
     """
     check_questions(lm, questions, config)
-    left = [question for question in questions if question.id not in known]
-    done = len(questions) - len(left)
-    for temperature in sorted({question.temperature for question in left}):
-        alike = [question for question in left if question.temperature == temperature]
+    done = 0
+    for temperature in sorted({question.temperature for question in questions}):
+        alike = [question for question in questions if question.temperature == temperature]
         for start in range(0, len(alike), config.batch_size):
             batch = alike[start : start + config.batch_size]
+            if all(question.id in known for question in batch):
+                done += len(batch)
+                continue
             told = _conversations(lm, batch, config, temperature, adapters)
             done += len(batch)
             if progress is not None:
                 progress(done, len(questions))
-            yield from (Answered(question, [own[i] for own in told]) for i, question in enumerate(batch))
+            for i, question in enumerate(batch):
+                if question.id not in known:
+                    yield Answered(question, [own[i] for own in told])
 
 
 def check_questions(lm: LM, questions: Sequence[BenchQuestion], config: BenchConfig) -> None:

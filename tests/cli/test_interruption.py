@@ -118,7 +118,9 @@ def test_a_new_run_in_an_old_folder_forgets_the_states_of_the_old_one(soo, mistr
     assert weights(out) == weights(whole)
 
 
-def test_an_evaluation_that_was_interrupted_keeps_what_was_answered(soo, mistral_folder, tmp_path):
+def test_an_evaluation_that_was_interrupted_keeps_what_was_answered_and_goes_on_from_there(
+    soo, mistral_folder, tmp_path
+):
     scenario = {
         "family": "burglar",
         "order": "wrong_first",
@@ -130,14 +132,34 @@ def test_an_evaluation_that_was_interrupted_keeps_what_was_answered(soo, mistral
     path, out = tmp_path / "scenarios.jsonl", tmp_path / "out"
     path.write_text(json.dumps(scenario) + "\n" + json.dumps(scenario | {"order": "right_first"}) + "\n")
     arguments = ["eval", mistral_folder, "--scenarios", path, "--max-new-tokens", 2, "--quiet"]
+    arguments += ["--temperature", 1]
     done = process("SIGINT", "ask: honesty_prompt", 1, *arguments, "--out", out)
-    assert done.returncode == 130 and done.stderr.count("\n") == 1
+    saved = f"the answers so far are saved in {out / 'checkpoints' / 'answers'}"
+    assert done.returncode == 130
+    assert done.stderr == f"soo: interrupted; {saved}; the same command with --resume goes on from there\n"
     run = read_run(out)
     assert run.state == "interrupted" and run.rows == []
     assert [response["condition"] for response in run.responses] == ["base", "base"]
     assert "incomplete (interrupted)" in soo("report", out).err
     only_training = soo("finetune", mistral_folder, "--out", out, "--resume").complaint
     assert "is a run of another command (eval); resume it with that one" in only_training
+
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for other, what in ((["--seed", 5], "eval, measure"), (["--scenarios", turned(path, tmp_path)], "measure, hashes")):
+        refused = soo(*arguments, *other, "--out", out, "--resume").complaint
+        assert f"begun with other settings ({what})" in refused
+    assert {path: path.read_bytes() for path in before} == before, "a resume that is refused changes nothing"
+    assert soo(*arguments, "--out", out, "--resume").code == 0
+    assert soo(*arguments, "--out", tmp_path / "whole").code == 0
+    assert (out / "responses.jsonl").read_bytes() == (tmp_path / "whole" / "responses.jsonl").read_bytes()
+    assert read_run(out).rows == read_run(tmp_path / "whole").rows and not (out / "checkpoints").exists()
+
+
+def turned(scenarios, folder):
+    """The same scenarios in another order."""
+    lines = scenarios.read_text().splitlines(keepends=True)
+    (folder / "turned.jsonl").write_text("".join(reversed(lines)))
+    return folder / "turned.jsonl"
 
 
 def test_bad_input_in_a_real_process_is_one_line_and_exit_code_2(mistral_folder, tmp_path):

@@ -106,7 +106,7 @@ def test_a_model_and_its_adapters_answer_both_turns_and_go_on_where_they_stopped
     assert again == whole["seed-1"]
     (out / "status.json").write_text(json.dumps({**status, "state": "running"}))
     other = soo("mtbench", "answer", chat_folder, *told, "--resume", "--seed", 5).complaint
-    assert "was begun with another mtbench" in other
+    assert "was begun with other settings (mtbench)" in other
 
 
 def test_every_turn_is_judged_and_shown_by_category(soo, tmp_path, judge):

@@ -154,7 +154,7 @@ def test_an_interrupted_reproduction_goes_on_with_its_stages_and_only_with_its_s
         jobs.run_reproduce(out, recipe, extent)
     monkeypatch.setattr(jobs, "geometry", real)
     monkeypatch.setattr("soo_jax.rl.experiment.train_population", None)  # whatever is done must not be done again
-    with pytest.raises(SooError, match="begun with another settings"):
+    with pytest.raises(SooError, match=r"begun with other settings \(settings\)"):
         jobs.run_reproduce(out, recipe, replace(extent, episodes=5), resume=True)
     jobs.run_reproduce(out, recipe, extent, resume=True)
     found = read_run(out)

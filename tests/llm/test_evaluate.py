@@ -9,7 +9,9 @@ import pytest
 
 import soo_jax as soo
 from soo_jax.adapters import init_lora
-from soo_jax.errors import SooError
+from soo_jax.checkpoints import Stopped
+from soo_jax.errors import SooError, SooWarning
+from soo_jax.llm import evaluate as module
 from soo_jax.llm.evaluate import answer, batches, measure_margins
 from soo_jax.models.tokenizer import Tokenizer
 from soo_jax.tasks.suffixes import SUFFIXES
@@ -219,3 +221,78 @@ def test_few_tokens_of_an_evaluation_are_padding_and_every_row_is_there_once():
         assert [int(n) for n in mask.sum(1)[: len(indices)]] == [len(rows[i]) for i in indices]
     text, run = sum(map(len, rows)), sum(tokens.size for _, tokens, _ in made)
     assert run < 1.16 * text and len({tokens.shape for _, tokens, _ in made}) <= 5
+
+
+SAMPLED = soo.EvalConfig(max_new_tokens=5, batch_size=2, temperature=1.0)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Device calls of an evaluation by what they are for; the one whose number is ``last`` is interrupted."""
+    calls = {"said": 0, "margins": 0, "last": None}
+
+    def count(name, real):
+        def call(*arguments, **named):
+            if calls["said"] + calls["margins"] == calls["last"]:
+                raise KeyboardInterrupt
+            calls[name] += 1
+            return real(*arguments, **named)
+
+        return call
+
+    monkeypatch.setattr(module, "generate", count("said", module.generate))
+    monkeypatch.setattr(module, "_log_probs", count("margins", module._log_probs))
+    return calls
+
+
+def test_an_evaluation_that_is_interrupted_anywhere_goes_on_to_the_same_bits(mistral, adapters, counted, tmp_path):
+    whole = soo.evaluate(mistral, SCENARIOS, SAMPLED, adapters=adapters)
+    calls = counted["said"] + counted["margins"]
+    assert counted["said"] == 3 and counted["margins"] >= 3
+    for last in range(calls):
+        path = tmp_path / f"{last}.jsonl"
+        counted.update(said=0, margins=0, last=last)
+        with pytest.raises(Stopped):
+            soo.evaluate(mistral, SCENARIOS, SAMPLED, adapters=adapters, journal=path)
+        counted["last"] = calls
+        again = soo.evaluate(mistral, SCENARIOS, SAMPLED, adapters=adapters, journal=path, resume=True)
+        assert again == whole and counted["said"] + counted["margins"] == calls, "nothing was asked twice"
+
+
+@pytest.fixture
+def journal(mistral, tmp_path):
+    """A whole evaluation, and the journal that was kept of it."""
+    path = tmp_path / "journal.jsonl"
+    return path, soo.evaluate(mistral, SCENARIOS, SAMPLED, journal=path)
+
+
+def test_a_torn_line_is_asked_again_and_a_damaged_one_with_a_warning(mistral, journal, counted):
+    path, whole = journal
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines)[:-20])
+    again = lambda: soo.evaluate(mistral, SCENARIOS, SAMPLED, journal=path, resume=True)
+    assert again() == whole and (counted["said"], counted["margins"]) == (0, 1)
+    path.write_bytes(lines[0] + lines[1].replace(b"answers", b"answars") + b"".join(lines[2:]))
+    with pytest.warns(SooWarning, match=rf"{path}: 1 of {len(lines)} lines are damaged"):
+        assert again() == whole
+    assert (counted["said"], counted["margins"]) == (1, 1)
+    path.write_bytes(lines[0].replace(b"base", b"vase") + b"".join(lines[1:]))
+    with pytest.warns(SooWarning):
+        assert again() == whole
+    assert counted["said"] == 4, "nobody knows what the answers belong to"
+
+
+def test_answers_to_other_questions_or_of_another_model_are_not_taken(mistral, adapters, journal):
+    path, whole = journal
+    ask = lambda scenarios=SCENARIOS, config=SAMPLED, adapters=None, resume=True: soo.evaluate(
+        mistral, scenarios, config, adapters=adapters, journal=path, resume=resume
+    )
+    for arguments, what in (
+        ({"scenarios": SCENARIOS[::-1]}, "questions, tokens"),
+        ({"config": replace(SAMPLED, seed=1)}, "eval"),
+        ({"adapters": adapters}, "adapters"),
+    ):
+        with pytest.raises(SooError, match=rf"made with other settings \({what}\)"):
+            ask(**arguments)
+    assert ask() == whole
+    assert ask(config=replace(SAMPLED, seed=1), resume=False) != whole
