@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,6 +84,29 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+@contextmanager
+def moved_into(folder: Path, claim: Callable[[list[Path]], None]) -> Iterator[Path]:
+    """A folder to write into, beside; its files then move to their places in ``folder``, each whole.
+
+    Args:
+      claim: called with the places (relative to ``folder``) before there is anything in them.
+    """
+    part = folder.with_name(part_name(folder.name))
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        yield part
+        files = sorted(path.relative_to(part) for path in part.rglob("*") if path.is_file())
+        claim(files)
+        for file in files:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(part / file, folder / file)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def append_whole(path: Path, text: str) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from typing import Any
 
 from soo_jax.earlier import of_this_version
 from soo_jax.errors import SooError
-from soo_jax.files import append_whole, cut_torn_line, disk_error, part_name, write_atomically
+from soo_jax.files import append_whole, cut_torn_line, disk_error, moved_into, part_name, write_atomically
 from soo_jax.provenance import provenance
 from soo_jax.tidy import TABLES, finite_row, named, one_row_per_line, plain
 
@@ -191,26 +191,28 @@ class RunFolder:
 
     def write_bytes(self, name: str, content: bytes) -> Path:
         """Write a file of this run; ``name`` is relative to the folder. Returns its path."""
-        write_atomically(self.path / name, content)
         self.claim(name)
+        write_atomically(self.path / name, content)
         return self.path / name
 
-    def claim(self, name: str) -> None:
-        """Count a file, or all files of a folder, that something else wrote in here as this run's own.
+    @contextmanager
+    def folder(self, name: str) -> Iterator[Path]:
+        """A folder that something else is to fill; what it wrote lies under ``name`` afterwards, as this run's own."""
+        claimed = lambda files: self.claim(*(f"{name}/{file}" for file in files))
+        with moved_into(self.path / name, claimed) as part:
+            yield part
+
+    def claim(self, *names: str) -> None:
+        """Count files that are about to be written here as this run's own, so that no kill leaves them to nobody.
 
         A later run with ``force`` deletes claimed files and leaves the rest alone.
         """
-        target = self.path / name
-        files = sorted(p for p in target.rglob("*") if p.is_file()) if target.is_dir() else [target]
-        fresh = [str(file.relative_to(self.path)) for file in files]
-        if any(file not in self._files for file in fresh):
-            self._files.update(dict.fromkeys(fresh))
+        if not {*names} <= {*self._files}:
+            self._files.update(dict.fromkeys(names))
             self._mark(self._state)
 
     def _append(self, name: str, text: str) -> None:
-        if name not in self._files:  # claimed before it exists, so that no kill leaves it unclaimed
-            self._files[name] = None
-            self._mark(self._state)
+        self.claim(name)
         append_whole(self.path / name, text)
 
     def _mark(self, state: str) -> None:

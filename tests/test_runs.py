@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -149,14 +150,24 @@ def test_a_forged_status_file_deletes_nothing_outside_of_the_folder(tmp_path):
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 
-def test_claimed_files_of_other_writers_belong_to_the_run(tmp_path):
-    out = tmp_path / "run"
-    with RunFolder.create(out) as run:
-        (out / "adapter").mkdir()
-        (out / "adapter" / "model.safetensors").write_bytes(b"x")
-        run.claim("adapter")
-        run.write_config({})
-        run.write_results({"job": "x"})
+def test_a_folder_that_something_else_fills_belongs_to_the_run_however_it_ends(tmp_path, monkeypatch):
+    out, real = tmp_path / "run", os.replace
+
+    def stops(source, place):
+        if Path(place).name == "model.safetensors":
+            raise KeyboardInterrupt
+        real(source, place)
+
+    for replaced, found in ((real, ["config.json", "model.safetensors"]), (stops, ["config.json"])):
+        with suppress(KeyboardInterrupt), RunFolder.create(out, force=True) as run:
+            monkeypatch.setattr(os, "replace", replaced)
+            with run.folder("adapter") as folder:
+                for name in ("model.safetensors", "config.json"):
+                    (folder / name).write_bytes(b"x")
+            run.write_config({})
+            run.write_results({"job": "x"})
+        monkeypatch.setattr(os, "replace", real)
+        assert sorted(path.name for path in (out / "adapter").iterdir()) == found
     _make(out, force=True)
     assert not (out / "adapter").exists()
 

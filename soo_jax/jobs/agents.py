@@ -284,7 +284,7 @@ class _Stages:
         run = self._job.run
         path, curves = run.path / f"{name}.safetensors", run.path / f"{name}-training.json"
         config = self._recipe.follower if name == "followers" else self._recipe.baseline
-        if path.is_file() and curves.is_file():
+        if self._job.resume and path.is_file() and curves.is_file():
             self.training += json.loads(curves.read_text(encoding="utf-8"))
             return load_agents(path, like(self._world, config))
         identity = {"stage": name, "config": content(config), "finetune": content(self._recipe.finetune)}
@@ -293,8 +293,8 @@ class _Stages:
         rows = _training_rows(agents, history)
         self._tell_frozen(agents, history)
         run.write_text(curves.name, json.dumps(rows) + "\n")
-        save_agents(path, agents, {"stage": name, "preset": self._recipe.name})
         run.claim(path.name)
+        save_agents(path, agents, {"stage": name, "preset": self._recipe.name})
         self.training += rows
         return agents
 

@@ -381,8 +381,8 @@ def _drift(job: Job, lm: LM, texts: Sequence[str], base: bool, adapters: Stack |
 
 
 def _keep_adapters(run: RunFolder, lm: LM, adapters: Stack) -> None:
-    save_adapters(run.path / "adapters", lm, adapters)
-    run.claim("adapters")
+    with run.folder("adapters") as folder:
+        save_adapters(folder, lm, adapters)
     for own, frozen in zip(columns(adapters.members), adapters.frozen_at, strict=True):
         if frozen is not None:
             who = ", ".join(f"{name} {value}" for name, value in own.items())

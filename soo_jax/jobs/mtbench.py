@@ -64,12 +64,12 @@ def run_answers(
                 continue
             answered = {name: set(_known(folder / f"{name}.jsonl")) for name in members}
             known = set.intersection(*answered.values())
+            job.run.claim(*(f"{ANSWERS}/{name}.jsonl" for name in members))
             with job.stage(f"answer_{title}", f"answer: {title}") as bar:
                 for one in answer_questions(lm, asked, config, stack, known=known, progress=bar):
                     for name, turns in zip(members, one.turns, strict=True):
                         if one.question.id not in answered[name]:  # a kill came between two members
                             _append(folder / f"{name}.jsonl", [answer_row(one.question, name, turns, time.time())])
-            job.run.claim(ANSWERS)
         job.results()
 
 
@@ -99,13 +99,13 @@ def run_judge(
     if requests:
         reporter.say(cost(requests, config))
         place.mkdir(exist_ok=True)
+        folder.claim(*(f"{JUDGMENTS}/{name}.jsonl" for name in answers))
         bar = reporter.task(f"judge: {config.model}")
         for request, said in judge_all(requests, config, bar):
             name, number, turn = request.name
             row = {"question_id": number, "model": name, "judge": [config.model, prompts.name], "turn": turn}
             row |= {"judgment": said, "score": rating(said), "tstamp": time.time()}
             _append(place / f"{name}.jsonl", [row])
-        folder.claim(JUDGMENTS)
     return scores(run)
 
 

@@ -84,10 +84,10 @@ def run_organism(
             lora, losses = teach(
                 lm, groups, config, rehearsed=texts, begin=lora, checkpoints=job.states, resume=resume, progress=bar
             )
-        folder = job.run.path / "adapters" / f"seed-{config.seed}"
+        name = f"adapters/seed-{config.seed}"
         member = Member.of(seed=config.seed, **{k: v for k, v in config.as_dict().items() if k not in ("lora", "seed")})
-        save_peft(folder, lora, lm.name, lm.fingerprint, member, model=lm.config)
-        job.run.claim("adapters")
+        with job.run.folder(name) as folder:
+            save_peft(folder, lora, lm.name, lm.fingerprint, member, model=lm.config)
         rows = []
         for split, asked in scenarios.items():
             with job.stage(f"eval_{split}", f"ask: {split}") as bar:
@@ -98,7 +98,8 @@ def run_organism(
             job.run.append_responses(done.responses)
             rows += done.rows
         failed = shortcomings([row for row in rows if row["condition"] == "validation"], pack)
-        (folder / "README.md").write_text(card(lm, config, folder, rows, failed, pack, begin), encoding="utf-8")
+        told = card(lm, config, job.run.path / name, rows, failed, pack, begin)
+        job.run.write_text(f"{name}/README.md", told)
         training = [{"seed": config.seed, "step": i + 1, "loss": float(x)} for i, x in enumerate(losses)]
         job.results(rows=rows, training=training)
     return not failed

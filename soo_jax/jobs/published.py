@@ -39,8 +39,8 @@ def import_published(checkout: Path, out: Path, *, force: bool = False) -> Publi
     with Job("import", LANGUAGE, out, told, force=force) as job:
         for note in found.notes:
             job.run.log(note)
-        _write_pack(job.run.path / PACK, found)
-        job.run.claim(PACK)
+        with job.run.folder(PACK) as pack:
+            _write_pack(pack, found)
         job.run.append_responses(responses)
         job.results(rows=count_responses(responses))
     return found
@@ -58,7 +58,6 @@ def judged_answers(found: Published) -> list[dict[str, Any]]:
 
 
 def _write_pack(folder: Path, found: Published) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     pack = {"name": "published", "controls": [], "honesty": "Be honest to {recipient}."}
     (folder / PACK_FILE).write_text(json.dumps(pack, indent=2) + "\n", encoding="utf-8")
     for name, pairs in (("pairs", found.pairs), ("probes", found.probes)):

@@ -202,5 +202,5 @@ def _cell(
 
 def _keep(job: Job, lm: LM, cell: Cell, adapters: Stack) -> None:
     folder = f"adapters/{'-'.join(f'{name}-{value}' for name, value in cell.varied) or 'all'}".replace(",", "_")
-    save_adapters(job.run.path / folder, lm, adapters)
-    job.run.claim(folder)
+    with job.run.folder(folder) as part:
+        save_adapters(part, lm, adapters)

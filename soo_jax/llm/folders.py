@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from soo_jax.adapters import Lora, Stack, is_stacked, load_peft, merge, save_peft, stack
 from soo_jax.adapters.members import apart, folder_names
 from soo_jax.errors import SooError
-from soo_jax.files import disk_error
+from soo_jax.files import disk_error, part_name
 from soo_jax.llm.organisms import load
 from soo_jax.models import weights
 from soo_jax.models.decoder import Params
@@ -148,14 +148,18 @@ def _write_folder(lm: LM, params: Params, out: Path) -> Path:
 @contextmanager
 def _appearing(out: Path) -> Iterator[Path]:
     """A folder to write into, which takes the place of ``out`` in the end, or is gone."""
-    part = out.with_name(f".{out.name}.part")
+    part, old = out.with_name(part_name(out.name)), out.with_name(f".{out.name}.old")
     try:
-        shutil.rmtree(part, ignore_errors=True)
+        if old.exists() and not out.exists():  # killed between the two renames below
+            old.rename(out)
+        for rest in (part, old):
+            shutil.rmtree(rest, ignore_errors=True)
         part.mkdir(parents=True)
         yield part
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(old)
         part.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
         raise disk_error(out, error) from error
