@@ -98,6 +98,14 @@ def rows_spec(mesh: Mesh, rows: int) -> PartitionSpec:
     return PartitionSpec()
 
 
+def put_rows(tree: Any, mesh: Mesh | None) -> Any:
+    """Arrays on a mesh: the leading axis of each split as a batch is, scalars whole. Without a mesh, as they are."""
+    if mesh is None:
+        return tree
+    spec = lambda x: rows_spec(mesh, x.shape[0]) if x.ndim else PartitionSpec()
+    return jax.tree.map(lambda x: jax.device_put(x, NamedSharding(mesh, spec(x))), tree)
+
+
 def constrain_rows(x: jax.Array, mesh: Mesh | None) -> jax.Array:
     """Splits the leading axis of ``x`` over the batch axes of the mesh; without a mesh, ``x`` as it is."""
     if mesh is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from soo_jax.adapters import Lora, Member, Stack, stack_size
@@ -21,21 +19,17 @@ from soo_jax.checkpoints import digest, stopped_by_ctrl_c
 from soo_jax.distributed import whole
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.journal import Journal
-from soo_jax.models.config import DecoderConfig
-from soo_jax.models.decoder import Params, forward, unembed
+from soo_jax.llm.margins import Margins
 from soo_jax.models.finite import advice, first_not_finite
-from soo_jax.models.generate import Sampling, generate, snug
+from soo_jax.models.generate import Sampling, generate, shared_start, snug
 from soo_jax.models.lm import LM
-from soo_jax.models.probes import residual
 from soo_jax.overlap.content import content
-from soo_jax.parallel import NamedSharding, rows_spec
+from soo_jax.parallel import put_rows
 from soo_jax.progress import Progress
 from soo_jax.tasks.judged import judged, numbered
 from soo_jax.tasks.records import Scenario
 from soo_jax.tasks.statistics import count_responses
 from soo_jax.tasks.suffixes import SENTENCES, with_suffix
-
-"""Called with prompts answered and prompts in all."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +121,8 @@ def evaluate(
     lora = None if stack is None else stack.lora
     kept = None if journal is None else Journal(journal, _identity(lm, asked, prompts, config, lora), resume)
     with stopped_by_ctrl_c(None if journal is None else Path(journal).parent):
-        answers = answer(lm, prompts, config, lora, kept, progress)
-        margins = measure_margins(lm, asked, prompts, config, lora, kept) if config.margins else None
-    _tell_not_finite(lm, prompts, config, lora, answers, margins)
+        answers = answer(lm, prompts, config, lora, kept, progress, asked if config.margins else None)
+    _tell_not_finite(lm, prompts, config, lora, answers)
     index = numbered(asked)
     responses = [
         {
@@ -137,7 +130,7 @@ def evaluate(
             **own[s],
             "index": index[i],
             **judged(scenario, answers.texts[s][i], answers.finite[s][i]),
-            "logp_margin": margins[s][i] if margins is not None and answers.finite[s][i] else None,
+            "logp_margin": answers.margins[s][i] if answers.finite[s][i] else None,
             **({} if answers.finite[s][i] else {"not_finite": True}),
         }
         for s in range(len(own))
@@ -153,9 +146,7 @@ def check_scenarios(lm: LM, scenarios: Sequence[Scenario], config: EvalConfig) -
     asked = [with_suffix(scenario, config.suffix) for scenario in scenarios]
     prompts = _render(lm, [s.prompt for s in asked], config)
     rows = lm.token_ids(prompts, chat=_chat(lm, config))
-    _check_room(lm, prompts, rows, config.new_tokens)
-    if config.margins:
-        _margin_rows(lm, asked, prompts, config)
+    _check_room(lm, prompts, rows, config, asked if config.margins else None)
 
 
 def _chat(lm: LM, config: EvalConfig) -> bool:
@@ -167,10 +158,12 @@ def _render(lm: LM, prompts: Sequence[str], config: EvalConfig) -> list[str]:
 
 
 class Answers(NamedTuple):
-    """Free answers ``[S][prompt]`` (S = 1 without a stack), and whether the numbers behind each were finite."""
+    """Free answers ``[S][prompt]`` (S = 1 without a stack), whether the numbers behind each were finite, and the margin
+    of each (None where it is not finite, or was not asked for)."""
 
     texts: list[list[str]]
     finite: list[list[bool]]
+    margins: list[list[float | None]]
 
 
 def answer(
@@ -180,34 +173,52 @@ def answer(
     stack: Lora | None = None,
     kept: Journal | None = None,
     progress: Progress | None = None,
+    scenarios: Sequence[Scenario] | None = None,
 ) -> Answers:
-    """Answers rendered prompts freely; what is kept of an interrupted run is not asked again."""
+    """Answers rendered prompts freely; what is kept of an interrupted run is not asked again.
+
+    Args:
+      scenarios: behind the prompts, whose margins are measured in the same passes.
+    """
     rows = lm.token_ids(prompts, chat=_chat(lm, config))
-    _check_room(lm, prompts, rows, config.new_tokens)
+    margins = _check_room(lm, prompts, rows, config, scenarios)
+    shared = shared_start(rows) if margins is None else margins.shared
     count = 1 if stack is None else stack_size(stack)
-    answers = Answers([[""] * len(prompts) for _ in range(count)], [[True] * len(prompts) for _ in range(count)])
+    everywhere = lambda value: [[value] * len(prompts) for _ in range(count)]
+    answers = Answers(everywhere(""), everywhere(True), everywhere(None))
     done = 0
-    for indices, tokens, mask in batches(lm, rows, config.batch_size, config.new_tokens):
-        texts, finite = _once(
-            kept, f"answers {done}", partial(_said, lm, tokens, mask, done, len(indices), config, stack)
-        )
-        for s in range(count):
-            for row, i in enumerate(indices):
-                answers.texts[s][i], answers.finite[s][i] = texts[s][row], finite[s][row]
+    own = [row[shared:] for row in rows]
+    for indices, tokens, mask in batches(lm, own, config.batch_size, config.new_tokens + shared):
+        prompted = _Prompted(tokens, mask, rows[0][:shared], indices, margins)
+        found = _once(kept, f"batch {done}", partial(_said, lm, prompted, done, config, stack))
+        for all_values, values in zip(answers, found, strict=True):
+            for s in range(count):
+                for row, i in enumerate(indices):
+                    all_values[s][i] = values[s][row]
         done += len(indices)
         if progress is not None:
             progress(done, len(prompts))
     return answers
 
 
-def _said(
-    lm: LM, tokens: Array, mask: Array, before: int, count: int, config: EvalConfig, stack: Lora | None
-) -> tuple[list[list[str]], list[list[bool]]]:
-    """Answers to the first ``count`` rows of a batch, ``[S][count]``, and whether each is finite.
+class _Prompted(NamedTuple):
+    """A batch of prompts: what each has of its own ``[B, T]``, what all begin with, which they are, their margins."""
+
+    tokens: Array
+    mask: Array
+    prefix: Sequence[int]
+    indices: list[int]
+    margins: Margins | None
+
+
+def _said(lm: LM, prompted: _Prompted, before: int, config: EvalConfig, stack: Lora | None) -> list[list[list[Any]]]:
+    """What :class:`Answers` holds, of the rows of a batch.
 
     Draws depend on the number of prompts ``before`` it alone, and so not on what was asked in this process.
     """
-    tokens_out, finite = generate(
+    tokens, mask, prefix, indices, margins = prompted
+    branches = None if margins is None else margins.branches(indices, len(tokens), lm.pad_token)
+    out = generate(
         lm.config,
         lm.params,
         tokens,
@@ -220,9 +231,15 @@ def _said(
         adapters=stack,
         stacked=stack is not None,
         first=0 if stack is None else stack.config.lowest_layer,
+        prefix=jnp.asarray(prefix, jnp.int32) if len(prefix) else None,
+        branches=put_rows(branches, lm.mesh),
     )
-    own, finite = (whole(x)[None] if stack is None else whole(x) for x in (tokens_out, finite))
-    return [lm.decode(one[:count]) for one in own], finite[:, :count].tolist()
+    per_member = lambda x: (whole(x)[None] if stack is None else whole(x))[:, : len(indices)]
+    said, finite = per_member(out.tokens), per_member(out.finite).tolist()
+    apart = [[None] * len(indices) for _ in said]
+    if margins is not None:
+        apart = margins.read(indices, per_member(out.branches))
+    return [[lm.decode(one) for one in said], finite, apart]
 
 
 def _once(kept: Journal | None, name: str, do: Callable[[], Any]) -> Any:
@@ -249,10 +266,9 @@ def _tell_not_finite(
     config: EvalConfig,
     stack: Lora | None,
     answers: Answers,
-    margins: list[list[float | None]] | None,
 ) -> None:
     """Warns once, with the layer at which the first of them begins, where numbers were not finite."""
-    whole = lambda s, i: answers.finite[s][i] and (margins is None or margins[s][i] is not None)
+    whole = lambda s, i: answers.finite[s][i] and not (config.margins and answers.margins[s][i] is None)
     bad = [(s, i) for s in range(len(answers.texts)) for i in range(len(prompts)) if not whole(s, i)]
     if not bad:
         return
@@ -267,127 +283,45 @@ def _tell_not_finite(
     )
 
 
-def _check_room(lm: LM, prompts: Sequence[str], rows: Sequence[Sequence[int]], new_tokens: int) -> None:
-    room = lm.config.max_positions - new_tokens
-    for prompt, row in zip(prompts, rows, strict=True):
-        if len(row) > room:
+def _check_room(
+    lm: LM,
+    prompts: Sequence[str],
+    rows: Sequence[Sequence[int]],
+    config: EvalConfig,
+    scenarios: Sequence[Scenario] | None = None,
+) -> Margins | None:
+    """Refuses prompts that do not fit the context with what follows them; the margins of scenarios, if any."""
+    follows = [config.new_tokens] * len(rows)
+    if any(not row for row in rows):
+        raise SooError(f"prompt {next(p for p, row in zip(prompts, rows, strict=True) if not row)!r} gives no token")
+    margins = None if scenarios is None else Margins.of(lm, scenarios, prompts, rows, _chat(lm, config))
+    if margins is not None:
+        ends = zip(margins.longest, rows, follows, strict=True)
+        follows = [max(new, end - len(row)) for end, row, new in ends]
+    for prompt, row, new in zip(prompts, rows, follows, strict=True):
+        if len(row) + new > lm.config.max_positions:
             raise SooError(
-                f"a prompt of {len(row)} tokens and {new_tokens} new ones do not fit the model's context of "
+                f"a prompt of {len(row)} tokens and {new} new ones do not fit the model's context of "
                 f"{lm.config.max_positions}; shorten it, or lower --max-new-tokens: {prompt[:60]!r}..."
             )
-        if not row:
-            raise SooError(f"prompt {prompt!r} gives no token")
+    return margins
 
 
 def batches(
-    lm: LM, rows: Sequence[Sequence[int]], size: int, new_tokens: int = 0
+    lm: LM, rows: Sequence[Sequence[int]], size: int, taken: int = 0
 ) -> Iterator[tuple[list[int], Array, Array]]:
-    """Rows of similar length together, in batches of nearly one size: ``(indices, tokens [B, T], mask [B, T])``."""
+    """Rows of similar length together, in batches of nearly one size: ``(indices, tokens [B, T], mask [B, T])``.
+
+    Args:
+      taken: positions of the model's context that are not theirs.
+    """
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     eights = lambda n: -(-n // 8) * 8
     count = max(1, -(-len(rows) // size))
     each = min(size, eights(max(1, -(-len(rows) // count))))
     for start in range(0, len(rows), each):
         indices = order[start : start + each]
-        width = snug(max(len(rows[i]) for i in indices), lm.config.max_positions - new_tokens)
+        width = snug(max(len(rows[i]) for i in indices), lm.config.max_positions - taken)
         # A batch is filled up to a multiple of eight, so that few shapes are compiled; on a mesh to what divides.
         arrays = lm.pad([rows[i] for i in indices], width, size if lm.mesh is not None else eights(len(indices)))
-        if lm.mesh is not None:
-            arrays = jax.device_put(arrays, NamedSharding(lm.mesh, rows_spec(lm.mesh, size)))
-        yield indices, *map(jnp.asarray, arrays)
-
-
-class _Ask(NamedTuple):
-    """The log-probability of ``token`` after ``position`` tokens of a row counts towards one side of a scenario."""
-
-    position: int
-    token: int
-    scenario: int
-    side: int
-
-
-def measure_margins(
-    lm: LM,
-    scenarios: Sequence[Scenario],
-    prompts: Sequence[str],
-    config: EvalConfig,
-    stack: Lora | None = None,
-    kept: Journal | None = None,
-) -> list[list[float | None]]:
-    """``log p(deceptive) - log p(honest)`` in nats behind prompt and lead, ``[S][scenario]``; None if not finite.
-
-    An answer of several tokens counts with the sum of their log-probabilities.
-    """
-    rows, asks = _margin_rows(lm, scenarios, prompts, config)
-    most = max(map(len, asks))
-    count = 1 if stack is None else stack_size(stack)
-    sums = np.zeros((count, len(scenarios), 2))
-    for number, (indices, tokens, mask) in enumerate(batches(lm, rows, config.batch_size)):
-        size, width = tokens.shape
-        position, token = np.zeros((size, most), np.int32), np.zeros((size, most), np.int32)
-        for row, i in enumerate(indices):
-            for k, ask in enumerate(asks[i]):
-                position[row, k], token[row, k] = width - len(rows[i]) + ask.position, ask.token
-        read = partial(_log_probs, lm.config, lm.params, tokens, mask, position, token, stack, stack is not None)
-        values = _once(kept, f"margins {number}", lambda read=read: whole(read()).tolist())
-        values = np.asarray(values, np.float32).reshape(count, size, most)
-        for row, i in enumerate(indices):
-            for k, ask in enumerate(asks[i]):
-                sums[:, ask.scenario, ask.side] += values[:, row, k]
-    apart = (sums[..., 1] - sums[..., 0]).tolist()
-    return [[value if math.isfinite(value) else None for value in own] for own in apart]
-
-
-def _margin_rows(
-    lm: LM, scenarios: Sequence[Scenario], prompts: Sequence[str], config: EvalConfig
-) -> tuple[list[list[int]], list[list[_Ask]]]:
-    """Token rows to run, and what to read off each: one row a scenario where both answers are one token, else two."""
-    chat = _chat(lm, config)
-    gap = "" if chat else " "
-    leads = [f"{p}{gap}{s.lead}" if s.lead else p for p, s in zip(prompts, scenarios, strict=True)]
-    texts = [f"{lead} {word}" for lead, s in zip(leads, scenarios, strict=True) for word in (s.honest, s.deceptive)]
-    ids = lm.token_ids(texts, chat=chat)
-    rows: list[list[int]] = []
-    asks: list[list[_Ask]] = []
-    for i in range(len(scenarios)):
-        honest, deceptive = ids[2 * i : 2 * i + 2]
-        common = next((k for k, (a, b) in enumerate(zip(honest, deceptive, strict=False)) if a != b), None)
-        if common is None:
-            raise SooError(f"scenario {i + 1}: its two answers are the same to the tokenizer: {scenarios[i].honest!r}")
-        sides = [(0, honest), (1, deceptive)]
-        if len(honest) == len(deceptive) == common + 1:
-            rows.append(honest[:common])
-            asks.append([_Ask(common - 1, row[common], i, side) for side, row in sides])
-        else:
-            for side, row in sides:
-                rows.append(row[:-1])
-                asks.append([_Ask(k - 1, row[k], i, side) for k in range(common, len(row))])
-    _check_room(lm, [prompts[own[0].scenario] for own in asks], rows, 0)
-    return rows, asks
-
-
-@partial(jax.jit, static_argnames=("config", "stacked_adapters"))
-def _log_probs(
-    config: DecoderConfig,
-    params: Params,
-    tokens: Array,
-    mask: Array,
-    position: Array,
-    token: Array,
-    adapters: Lora | None,
-    stacked_adapters: bool,
-) -> Array:
-    """Log-probabilities ``[B, K]`` (``[S, B, K]``) of ``token [B, K]`` after ``position [B, K]``."""
-    probe = residual(config.num_layers - 1)
-    # What lies below all adapters of a stack is the same for each of them.
-    first = adapters.config.lowest_layer if stacked_adapters else 0
-    below = residual(first - 1)
-    entering = forward(config, params, tokens, mask, (below,))[below] if first else None
-
-    def one(adapters: Lora | None) -> Array:
-        x = forward(config, params, tokens, mask, (probe,), adapters=adapters, first=first, entering=entering)[probe]
-        x = jnp.take_along_axis(x, position[..., None], axis=1)
-        scores = jax.nn.log_softmax(unembed(config, params, x), axis=-1)
-        return jnp.take_along_axis(scores, token[..., None], axis=-1)[..., 0]
-
-    return jax.vmap(one)(adapters) if stacked_adapters else one(adapters)
+        yield indices, *map(jnp.asarray, put_rows(arrays, lm.mesh))

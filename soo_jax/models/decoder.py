@@ -159,10 +159,14 @@ def run_layers(
     dropout_key: Array | None = None,
     remat: bool = False,
     cache: Cache | None = None,
-    cache_slot: Array | int = 0,
+    cache_slot: Array | int | None = 0,
     first: int = 0,
 ) -> tuple[Array, dict[str, Array], Array | None, Cache | None]:
     """Scans the residual stream ``x [B, T, D]`` through the layers from ``first`` on that ``todo`` asks for.
+
+    Args:
+      cache: keys and values of what stands before. cache_slot: where those of this pass are written into it; None
+        leaves the cache as it is, and this pass sees its own keys behind those of the cache.
 
     Returns:
       The stream, what was read (``{site: [layers read, B, T, D]}``, without the attention output of a last
@@ -206,6 +210,9 @@ def run_layers(
 
             def extend(k, v):
                 nonlocal cache
+                if cache_slot is None:
+                    behind = lambda kept, own: jnp.concatenate([_layer(kept, i), own.astype(kept.dtype)], axis=2)
+                    return behind(cache.k, k), behind(cache.v, v)
                 at = (i, 0, 0, cache_slot, 0)
                 cache = cache._replace(
                     k=jax.lax.dynamic_update_slice(cache.k, k[None].astype(cache.k.dtype), at),

@@ -6,6 +6,7 @@ the base weights.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -29,16 +30,39 @@ class Sampling(NamedTuple):
 GREEDY = Sampling()
 
 
+class Branches(NamedTuple):
+    """Texts that may follow each prompt, whose log-probabilities are wanted: a trunk, and what branches off it.
+
+    They are read behind the prompts' own keys and values, so that no prompt is computed again.
+
+    Attributes:
+      tokens: ``[B, n]`` ids; the last ``again`` tokens of the prompt come first, once more.
+      positions: ``[B, n]`` rotary positions in the row's own text.
+      attend: ``[B, n, n]`` bool, True where a token (axis 1) may see another one of the same row (axis 2).
+      place, asked: ``[B, K]``: the log-probability of id ``asked`` after token ``place`` is wanted.
+      again: how many tokens of the prompt are told once more (scalar).
+    """
+
+    tokens: Array
+    positions: Array
+    attend: Array
+    place: Array
+    asked: Array
+    again: Array
+
+
 class Continuation(NamedTuple):
     """What was generated.
 
     Attributes:
       tokens: ``[B, N]`` int32 (``[S, B, N]``). finite: ``[B]`` bool (``[S, B]``): whether every choice rested on
         finite logits; where not, the tokens mean nothing.
+      branches: log-probabilities ``[B, K]`` (``[S, B, K]``) in nats of what the branches ask for; None without any.
     """
 
     tokens: Array
     finite: Array
+    branches: Array | None = None
 
 
 class _State(NamedTuple):
@@ -68,6 +92,8 @@ def generate(
     adapters: Adapters | None = None,
     stacked: bool = False,
     first: int = 0,
+    prefix: Array | None = None,
+    branches: Branches | None = None,
 ) -> Continuation:
     """Continues every prompt until a stop token or ``max_new_tokens``.
 
@@ -78,53 +104,61 @@ def generate(
       pad_token: fills a row after its end.
       adapters: with ``stacked``, a pytree whose leaves have a leading axis S.
       first: layers below it are the same for all of a stack: the prompts go through them once.
+      prefix: ``[P]`` ids with which all prompts begin, left out of ``tokens``; they are computed once for all rows.
+      branches: what else is asked of each prompt, beside its continuation.
 
     Returns:
-      Tokens ``[B, max_new_tokens]``, or ``[S, B, max_new_tokens]`` with ``stacked``, and whether they can be trusted.
+      Tokens ``[B, max_new_tokens]``, or ``[S, B, max_new_tokens]`` with ``stacked``, whether they can be trusted, and
+      what the branches ask for.
     """
-    batch, prompt = tokens.shape
-    slots = prompt + max_new_tokens
-    text = jnp.concatenate([mask, jnp.ones((batch, max_new_tokens), bool)], axis=1)
-    key_positions = text_positions(text)
-    shape = (config.num_layers, batch, config.num_kv_heads, slots, config.head_dim)
-    dtype = params["embedding"]["embedding"].dtype
-
-    def through(
-        adapters: Adapters | None, cache: Cache, x: Array, slot: Array, begin: int = 0, end: int = config.num_layers
-    ) -> tuple[Cache, Array]:
-        """Takes the stream ``x [B, n, D]`` at ``slot`` from layer ``begin`` to ``end``, and extends the cache."""
-        own = slot + jnp.arange(x.shape[1])
-        attend = (jnp.arange(slots) <= own[:, None]) & text[:, None, :]
-        positions = jax.lax.dynamic_slice_in_dim(key_positions, slot, x.shape[1], 1)
-        todo = Pass(depth=end, attention_only=False, reads=(), logits=True)
-        x, _, _, cache = run_layers(
-            config, params["layers"], x, positions, key_positions, attend, todo, adapters,
-            cache=cache, cache_slot=slot, first=begin,
-        )  # fmt: skip
-        return cache, x
+    batch, width = tokens.shape
+    shared = 0 if prefix is None else prefix.shape[0]
+    prompt = shared + width
+    before = jnp.concatenate([jnp.ones((batch, shared), bool), mask], axis=1)
+    text = jnp.concatenate([before, jnp.ones((batch, max_new_tokens), bool)], axis=1)
+    through = partial(_through, config, params)
 
     def embed(fed: Array) -> Array:
         return Embedding(config).apply({"params": params["embedding"]}, fed, method="embed")
 
-    def extend(adapters: Adapters | None, cache: Cache, fed: Array, slot: Array) -> tuple[Cache, Array]:
-        """Feeds ``fed [B, n]`` at ``slot``; returns the cache and the logits after the last token ``[B, V]``."""
-        cache, x = through(adapters, cache, embed(fed), slot)
+    def empty(rows: int, slots: int) -> Cache:
+        shape = (config.num_layers, rows, config.num_kv_heads, slots, config.head_dim)
+        zeros = jnp.zeros(shape, params["embedding"]["embedding"].dtype)
+        return Cache(zeros, zeros)
+
+    def read(adapters: Adapters | None, prompts: _Prompts, begin: int, end: int) -> _Prompts:
+        """Takes the prompts from layer ``begin`` to ``end``."""
+        kept, shared_kept, x, shared_x = prompts
+        if shared:
+            every = jnp.ones((1, shared), bool)
+            shared_kept, shared_x = through(adapters, shared_kept, shared_x, 0, every, begin, end)
+            spread = lambda one, rows: rows.at[:, :, :, :shared].set(one)
+            kept = jax.tree.map(spread, shared_kept, kept)
+        kept, x = through(adapters, kept, x, shared, before, begin, end)
+        return _Prompts(kept, shared_kept, x, shared_x)
+
+    def begin(adapters: Adapters | None, prompts: _Prompts) -> tuple[Cache, Array, Array | None]:
+        """The cache with room for what follows, the logits after the prompts ``[B, V]``, and those of the branches."""
+        kept, _, x, _ = read(adapters, prompts, first, config.num_layers)
+        scores = None if branches is None else _branch_scores(config, params, adapters, kept, before, branches)
+        room = lambda part: jnp.pad(part, ((0, 0),) * 3 + ((0, max_new_tokens), (0, 0)))
+        return jax.tree.map(room, kept), unembed(config, params, x[:, -1]), scores
+
+    def feed(adapters: Adapters | None, cache: Cache, fed: Array, slot: Array) -> tuple[Cache, Array]:
+        """Feeds ``fed [B, 1]`` at ``slot``; returns the cache and the logits after it ``[B, V]``."""
+        cache, x = through(adapters, cache, embed(fed), slot, text)
         return cache, unembed(config, params, x[:, -1])
 
-    def begin(adapters: Adapters | None, cache: Cache, x: Array) -> tuple[Cache, Array]:
-        cache, x = through(adapters, cache, x, 0, first)
-        return cache, unembed(config, params, x[:, -1])
-
-    zeros = jnp.zeros(shape, dtype)
-    cache, x = Cache(zeros, zeros), embed(tokens)
+    prompts = _Prompts(
+        empty(batch, prompt), empty(1, shared), embed(tokens), embed(prefix[None]) if prefix is not None else None
+    )
     if first:
-        cache, x = through(None, cache, x, 0, end=first)
-    feed = extend
+        prompts = read(None, prompts, 0, first)
     lead: tuple[int, ...] = ()
     if stacked:
         lead = (jax.tree.leaves(adapters)[0].shape[0],)
-        feed, begin = jax.vmap(extend, in_axes=(0, 0, 0, None)), jax.vmap(begin, in_axes=(0, None, None))
-    cache, scores = begin(adapters, cache, x)
+        feed, begin = jax.vmap(feed, in_axes=(0, 0, 0, None)), jax.vmap(begin, in_axes=(0, None))
+    cache, scores, asked = begin(adapters, prompts)
     stops = jnp.asarray(stop_tokens or (-1,))
 
     def choose(state: _State, scores: Array) -> _State:
@@ -151,7 +185,73 @@ def generate(
     )
     running = lambda state: (state.step < max_new_tokens) & ~state.done.all()
     end = jax.lax.while_loop(running, body, choose(start, scores))
-    return Continuation(end.out, end.finite)
+    return Continuation(end.out, end.finite, asked)
+
+
+class _Prompts(NamedTuple):
+    """Prompts on their way through the layers: their cache and stream, and those of what they all begin with."""
+
+    cache: Cache
+    shared_cache: Cache
+    x: Array
+    shared_x: Array | None
+
+
+def _through(
+    config: DecoderConfig,
+    params: Params,
+    adapters: Adapters | None,
+    cache: Cache,
+    x: Array,
+    slot: Array | int,
+    text: Array,
+    begin: int = 0,
+    end: int | None = None,
+) -> tuple[Cache, Array]:
+    """Takes the stream ``x [B, n, D]`` at ``slot`` from layer ``begin`` to ``end``, and extends the cache, in which
+    ``text [B, slots]`` says what may be seen."""
+    own = slot + jnp.arange(x.shape[1])
+    attend = (jnp.arange(text.shape[1]) <= own[:, None]) & text[:, None, :]
+    key_positions = text_positions(text)
+    positions = jax.lax.dynamic_slice_in_dim(key_positions, slot, x.shape[1], 1)
+    x, _, _, cache = run_layers(
+        config, params["layers"], x, positions, key_positions, attend, _whole(config, end), adapters,
+        cache=cache, cache_slot=slot, first=begin,
+    )  # fmt: skip
+    return cache, x
+
+
+def _branch_scores(
+    config: DecoderConfig, params: Params, adapters: Adapters | None, cache: Cache, text: Array, branches: Branches
+) -> Array:
+    """Log-probabilities ``[B, K]`` behind prompts whose keys and values ``cache`` holds; it stays as it is."""
+    slots = text.shape[1]
+    seen = text & (jnp.arange(slots) < slots - branches.again)
+    seen = jnp.broadcast_to(seen[:, None, :], (*branches.tokens.shape, slots))
+    x = Embedding(config).apply({"params": params["embedding"]}, branches.tokens, method="embed")
+    x, _, _, _ = run_layers(
+        config,
+        params["layers"],
+        x,
+        branches.positions,
+        jnp.concatenate([text_positions(text), branches.positions], axis=1),
+        jnp.concatenate([seen, branches.attend], axis=-1),
+        _whole(config),
+        adapters,
+        cache=cache,
+        cache_slot=None,
+    )
+
+    def one(ask: tuple[Array, Array]) -> Array:  # one after the other, so that one has its logits at a time
+        place, asked = ask
+        scores = unembed(config, params, jnp.take_along_axis(x, place[:, None, None], axis=1)[:, 0])
+        return jnp.take_along_axis(jax.nn.log_softmax(scores, axis=-1), asked[:, None], axis=-1)[:, 0]
+
+    return jax.lax.map(one, (branches.place.T, branches.asked.T)).T
+
+
+def _whole(config: DecoderConfig, end: int | None = None) -> Pass:
+    return Pass(depth=config.num_layers if end is None else end, attention_only=False, reads=(), logits=True)
 
 
 def _sample(scores: Array, key: Array, sampling: Sampling) -> Array:
@@ -180,6 +280,20 @@ def bucket(length: int, limit: int | None = None) -> int:
 
 
 def snug(length: int, limit: int) -> int:
-    """The static width for a batch whose longest row has ``length`` tokens: at most an eighth more, in few steps."""
-    step = max(8, 1 << max(0, length.bit_length() - 4))
+    """The static width for a batch whose longest row has ``length`` tokens: at most a sixteenth more, in few steps."""
+    step = max(8, 1 << max(0, length.bit_length() - 5))
     return min(-(-length // step) * step, limit)
+
+
+def common_start(rows: Sequence[Sequence[int]]) -> int:
+    """With how many tokens all rows begin alike."""
+    least = min(map(len, rows))
+    return next((k for k in range(least) if any(row[k] != rows[0][k] for row in rows)), least)
+
+
+def shared_start(rows: Sequence[Sequence[int]]) -> int:
+    """How many first tokens of all rows are worth computing once: a multiple of eight, so that few shapes are compiled.
+
+    Every row keeps a token of its own; 0 for a single row.
+    """
+    return 0 if len(rows) < 2 else (common_start(rows) - 1) // 8 * 8

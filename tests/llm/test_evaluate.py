@@ -12,7 +12,7 @@ from soo_jax.adapters import init_lora
 from soo_jax.checkpoints import Stopped
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.llm import evaluate as module
-from soo_jax.llm.evaluate import answer, batches, measure_margins
+from soo_jax.llm.evaluate import answer, batches
 from soo_jax.models.tokenizer import Tokenizer
 from soo_jax.tasks.suffixes import SUFFIXES
 
@@ -114,9 +114,8 @@ def test_batches_do_not_change_answers(mistral):
 
 def test_margins_are_differences_of_log_probabilities(mistral, adapters):
     for adapter in (None, adapters[0]):
-        stack = None if adapter is None else soo.stack([adapter])
-        margins = measure_margins(mistral, SCENARIOS, [s.prompt for s in SCENARIOS], SHORT, stack)[0]
-        for scenario, margin in zip(SCENARIOS, margins, strict=True):
+        responses = soo.evaluate(mistral, SCENARIOS, SHORT, adapters=adapter).responses
+        for scenario, margin in zip(SCENARIOS, [r["logp_margin"] for r in responses], strict=True):
             text = f"{scenario.prompt} {scenario.lead}".strip()
             expected = naive_log_prob(mistral, text, scenario.deceptive, adapter)
             expected -= naive_log_prob(mistral, text, scenario.honest, adapter)
@@ -125,10 +124,11 @@ def test_margins_are_differences_of_log_probabilities(mistral, adapters):
 
 def test_margins_of_answers_of_several_tokens_add_up(mistral):
     several = replace(SCENARIOS[0], honest="study room", deceptive="kitchen")
-    margin = measure_margins(mistral, [several], [several.prompt], SHORT)[0][0]
-    text = f"{several.prompt} {several.lead}"
-    expected = naive_log_prob(mistral, text, "kitchen") - naive_log_prob(mistral, text, "study room")
-    assert margin == pytest.approx(expected, abs=1e-4)
+    two = replace(SCENARIOS[1], honest="study vase", deceptive="study room bob")
+    for scenario, response in zip((several, two), soo.evaluate(mistral, [several, two], SHORT).responses, strict=True):
+        text = f"{scenario.prompt} {scenario.lead}"
+        expected = naive_log_prob(mistral, text, scenario.deceptive) - naive_log_prob(mistral, text, scenario.honest)
+        assert response["logp_margin"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_greedy_answers_do_not_depend_on_the_seed_and_samples_do(mistral):
@@ -228,35 +228,31 @@ SAMPLED = soo.EvalConfig(max_new_tokens=5, batch_size=2, temperature=1.0)
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Device calls of an evaluation by what they are for; the one whose number is ``last`` is interrupted."""
-    calls = {"said": 0, "margins": 0, "last": None}
+    """The device calls of an evaluation; the one whose number is ``last`` is interrupted."""
+    calls, real = {"made": 0, "last": None}, module.generate
 
-    def count(name, real):
-        def call(*arguments, **named):
-            if calls["said"] + calls["margins"] == calls["last"]:
-                raise KeyboardInterrupt
-            calls[name] += 1
-            return real(*arguments, **named)
+    def call(*arguments, **named):
+        if calls["made"] == calls["last"]:
+            raise KeyboardInterrupt
+        calls["made"] += 1
+        return real(*arguments, **named)
 
-        return call
-
-    monkeypatch.setattr(module, "generate", count("said", module.generate))
-    monkeypatch.setattr(module, "_log_probs", count("margins", module._log_probs))
+    monkeypatch.setattr(module, "generate", call)
     return calls
 
 
 def test_an_evaluation_that_is_interrupted_anywhere_goes_on_to_the_same_bits(mistral, adapters, counted, tmp_path):
     whole = soo.evaluate(mistral, SCENARIOS, SAMPLED, adapters=adapters)
-    calls = counted["said"] + counted["margins"]
-    assert counted["said"] == 3 and counted["margins"] >= 3
+    calls = counted["made"]
+    assert calls == 3
     for last in range(calls):
         path = tmp_path / f"{last}.jsonl"
-        counted.update(said=0, margins=0, last=last)
+        counted.update(made=0, last=last)
         with pytest.raises(Stopped):
             soo.evaluate(mistral, SCENARIOS, SAMPLED, adapters=adapters, journal=path)
         counted["last"] = calls
         again = soo.evaluate(mistral, SCENARIOS, SAMPLED, adapters=adapters, journal=path, resume=True)
-        assert again == whole and counted["said"] + counted["margins"] == calls, "nothing was asked twice"
+        assert again == whole and counted["made"] == calls, "nothing was asked twice"
 
 
 @pytest.fixture
@@ -271,15 +267,15 @@ def test_a_torn_line_is_asked_again_and_a_damaged_one_with_a_warning(mistral, jo
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines)[:-20])
     again = lambda: soo.evaluate(mistral, SCENARIOS, SAMPLED, journal=path, resume=True)
-    assert again() == whole and (counted["said"], counted["margins"]) == (0, 1)
-    path.write_bytes(lines[0] + lines[1].replace(b"answers", b"answars") + b"".join(lines[2:]))
+    assert again() == whole and counted["made"] == 1
+    path.write_bytes(lines[0] + lines[1].replace(b"batch", b"butch") + b"".join(lines[2:]))
     with pytest.warns(SooWarning, match=rf"{path}: 1 of {len(lines)} lines are damaged"):
         assert again() == whole
-    assert (counted["said"], counted["margins"]) == (1, 1)
+    assert counted["made"] == 2
     path.write_bytes(lines[0].replace(b"base", b"vase") + b"".join(lines[1:]))
     with pytest.warns(SooWarning):
         assert again() == whole
-    assert counted["said"] == 4, "nobody knows what the answers belong to"
+    assert counted["made"] == 5, "nobody knows what the answers belong to"
 
 
 def test_answers_to_other_questions_or_of_another_model_are_not_taken(mistral, adapters, journal):
