@@ -1,9 +1,13 @@
 """Speed of fine-tuning and evaluation against torch + peft and transformers.generate, alternating in one run.
 
-    python scripts/bench_llm.py --out bench_llm.json
+    python -m scripts.bench_llm --out docs/bench_llm.json                    # a random Mistral
+    python -m scripts.bench_llm --model smollm2 --out docs/bench_smollm2.json
+    python -m scripts.bench_llm --model qwen05 --out docs/bench_qwen05.json
 
 Prints a table and writes JSON: seconds (median of rounds), rates, ratios, peak memory of each contender in a process
-of its own, versions and machine. The model is a random Mistral of 4 layers, width 512, vocabulary 32,000.
+of its own, versions and machine. Random: 4 layers, width 512, vocabulary 32,000, texts as long as real ones.
+Real models are fetched (``scripts/fetch_models.py``); they are asked the built-in scenarios as chat messages and
+fine-tuned on the built-in pairs, in float32.
 """
 
 from __future__ import annotations
@@ -18,37 +22,64 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-LAYERS, WIDTH, VOCABULARY, LAYER = 4, 512, 32_000, 2
+LAYERS, WIDTH, VOCABULARY = 4, 512, 32_000
 PAIRS, BATCH, EPOCHS = 52, 4, 2
-PROMPTS, NEW_TOKENS = 250, 32
-ALONE = 50  # prompts that are timed one by one: each costs the same, so a sample gives the rate
+RANDOM = "random"
+REAL = ("smollm2", "qwen05", "qwen15")
 SELF_TOKENS, OTHER_TOKENS, PROMPT_TOKENS = (22, 28), (26, 34), (70, 96)
 """Ranges of lengths: what Mistral's tokenizer makes of the built-in pairs and of the burglar scenario."""
 
-
-def lengths_and_ids(rng: np.random.Generator, count: int, span: tuple[int, int], width: int | None = None):
-    """Left-padded random ids ``[count, T]`` and mask; T is the longest, or ``width``."""
-    lengths = rng.integers(*span, count, endpoint=True)
-    width = width or int(lengths.max())
-    mask = np.arange(width) >= width - lengths[:, None]
-    return np.where(mask, rng.integers(3, VOCABULARY, (count, width)), 0).astype(np.int32), mask
+Padded = tuple[np.ndarray, np.ndarray]
+"""Left-padded ids ``[B, T]`` and their mask."""
 
 
-def data(width: int | None = None):
-    """Self and other side of the pairs, padded to one common width; always the same texts."""
-    rng = np.random.default_rng(0)
-    common = width or OTHER_TOKENS[1]
-    return lengths_and_ids(rng, PAIRS, SELF_TOKENS, common), lengths_and_ids(rng, PAIRS, OTHER_TOKENS, common)
+@dataclass(frozen=True)
+class Work:
+    """What all contenders do.
+
+    Attributes:
+      folder: of the model, which all read. layer: whose attention output is brought closer. pairs: ids of both sides of
+        each. prompts: ids of each. new_tokens: at most so many behind each.
+      stops: ids that end an answer. alone: prompts that are timed one by one, a sample. batch: prompts at once.
+      scenarios: behind the prompts of a real model. file: it was fetched as.
+    """
+
+    folder: Path
+    layer: int
+    pairs: tuple[list[list[int]], list[list[int]]]
+    prompts: list[list[int]]
+    new_tokens: int
+    stops: tuple[int, ...]
+    alone: int
+    batch: int
+    scenarios: Sequence[Any] = ()
+    file: Path | None = None
+
+    def sides(self, width: int | None = None) -> tuple[Padded, Padded]:
+        """Self and other side of the pairs, padded to one common width: the longest, or ``width``."""
+        width = width or max(map(len, [*self.pairs[0], *self.pairs[1]]))
+        return padded(self.pairs[0], width), padded(self.pairs[1], width)
 
 
-def write_model(folder: Path) -> None:
-    """The random model, as a Hugging Face folder."""
+def padded(rows: Sequence[Sequence[int]], width: int | None = None) -> Padded:
+    """Rows padded on the left with id 0 to the longest, or to ``width``."""
+    width = width or max(map(len, rows))
+    mask = np.arange(width) >= width - np.asarray([len(row) for row in rows])[:, None]
+    tokens = np.zeros(mask.shape, np.int32)
+    tokens[mask] = [token for row in rows for token in row]
+    return tokens, mask
+
+
+def random_work(folder: Path) -> Work:
+    """A random Mistral, written to the folder, and random texts."""
     import torch
     from transformers import MistralConfig, MistralForCausalLM
 
@@ -67,12 +98,35 @@ def write_model(folder: Path) -> None:
         pad_token_id=0,
     )
     MistralForCausalLM(config).save_pretrained(folder)
+    rng = np.random.default_rng(0)
+    text = lambda span: rng.integers(3, VOCABULARY, rng.integers(*span, endpoint=True)).tolist()
+    pairs = [text(SELF_TOKENS) for _ in range(PAIRS)], [text(OTHER_TOKENS) for _ in range(PAIRS)]
+    return Work(folder, LAYERS // 2, pairs, [text(PROMPT_TOKENS) for _ in range(250)], 32, (), 50, 125)
+
+
+def real_work(folder: Path, name: str) -> Work:
+    """A fetched model, converted into the folder, the built-in pairs, and 240 of the built-in scenarios."""
+    import soo_jax as soo
+    from soo_jax.models.pretrained import fetch
+    from soo_jax.tasks.english import PACK
+
+    path = fetch(name, lambda line: print(line, file=sys.stderr))
+    soo.convert(path, folder)
+    lm = soo.load(path)
+    every = PACK.scenarios(None, 15, 0, "test")
+    asked = [every[i] for i in np.random.default_rng(0).permutation(len(every))[:240]]
+    ids = lambda texts: [list(row) for row in lm.token_ids([lm.as_chat(text) for text in texts], chat=True)]
+    sides = zip(*((pair.self_text, pair.other_text) for pair in PACK.pairs(False)[:PAIRS]), strict=True)
+    own, other = map(ids, sides)
+    prompts = ids([scenario.prompt for scenario in asked])
+    layer = lm.config.num_layers // 2
+    return Work(folder, layer, (own, other), prompts, 32, lm.stop_tokens, 24, 80, asked, path)
 
 
 # ---- the peer ------------------------------------------------------------------------------------------------------
 
 
-def torch_finetune(folder: Path, best: bool) -> Callable[[], None]:
+def torch_finetune(work: Work, best: bool) -> Callable[[], None]:
     """One run of torch + peft: AdamW on the MSE between the attention outputs of one layer, last token.
 
     As the original does it, prompts are padded to 128 and each side goes through the whole model up to the logits.
@@ -82,7 +136,7 @@ def torch_finetune(folder: Path, best: bool) -> Callable[[], None]:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    sides = data(None if best else 128)
+    sides = work.sides(None if best else 128)
     (own, own_mask), (other, other_mask) = [(torch.tensor(t).long(), torch.tensor(m).long()) for t, m in sides]
 
     class Stop(Exception):
@@ -90,7 +144,7 @@ def torch_finetune(folder: Path, best: bool) -> Callable[[], None]:
 
     def run() -> None:
         torch.manual_seed(0)
-        base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+        base = AutoModelForCausalLM.from_pretrained(work.folder, dtype=torch.float32, attn_implementation="sdpa")
         lora = LoraConfig(r=8, lora_alpha=32, lora_dropout=0.2, target_modules=["q_proj", "v_proj"])
         model = get_peft_model(base, lora).train()
         read: list[Any] = []
@@ -100,7 +154,7 @@ def torch_finetune(folder: Path, best: bool) -> Callable[[], None]:
             if best:
                 raise Stop
 
-        base.model.layers[LAYER].self_attn.o_proj.register_forward_hook(hook)
+        base.model.layers[work.layer].self_attn.o_proj.register_forward_hook(hook)
         optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, foreach=True)
 
         def activations(tokens, mask):
@@ -126,30 +180,38 @@ def torch_finetune(folder: Path, best: bool) -> Callable[[], None]:
     return run
 
 
-def torch_generate(folder: Path, batch: int) -> Callable[[], None]:
-    """Greedy answers to all prompts by ``transformers.generate``, ``batch`` at a time."""
+def torch_generate(work: Work, sizes: Sequence[int]) -> Callable[[], None]:
+    """Greedy answers by ``transformers.generate``, prompts of like length together.
+
+    Args:
+      sizes: prompts at once; the first run tries them all, and those that are timed take the fastest.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
-    tokens, mask = lengths_and_ids(np.random.default_rng(1), PROMPTS, PROMPT_TOKENS)
-    count = ALONE if batch == 1 else PROMPTS
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
+    model = AutoModelForCausalLM.from_pretrained(work.folder, dtype=torch.float32, attn_implementation="sdpa").eval()
+    # A sample of the prompts, of which each costs the same one by one; the order is random.
+    prompts = work.prompts[: work.alone] if list(sizes) == [1] else sorted(work.prompts, key=len)
+    fastest: list[int] = []
+    ends = {"eos_token_id": list(work.stops)} if work.stops else {"min_new_tokens": work.new_tokens}
+
+    def once(size: int) -> None:
+        with torch.no_grad():
+            for start in range(0, len(prompts), size):
+                tokens, mask = map(torch.tensor, padded(prompts[start : start + size]))
+                told = {"max_new_tokens": work.new_tokens, "do_sample": False, "pad_token_id": 0, **ends}
+                model.generate(tokens.long(), attention_mask=mask.long(), **told)
 
     def run() -> None:
-        with torch.no_grad():
-            for start in range(0, count, batch):
-                rows = slice(start, start + batch)
-                ids, own = torch.tensor(tokens[rows]).long(), torch.tensor(mask[rows]).long()
-                if batch == 1:
-                    ids, own = ids[:, own[0] > 0], own[:, own[0] > 0]
-                model.generate(
-                    ids,
-                    attention_mask=own,
-                    max_new_tokens=NEW_TOKENS,
-                    min_new_tokens=NEW_TOKENS,
-                    do_sample=False,
-                    pad_token_id=0,
-                )
+        if not fastest:
+            seconds = {}
+            for size in sizes:
+                start = time.perf_counter()
+                once(size)
+                seconds[size] = time.perf_counter() - start
+            fastest.append(min(seconds, key=seconds.__getitem__))
+            return
+        once(fastest[0])
 
     return run
 
@@ -157,7 +219,7 @@ def torch_generate(folder: Path, batch: int) -> Callable[[], None]:
 # ---- ours ----------------------------------------------------------------------------------------------------------
 
 
-def our_finetune(folder: Path, seeds: int, direction: str = "both") -> Callable[[], None]:
+def our_finetune(work: Work, seeds: int, direction: str = "both") -> Callable[[], None]:
     """One run of soo-jax with the same data, loss, adapter and number of updates, ``seeds`` adapters at once."""
     import jax
     import jax.numpy as jnp
@@ -169,13 +231,13 @@ def our_finetune(folder: Path, seeds: int, direction: str = "both") -> Callable[
     from soo_jax.models.architectures import read_config
     from soo_jax.models.loading import load_params
 
-    config = read_config(folder)
-    params = load_params(folder, config, "float32")
-    objective = soo.weighted(overlap=(1.0, soo.overlap(soo.mse, at=soo.attn_out(LAYER), direction=direction)))
+    config = read_config(work.folder)
+    params = load_params(work.folder, config, "float32")
+    objective = soo.weighted(overlap=(1.0, soo.overlap(soo.mse, at=soo.attn_out(work.layer), direction=direction)))
     updates = EPOCHS * PAIRS // BATCH
     lora = soo.LoraConfig(rank=8, alpha=32.0, dropout=0.2)
     recipe = Recipe(config, lora, objective, updates, BATCH, 1, 0.01, 0.0, 0, "constant", 0.0, False, None)
-    (own, own_mask), (other, other_mask) = data()
+    (own, own_mask), (other, other_mask) = work.sides()
     arrays = jax.tree.map(
         jnp.asarray, Data({"self": Tokens(own, own_mask), "other": Tokens(other, other_mask)}, np.float32(1.0))
     )
@@ -188,8 +250,8 @@ def our_finetune(folder: Path, seeds: int, direction: str = "both") -> Callable[
     return run
 
 
-def our_generate(folder: Path, batch: int) -> Callable[[], None]:
-    """Greedy answers to all prompts by soo-jax."""
+def our_generate(work: Work) -> Callable[[], None]:
+    """Greedy answers to random prompts by soo-jax."""
     import jax
     import jax.numpy as jnp
 
@@ -197,76 +259,150 @@ def our_generate(folder: Path, batch: int) -> Callable[[], None]:
     from soo_jax.models.generate import generate
     from soo_jax.models.loading import load_params
 
-    config = read_config(folder)
-    params = load_params(folder, config, "float32")
-    tokens, mask = lengths_and_ids(np.random.default_rng(1), PROMPTS, PROMPT_TOKENS)
+    config = read_config(work.folder)
+    params = load_params(work.folder, config, "float32")
+    tokens, mask = padded(work.prompts)
 
     def run() -> None:
-        for start in range(0, PROMPTS, batch):
-            rows = slice(start, start + batch)
+        for start in range(0, len(tokens), work.batch):
+            rows = slice(start, start + work.batch)
             out = generate(
                 config,
                 params,
                 jnp.asarray(tokens[rows]),
                 jnp.asarray(mask[rows]),
                 jax.random.key(0),
-                max_new_tokens=NEW_TOKENS,
-                stop_tokens=(),
+                max_new_tokens=work.new_tokens,
+                stop_tokens=work.stops,
             )
             jax.block_until_ready(out)
 
     return run
 
 
-CONTENDERS: dict[str, tuple[str, Callable[[Path], Callable[[], None]], int]] = {
-    # name: (task, how it is made, units of work in a run)
-    "torch_original": ("finetune", lambda f: torch_finetune(f, best=False), PAIRS * EPOCHS),
-    "torch_best": ("finetune", lambda f: torch_finetune(f, best=True), PAIRS * EPOCHS),
-    "ours_1_seed": ("finetune", lambda f: our_finetune(f, 1), PAIRS * EPOCHS),
-    "ours_5_seeds": ("finetune", lambda f: our_finetune(f, 5), 5 * PAIRS * EPOCHS),
-    "ours_1_seed_one_sided": ("finetune", lambda f: our_finetune(f, 1, "other_to_self"), PAIRS * EPOCHS),
-    "transformers_one_by_one": ("evaluate", lambda f: torch_generate(f, 1), ALONE),
-    "transformers_batched": ("evaluate", lambda f: torch_generate(f, 125), PROMPTS),
-    "ours_batched": ("evaluate", lambda f: our_generate(f, 125), PROMPTS),
+def our_evaluation(work: Work, margins: bool) -> Callable[[], None]:
+    """``soo.evaluate`` on the scenarios: their texts tokenised, answered and judged, with margins or without."""
+    import soo_jax as soo
+
+    lm = soo.load(work.folder, "float32")
+    config = soo.EvalConfig(max_new_tokens=work.new_tokens, batch_size=work.batch, margins=margins)
+
+    def run() -> None:
+        soo.evaluate(lm, work.scenarios, config)
+
+    return run
+
+
+def our_loading(work: Work) -> Callable[[], None]:
+    """The model read from its GGUF file, as float32."""
+    import jax
+
+    import soo_jax as soo
+
+    def run() -> None:
+        jax.block_until_ready(soo.load(work.file, "float32").params)
+
+    return run
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to do a task: how it is made, and its units of work in a run."""
+
+    task: str
+    make: Callable[[Work], Callable[[], None]]
+    units: Callable[[Work], int]
+
+
+PER_SEED, ALL = (lambda work: PAIRS * EPOCHS), (lambda work: len(work.prompts))
+TUNING = {
+    "torch_original": Contender("finetune", partial(torch_finetune, best=False), PER_SEED),
+    "torch_best": Contender("finetune", partial(torch_finetune, best=True), PER_SEED),
+    "ours_1_seed": Contender("finetune", partial(our_finetune, seeds=1), PER_SEED),
+    "ours_5_seeds": Contender("finetune", partial(our_finetune, seeds=5), lambda work: 5 * PAIRS * EPOCHS),
+    "ours_1_seed_one_sided": Contender("finetune", partial(our_finetune, seeds=1, direction="other_to_self"), PER_SEED),
 }
-RATIOS = (
+ONE_BY_ONE = Contender("evaluate", partial(torch_generate, sizes=(1,)), lambda work: work.alone)
+CONTENDERS = {
+    False: {
+        **TUNING,
+        "transformers_one_by_one": ONE_BY_ONE,
+        "transformers_batched": Contender("evaluate", partial(torch_generate, sizes=(50, 125)), ALL),
+        "ours_batched": Contender("evaluate", our_generate, ALL),
+    },
+    True: {
+        **TUNING,
+        "transformers_one_by_one": ONE_BY_ONE,
+        "transformers_batched": Contender("evaluate", partial(torch_generate, sizes=(30, 60, 120)), ALL),
+        "ours_batched": Contender("evaluate", partial(our_evaluation, margins=False), ALL),
+        "ours_with_margins": Contender("evaluate", partial(our_evaluation, margins=True), ALL),
+        "ours_loading": Contender("load", our_loading, lambda work: 1),
+    },
+}
+"""The contenders by whether the model is a real one."""
+BOTH = (
     ("fine-tuning, one seed, against torch + peft as the original", "ours_1_seed", "torch_original", 12.0),
     ("fine-tuning, one seed, against torch + peft done well", "ours_1_seed", "torch_best", 1.2),
-    ("fine-tuning, five seeds, against torch + peft done well", "ours_5_seeds", "torch_best", 2.0),
-    ("evaluation against transformers one by one", "ours_batched", "transformers_one_by_one", 10.0),
-    ("evaluation against transformers batched", "ours_batched", "transformers_batched", 1.5),
 )
+RATIOS = {
+    False: (
+        *BOTH,
+        ("fine-tuning, five seeds, against torch + peft done well", "ours_5_seeds", "torch_best", 2.0),
+        ("evaluation against transformers one by one", "ours_batched", "transformers_one_by_one", 10.0),
+        ("evaluation against transformers batched", "ours_batched", "transformers_batched", 1.5),
+    ),
+    True: (
+        *BOTH,
+        ("fine-tuning, five seeds, against torch + peft done well", "ours_5_seeds", "torch_best", 1.6),
+        ("evaluation against transformers one by one", "ours_batched", "transformers_one_by_one", 5.0),
+        ("evaluation against transformers batched", "ours_batched", "transformers_batched", 1.5),
+        ("evaluation with margins against without", "ours_with_margins", "ours_batched", 1 / 1.3),
+    ),
+}
 
 
-def measure(folder: Path, names: list[str], rounds: int) -> dict[str, Any]:
+def measure(work: Work, contenders: dict[str, Contender], rounds: int) -> dict[str, Any]:
     """Times all contenders in turn, round by round, after one untimed run of each (compilation, allocators)."""
     runs, first = {}, {}
-    for name in names:
-        runs[name] = CONTENDERS[name][1](folder)
+    for name, contender in contenders.items():
+        runs[name] = contender.make(work)
         start = time.perf_counter()
         runs[name]()
         first[name] = time.perf_counter() - start
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
-        for name in names:
+        for name, run in runs.items():
             start = time.perf_counter()
-            runs[name]()
+            run()
             seconds[name].append(time.perf_counter() - start)
     return {
         name: {
-            "task": CONTENDERS[name][0],
+            "task": contender.task,
             "seconds": statistics.median(seconds[name]),
             "seconds_all": seconds[name],
             "first_run_seconds": first[name],
-            "per_second": CONTENDERS[name][2] / statistics.median(seconds[name]),
+            "per_second": contender.units(work) / statistics.median(seconds[name]),
         }
-        for name in names
+        for name, contender in contenders.items()
     }
 
 
-def peak_memory(folder: Path, name: str) -> float:
+def ceiling() -> float:
+    """What this machine reaches in large float32 products, 2048 x 2048, in GFLOP/s."""
+    import jax
+    import jax.numpy as jnp
+
+    x = jnp.ones((2048, 2048))
+    many = jax.jit(lambda x: jax.lax.fori_loop(0, 20, lambda _, y: (y @ x) * 1e-4, x))
+    many(x).block_until_ready()
+    start = time.perf_counter()
+    many(x).block_until_ready()
+    return 20 * 2 * 2048**3 / (time.perf_counter() - start) / 1e9
+
+
+def peak_memory(model: str, name: str) -> float:
     """Peak resident memory (MiB) of a process that does one run of one contender and nothing else."""
-    command = [sys.executable, __file__, "--alone", name, "--model", str(folder)]
+    command = [sys.executable, "-m", "scripts.bench_llm", "--alone", name, "--model", model]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
@@ -294,54 +430,58 @@ def machine() -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
+    """Measures, prints and writes; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=(RANDOM, *REAL), default=RANDOM)
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--task", choices=("finetune", "evaluate"), help="only this one")
+    parser.add_argument("--task", choices=("finetune", "evaluate", "load"), help="only this one")
     parser.add_argument("--no-memory", action="store_true", help="skip the memory runs")
-    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--alone", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.alone:
-        CONTENDERS[arguments.alone][1](arguments.model)()
-        print(own_peak_mib())
-        return
+    options = parser.parse_args(arguments)
+    real = options.model != RANDOM
+    contenders = CONTENDERS[real]
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        write_model(folder)
+        folder = Path(temporary) / "model"
+        work = real_work(folder, options.model) if real else random_work(folder)
+        if options.alone:
+            contenders[options.alone].make(work)()
+            print(own_peak_mib())
+            return 0
         results: dict[str, Any] = {}
-        for task in ("finetune", "evaluate"):
-            if arguments.task in (None, task):
-                names = [name for name, contender in CONTENDERS.items() if contender[0] == task]
-                results |= measure(folder, names, arguments.rounds)
-        if not arguments.no_memory:
-            for name in results:
-                results[name]["peak_mib"] = peak_memory(folder, name)
-    show(results)
-    if arguments.out:
-        ratios = [
-            {"what": what, "ratio": results[ours]["per_second"] / results[peer]["per_second"], "goal": goal}
-            for what, ours, peer, goal in RATIOS
-            if ours in results and peer in results
-        ]
-        report = {"results": results, "ratios": ratios, "machine": machine()}
-        arguments.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        for task in dict.fromkeys(contender.task for contender in contenders.values()):
+            if options.task in (None, task):
+                own = {name: contender for name, contender in contenders.items() if contender.task == task}
+                results |= measure(work, own, options.rounds)
+    if not options.no_memory:
+        for name in results:
+            results[name]["peak_mib"] = peak_memory(options.model, name)
+    ratios = [
+        {"what": what, "ratio": results[ours]["per_second"] / results[peer]["per_second"], "goal": goal}
+        for what, ours, peer, goal in RATIOS[real]
+        if ours in results and peer in results
+    ]
+    show(results, ratios)
+    if options.out:
+        told = {"model": options.model, "gflops": ceiling(), "machine": machine()}
+        report = {"results": results, "ratios": ratios, **told}
+        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return 0
 
 
-def show(results: dict[str, Any]) -> None:
+def show(results: dict[str, Any], ratios: list[dict[str, Any]]) -> None:
     """Prints the figures as a Markdown table."""
+    units = {"finetune": "pairs", "evaluate": "prompts", "load": "models"}
     print("| contender | per second | seconds | first run | peak MiB |\n|---|---|---|---|---|")
     for name, row in results.items():
-        unit = "pairs" if row["task"] == "finetune" else "prompts"
         memory = f"{row['peak_mib']:.0f}" if "peak_mib" in row else ""
         times = f"{row['seconds']:.2f} | {row['first_run_seconds']:.2f}"
-        print(f"| {name} | {row['per_second']:.1f} {unit} | {times} | {memory} |")
+        print(f"| {name} | {row['per_second']:.1f} {units[row['task']]} | {times} | {memory} |")
     print("\n| ours against the peer | ratio | goal |\n|---|---|---|")
-    for what, ours, peer, goal in RATIOS:
-        if ours in results and peer in results:
-            print(f"| {what} | {results[ours]['per_second'] / results[peer]['per_second']:.2f} | {goal} |")
+    for row in ratios:
+        print(f"| {row['what']} | {row['ratio']:.2f} | {row['goal']:.2f} |")
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main(sys.argv[1:]))
