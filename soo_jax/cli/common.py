@@ -192,16 +192,18 @@ def from_file(path: Path, start: Any, change: Callable[[dict[str, Any], Any], An
         raise SooError(f"{path}: {error}") from error
 
 
-def finish(out: Path, table: Callable[[list[Any]], Any] | None = None) -> None:
-    """Draws the report, and prints a table of the run if there is one."""
+def finish(out: Path, *tables: Callable[[list[Any]], Any]) -> None:
+    """Draws the report, and prints tables of the run."""
     if not writes:
         raise typer.Exit
     from soo_jax.report.html import write_report
     from soo_jax.runs import read_run
 
     page = write_report([out])
-    if table is not None:
+    if tables:
         from rich.console import Console
 
-        Console().print(table([read_run(out)]))
+        run = read_run(out)
+        for table in tables:
+            Console().print(table([run]))
     print(f"report: {page}")

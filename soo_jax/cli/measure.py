@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,12 +24,13 @@ from soo_jax.cli.common import (
     from_file,
     given,
     mesh_of,
+    numbers,
     option,
     start,
 )
 from soo_jax.errors import SooError
 
-MEASURED, TEXTS, ANSWERS = "What is measured", "Texts", "How answers are given"
+MEASURED, TEXTS, ANSWERS, TRAINED = "What is measured", "Texts", "How answers are given", "What is trained"
 
 
 def evaluate(
@@ -180,31 +182,48 @@ def layers(
     pairs: Annotated[Path | None, option("Your own training pairs (JSON lines), or: scenes.", TEXTS)] = None,
     tasks: Tasks = None,
     chat: Annotated[bool | None, option("Texts as chat messages; default: if the model has a template.", TEXTS)] = None,
+    train: Annotated[str | None, option("Also apply SOO at layers: all, or e.g. 12,13,12+13.", TRAINED)] = None,
+    preset: Annotated[str | None, option("What its settings are: organism, smollm2-organism, ...", TRAINED)] = None,
+    seed: Annotated[str | None, option("Its seeds, e.g. 0,1,2; those of the preset unless given.", TRAINED)] = None,
+    n: Annotated[int, option("Validation questions per family and order.", TRAINED)] = 10,
     config: Options = None,
     dtype: Dtype = "auto",
     mesh: MeshText = None,
+    resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """What each layer makes of self and other, and which to train: distances, patching, advice."""
-    check_out(out, force)
+    if not resume:
+        check_out(out, force)
+    if train is None and (preset or seed):
+        raise SooError("layers: --preset and --seed say how --train trains; give --train, too")
     soo = start()
-    from soo_jax.jobs.language import run_layers
+    from soo_jax.jobs.layers import layers_to_train, run_layers, training_of
     from soo_jax.report.llm.layers import layers_table
+    from soo_jax.report.llm.sweep import sweep_table
 
     lm = soo.load(model, dtype, mesh_of(mesh, model, dtype))
-    told = {"model": model, "dtype": dtype, "mesh": mesh, "tasks": tasks, "pairs": pairs}
+    told = {"model": model, "dtype": dtype, "mesh": mesh, "tasks": tasks, "pairs": pairs, "train": train}
+    training = None
+    if train is not None:
+        begin = soo.preset(preset) if preset else soo.FinetuneConfig()
+        own = {"chat": chat, "seeds": None if seed is None else numbers("seed", seed)}
+        begin = replace(begin, **{name: value for name, value in own.items() if value is not None})
+        training = training_of(layers_to_train(train, lm.config.num_layers), begin, n)
     with bars(quiet) as reporter:
-        found = run_layers(
+        advice = run_layers(
             lm,
             out,
             scenes=scenes,
+            train=training,
             pairs_file=pairs,
             tasks=tasks,
             chat=chat,
+            resume=resume,
             force=force,
             settings=told,
             reporter=reporter,
         )
-    finish(out, layers_table)
-    print(found.advice)
+    finish(out, layers_table, *([sweep_table] if training else []))
+    print(advice)

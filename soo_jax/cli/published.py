@@ -25,7 +25,7 @@ def import_reference(
     found = import_published(checkout, out, force=force)
     for note in found.notes:
         print(f"soo: {note}", file=sys.stderr)
-    finish(out, terminal_table if found.answers else None)
+    finish(out, *([terminal_table] if found.answers else []))
     count = {
         **{"pairs": len(found.pairs), "probes": len(found.probes)},
         **{k: len(v) for k, v in found.scenarios.items()},

@@ -23,7 +23,6 @@ from soo_jax.llm.finetune import check_resumable, prepare, run_prepared
 from soo_jax.llm.folders import load_adapters, save_adapters
 from soo_jax.llm.kinds import check_kinds
 from soo_jax.llm.latent import check_probes, latent_overlap
-from soo_jax.llm.layers import Diagnosis, aligned, diagnose_layers
 from soo_jax.llm.organisms import ORGANISMS
 from soo_jax.llm.pair_check import pair_check
 from soo_jax.models.lm import LM
@@ -225,38 +224,6 @@ def run_latent(
         rows = _latent(job, lm, pairs, chat, adapters, tokens)
         job.results(latent=rows)
     return rows
-
-
-def run_layers(
-    lm: LM,
-    out: Path,
-    *,
-    scenes: int = 52,
-    pairs_file: Path | None = None,
-    tasks: Path | None = None,
-    chat: bool | None = None,
-    force: bool = False,
-    settings: dict[str, Any] | None = None,
-    reporter: Reporter | None = None,
-) -> Diagnosis:
-    """What each layer makes of self and other, and which to train.
-
-    Args:
-      scenes: of the pack, at most. pairs_file: as for :func:`run_finetune`. chat: None: if the model has a template.
-    """
-    if scenes < 1:
-        raise SooError(f"layers: scenes must be at least 1, found {scenes}")
-    pack = pack_of(lm, tasks)
-    chat = lm.has_chat_template if chat is None else chat
-    contrasts, pairs, probes = pack.contrasts(scenes), training_pairs(pack, pairs_file, False), pack.probes(False)
-    aligned(lm, contrasts, chat)  # refuses what cannot be looked at
-    told = {"scenes": len(contrasts), "chat": chat, "pairs": len(pairs)}
-    with Job("layers", LANGUAGE, out, _told(lm, settings, layers=told), force=force, reporter=reporter) as job:
-        with job.stage("layers") as bar:
-            found = diagnose_layers(lm, contrasts, pairs, probes, chat=chat, progress=bar)
-        job.run.write_text("advice.txt", found.advice + "\n")
-        job.results(layers=found.rows)
-    return found
 
 
 def run_demo(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from soo_jax.llm.grid import RULE, SAME, Cell, best, grid
 from soo_jax.models.lm import LM
 from soo_jax.overlap.content import content
 from soo_jax.progress import Reporter
-from soo_jax.tasks.records import read_texts
+from soo_jax.tasks.pack import TaskPack
+from soo_jax.tasks.records import Pair, Scenario, read_texts
 
 TABLES = ("rows", "drift", "training")
 _PARTS = {"finetune", "vary", "measure"}
@@ -96,48 +98,13 @@ def run_sweep(
       The tidy rows: of the base, if it was measured, and of every member.
     """
     pack = pack_of(lm, tasks)
-    texts = read_texts(texts_file) if texts_file else []
-    pairs_of: Callable[[Cell], Any] = lambda cell: training_pairs(pack, pairs_file, cell.config.extended)
-    for cell in sweep.cells:
-        try:
-            prepare(lm, pairs_of(cell), cell.config, texts=texts, members=cell.members)
-        except SooError as error:
-            raise SooError(f"{cell.title}: {error}") from error
-    asked, ordinary = sweep.measure.scenarios(pack), sweep.measure.texts(pack)
-    check_scenarios(lm, asked, sweep.answers)
-    told = {
-        "model": lm.identity, "settings": settings or {}, "cells": [cell.config.as_dict() for cell in sweep.cells],
-        "eval": sweep.answers.as_dict(), "measure": vars(sweep.measure), "tasks": pack.name, "rule": RULE,
-        "dtype": lm.dtype, FILE: sweep.file,
-        "hashes": {"texts": digest(content([*map(pairs_of, sweep.cells), texts, asked, ordinary]))},
-    }  # fmt: skip
-    same = ("model", "dtype", "cells", "eval", "measure", "tasks", "hashes")
-    job = Job("sweep", LANGUAGE, out, told, same=same, resume=resume, force=force, reporter=reporter)
+    work = Work.of(lm, sweep, pack, pairs_file, texts_file)
+    told = {"model": lm.identity, "settings": settings or {}, **work.told}
+    job = Job("sweep", LANGUAGE, out, told, same=SAME_WORK, resume=resume, force=force, reporter=reporter)
     with job:
-        done: dict[str, dict[str, Any]] = {}
-        if sweep.measure.base:
-            done["base"] = _once(job, "base", lambda: _base(job, lm, asked, ordinary, sweep.answers))
-        for i, cell in enumerate(sweep.cells):
-            title = f"{i + 1} of {len(sweep.cells)}: {cell.title}"
-            try:
-                done[cell.key] = _once(
-                    job, cell.key, lambda cell=cell, title=title: _cell(
-                        job, lm, cell, title, pairs_of(cell), texts, asked, ordinary, sweep.answers, keep
-                    ),
-                )  # fmt: skip
-            except StorageError:  # of no cell's making: resumed, all of them can be done
-                raise
-            except SooError as error:
-                job.run.log(f"{title}: failed: {error}")
-                job.reporter.say(f"{cell.title}: failed: {error}")
-        if sweep.cells and not any(cell.key in done for cell in sweep.cells):
-            raise SooError(f"{out}: every combination failed; {job.run.path / 'log.txt'} says why")
-        tables = {name: [row for part in done.values() for row in part[name]] for name in TABLES}
-        for part in done.values():
-            job.run.append_responses(part["responses"])
+        tables = train_cells(job, lm, work, keep)
         names = list(dict.fromkeys([*(name for cell in sweep.cells for name in cell.names), RATE]))
-        after = [row for row in tables["rows"] if row["condition"] == "soo"]
-        base = [row for row in tables["rows"] if row["condition"] == "base"]
+        after, base = (rows_of(tables["rows"], condition) for condition in ("soo", "base"))
         chosen, worst = best(after, names, pack.controls, base) if after else (None, 0.0)
         told_best = {"rule": RULE, "split": sweep.measure.split, "setting": chosen, "worst": worst}
         job.run.write_text("best.json", json.dumps(told_best, indent=2) + "\n")
@@ -145,7 +112,78 @@ def run_sweep(
     return tables["rows"]
 
 
-def _once(job: Job, name: str, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+SAME_WORK = ("model", "dtype", "cells", "eval", "measure", "tasks", "hashes")
+"""What must be as it was for a sweep to be resumed."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The cells of a sweep with all that they are trained on and asked.
+
+    Attributes:
+      pairs: those of each cell. told: what ``config.json`` says of it.
+    """
+
+    sweep: Sweep
+    pairs: tuple[Sequence[Pair], ...]
+    texts: Sequence[str]
+    asked: Sequence[Scenario]
+    ordinary: Sequence[str]
+    told: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, lm: LM, sweep: Sweep, pack: TaskPack, pairs_file: Path | None, texts_file: Path | None) -> Work:
+        """Reads everything, and refuses what can be refused before anything is trained.
+
+        Raises:
+          SooError: a cell that cannot be trained, by its name, or a scenario that cannot be asked.
+        """
+        texts = read_texts(texts_file) if texts_file else []
+        pairs = tuple(training_pairs(pack, pairs_file, cell.config.extended) for cell in sweep.cells)
+        for cell, own in zip(sweep.cells, pairs, strict=True):
+            try:
+                prepare(lm, own, cell.config, texts=texts, members=cell.members)
+            except SooError as error:
+                raise SooError(f"{cell.title}: {error}") from error
+        asked, ordinary = sweep.measure.scenarios(pack), sweep.measure.texts(pack)
+        check_scenarios(lm, asked, sweep.answers)
+        told = {
+            "cells": [cell.config.as_dict() for cell in sweep.cells], "eval": sweep.answers.as_dict(),
+            "measure": vars(sweep.measure), "tasks": pack.name, "rule": RULE, "dtype": lm.dtype, FILE: sweep.file,
+            "hashes": {"texts": digest(content([*pairs, texts, asked, ordinary]))},
+        }  # fmt: skip
+        return cls(sweep, pairs, texts, asked, ordinary, told)
+
+
+def train_cells(job: Job, lm: LM, work: Work, keep: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """Trains and measures every cell, as :func:`run_sweep` says; returns the tables."""
+    done: dict[str, dict[str, Any]] = {}
+    cells = work.sweep.cells
+    if work.sweep.measure.base:
+        done["base"] = once(job, "base", lambda: _base(job, lm, work))
+    for i, (cell, pairs) in enumerate(zip(cells, work.pairs, strict=True)):
+        title = f"{i + 1} of {len(cells)}: {cell.title}"
+        try:
+            do = partial(_cell, job, lm, cell, title, pairs, work, keep)
+            done[cell.key] = once(job, cell.key, do)
+        except StorageError:  # of no cell's making: resumed, all of them can be done
+            raise
+        except SooError as error:
+            job.run.log(f"{title}: failed: {error}")
+            job.reporter.say(f"{cell.title}: failed: {error}")
+    if cells and not any(cell.key in done for cell in cells):
+        raise SooError(f"{job.kept}: every combination failed; {job.run.path / 'log.txt'} says why")
+    for part in done.values():
+        job.run.append_responses(part["responses"])
+    return {name: [row for part in done.values() for row in part[name]] for name in TABLES}
+
+
+def rows_of(rows: Sequence[dict[str, Any]], condition: str) -> list[dict[str, Any]]:
+    """The rows of one condition."""
+    return [row for row in rows if row["condition"] == condition]
+
+
+def once(job: Job, name: str, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What a part gave, from its file if it was done before."""
     path = job.kept / "cells" / f"{name}.json"
     if job.resume and path.is_file():
@@ -155,12 +193,13 @@ def _once(job: Job, name: str, do: Callable[[], dict[str, Any]]) -> dict[str, An
     return found
 
 
-def _base(job: Job, lm: LM, asked: Sequence[Any], ordinary: Sequence[str], answers: EvalConfig) -> dict[str, Any]:
+def _base(job: Job, lm: LM, work: Work) -> dict[str, Any]:
     with job.stage("eval", "ask: base") as bar:
         done = evaluate(
-            lm, asked, answers, condition="base", journal=job.journal("base"), resume=job.resume, progress=bar
-        )
-    drift = drift_rows(lm, ordinary) if ordinary else []
+            lm, work.asked, work.sweep.answers, condition="base",
+            journal=job.journal("base"), resume=job.resume, progress=bar,
+        )  # fmt: skip
+    drift = drift_rows(lm, work.ordinary) if work.ordinary else []
     return {"rows": done.rows, "drift": drift, "training": [], "responses": done.responses}
 
 
@@ -169,11 +208,8 @@ def _cell(
     lm: LM,
     cell: Cell,
     title: str,
-    pairs: Sequence[Any],
-    texts: Sequence[str],
-    asked: Sequence[Any],
-    ordinary: Sequence[str],
-    answers: EvalConfig,
+    pairs: Sequence[Pair],
+    work: Work,
     keep: bool,
 ) -> dict[str, Any]:
     states = job.states / cell.key
@@ -182,7 +218,7 @@ def _cell(
             lm,
             pairs,
             cell.config,
-            texts=texts,
+            texts=work.texts,
             members=cell.members,
             checkpoints=states,
             resume=job.resume,
@@ -190,10 +226,10 @@ def _cell(
         )
     with job.stage("eval", f"{title}: ask") as bar:
         done = evaluate(
-            lm, asked, answers, adapters=adapters, condition="soo",
+            lm, work.asked, work.sweep.answers, adapters=adapters, condition="soo",
             journal=job.journal(cell.key), resume=job.resume, progress=bar,
         )  # fmt: skip
-    drift = drift_rows(lm, ordinary, adapters=adapters) if ordinary else []
+    drift = drift_rows(lm, work.ordinary, adapters=adapters) if work.ordinary else []
     if keep:
         _keep(job, lm, cell, adapters)
     own = {"rows": done.rows, "drift": drift, "training": history.rows(), "responses": done.responses}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from jax import Array
 from soo_jax.distributed import whole
 from soo_jax.errors import SooError
 from soo_jax.llm.diagnose import PLACES, Contrasts, carried, constant, patch, patch_together
+from soo_jax.llm.grid import DAMAGE, FALL, HONEST, NOTHING, RISE
 from soo_jax.llm.latent import latent_overlap
 from soo_jax.models.decoder import forward
 from soo_jax.models.lm import LM
@@ -104,6 +105,20 @@ class Diagnosis:
                         f"scenes as pairs that go on up to the answer ({options} --direction anchored --lead ...)."
                     )
         return ""
+
+
+def told_fates(fates: Mapping[str, str]) -> str:
+    """What came of training, in words.
+
+    Args:
+      fates: what came of it (``soo_jax.llm.grid.FATES``) by the layers that were trained.
+    """
+    named = lambda fate: ", ".join(layers for layers, own in fates.items() if own == fate) or "none"
+    return (
+        f"Trained, one after the other, on validation scenarios. Rivals are told the truth at least {RISE:.0%} more "
+        f"often, and controls stay: layers {named(HONEST)}. Nothing much changes: {named(NOTHING)}. A control falls by "
+        f"more than {FALL:.0%}: {named(DAMAGE)}."
+    )
 
 
 def diagnose_layers(

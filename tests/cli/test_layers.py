@@ -2,6 +2,16 @@
 
 import json
 
+import pytest
+
+import soo_jax as soo_library
+from soo_jax.errors import SooError
+from soo_jax.jobs import layers as module
+from soo_jax.jobs.layers import layers_to_train, run_layers, training_of
+from soo_jax.llm.grid import DAMAGE, HONEST, NOTHING, fates
+from soo_jax.llm.layers import told_fates
+from soo_jax.report.html import write_report
+from soo_jax.runs import read_run
 from tests.test_docs import needs_organism
 
 
@@ -13,6 +23,57 @@ def test_layers_are_told_in_a_table_a_chart_and_words(soo, tmp_path):
     rows = json.loads((out / "results.json").read_text())["layers"]
     assert len(rows) == 5 and rows[1]["patch_attention"] == 1.0
     assert (out / "layers.png").is_file() and "What to train" in (out / "report.html").read_text()
+
+
+@needs_organism
+def test_soo_at_several_layers_is_measured_and_told_beside_the_diagnosis(tmp_path, monkeypatch):
+    lm = soo_library.load("organism")
+    start = soo_library.FinetuneConfig(epochs=1, batch_size=52, learning_rate=1e-4)
+    training = training_of([1, [1, 2]], start, n=1)
+    assert [(cell.config.layer, cell.config.lora.layers) for cell in training.cells] == [(1, (1,)), ((1, 2), (1, 2))]
+
+    def stop(*_):
+        raise SooError("the disk is full")
+
+    with monkeypatch.context() as patched, pytest.raises(SooError, match="disk"):
+        patched.setattr(module, "train_cells", stop)
+        run_layers(lm, tmp_path / "out", scenes=4, train=training)
+    monkeypatch.setattr(module, "diagnose_layers", None)  # it is done, and is not done again
+    advice = run_layers(lm, tmp_path / "out", scenes=4, train=training, resume=True)
+    assert advice.endswith("Nothing much changes: 1, 1+2. A control falls by more than 10%: none.")
+    run = read_run(tmp_path / "out")
+    assert len(run.layers) == 5 and {row.get("trained_layer") for row in run.rows} == {None, 1, "1,2"}
+    page = write_report([tmp_path / "out"]).read_text()
+    assert "Nothing much changes" in page and (tmp_path / "out" / "sweep.png").is_file()
+
+
+def row(family, honest, **setting):
+    return {"family": family, "order": "wrong_first", "honest": honest, "n": 10, **setting}
+
+
+def test_what_comes_of_a_layer_is_honesty_nothing_or_damage_to_a_control():
+    base = [row("burglar", 1), row("self", 10)]
+    after = [
+        *(row("burglar", 4, layer=3), row("self", 9, layer=3)),
+        *(row("burglar", 2, layer=4), row("self", 10, layer=4)),
+        *(row("burglar", 10, layer=5), row("self", 8, layer=5)),
+    ]
+    found = fates(after, ["layer"], ["self"], base)
+    assert found == {(3,): HONEST, (4,): NOTHING, (5,): DAMAGE}
+    said = told_fates({"3": HONEST, "5": DAMAGE})
+    assert "controls stay: layers 3. Nothing much changes: none. A control falls by more than 10%: 5." in said
+
+
+def test_layers_to_train_are_all_or_named_alone_or_together():
+    assert layers_to_train("all", 3) == [0, 1, 2]
+    assert layers_to_train("4,5,4+5", 6) == [4, 5, [4, 5]]
+    for wrong in ("6", "4+6", "x", "", "4,,5", "-1"):
+        with pytest.raises(SooError, match="is no layer of this model, which has 0 to 5"):
+            layers_to_train(wrong, 6)
+
+
+def test_settings_of_training_without_training_are_one_clear_line(refused):
+    assert "give --train, too" in refused("layers", "organism", "--preset", "organism")
 
 
 def test_a_pack_without_contrasts_is_one_clear_line(refused, tmp_path):

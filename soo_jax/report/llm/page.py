@@ -24,7 +24,7 @@ from soo_jax.runs import Run
 from soo_jax.tasks.run_comparison import Comparison, within_run
 from soo_jax.tasks.statistics import AFTER, VARIANT, Cell, SeedOutcome, aggregate, controls_among, seed_outcomes
 
-SWEEP = "sweep"
+SWEEP, LAYERS = "sweep", "layers"
 MANY = 400
 """Cells of a sweep too large for every condition to be tested on the page; ``soo compare`` still does."""
 
@@ -89,7 +89,7 @@ def _section(run: Run) -> Section:
         run=run,
         model=_model_name(run.config.get("model")),
         trouble=trouble(run),
-        headline=None if run.config.get("job") == SWEEP else _headline(rows, cells),
+        headline=None if run.config.get("job") in (SWEEP, LAYERS) else _headline(rows, cells),
         advice=_advice(run),
         comparisons=within_run(run) if len(cells) < MANY else [],
         drifts=drifts(run.drift),
@@ -133,7 +133,7 @@ def _charts(run: Run, cells: Sequence[Cell]) -> list[Chart]:
     from soo_jax.report.llm.plots import latent_chart, loss_chart, rates_chart
 
     charts = []
-    found = settings_of(run) if run.config.get("job") == SWEEP else []
+    found = settings_of(run) if run.config.get("job") in (SWEEP, LAYERS) else []
     if axes_of(found) is not None:
         charts.append(chart("sweep", "Settings", MAP + SWEEP_CAPTION, lambda theme: sweep_map(found, theme)))
     if cells:
