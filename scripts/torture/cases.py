@@ -24,7 +24,8 @@ from tests.tasks.checkout import write_checkout
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = ("log.txt", "status.json", "report.html")
-"""Files that hold times, or how a run came about; of ``results.json`` the timings are left out."""
+FIELD_LEFT_OUT = {"results.json": "timings", "config.json": "provenance"}
+"""Files that hold times, or how a run came about, and what does so in others."""
 _SWEEP = """
 [finetune]
 epochs = 2
@@ -216,8 +217,8 @@ def content(out: Path) -> dict[str, str]:
         name = str(path.relative_to(out))
         if path.is_file() and name not in LEFT_OUT:
             raw = path.read_bytes()
-            if name == "results.json":
+            if (field := FIELD_LEFT_OUT.get(name)) is not None:
                 with suppress(ValueError):  # damaged: other than any that is whole
-                    raw = json.dumps({k: v for k, v in json.loads(raw).items() if k != "timings"}).encode()
+                    raw = json.dumps({k: v for k, v in json.loads(raw).items() if k != field}).encode()
             found[name] = hashlib.sha256(raw).hexdigest()
     return found
