@@ -68,7 +68,7 @@ def page(rows: list[Row], arguments: str) -> str:
         "The moments of the kills are in the JSON file beside this page.",
         "",
         "Lost is whatever differs, in any bit, from a run that nobody disturbed: all files of the run but "
-        f"{', '.join(f'`{name}`' for name in LEFT_OUT)}, the timings in `results.json` and the versions in `config.json`; "
+        f"{', '.join(f'`{name}`' for name in LEFT_OUT)}, timings in `results.json` and versions in `config.json`; "
         "and whatever lies about that does not belong there.",
         "",
         "| run | what was done to it | times | what it said | lost |",
