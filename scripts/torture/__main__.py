@@ -1,6 +1,6 @@
 """Kills, damages and starves small runs, goes on with them, and says what was lost.
 
-nice python -m scripts.torture --page docs/records/torture.md     # 56 kills, and 48 other harms
+nice python -m scripts.torture --page docs/records/torture.md     # 56 kills, 29 other harms; half an hour on one core
 python -m scripts.torture --kills 3 --case evaluation             # a part of it
 
 Kills are spread evenly over the cases. Half of them come between two writes to files, at moments that the seed draws
@@ -38,6 +38,10 @@ def main(arguments: list[str]) -> int:
     def note(row: Row) -> None:
         rows.append(row)
         print(_line(row), flush=True)
+        if options.page:  # so far
+            write_atomically(options.page, page(rows, " ".join(arguments)))
+            moments = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False)
+            write_atomically(options.page.with_suffix(".json"), moments + "\n")
 
     with tempfile.TemporaryDirectory(prefix="torture-") as place:
         bench = Bench(Path(place))
@@ -48,10 +52,6 @@ def main(arguments: list[str]) -> int:
             for case, harm in harms(bench):
                 if case in chosen:
                     note(harm())
-    if options.page:
-        write_atomically(options.page, page(rows, " ".join(arguments)))
-        moments = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False)
-        write_atomically(options.page.with_suffix(".json"), moments + "\n")
     return int(any(row.lost for row in rows))
 
 

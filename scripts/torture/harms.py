@@ -233,10 +233,14 @@ def harms(bench: Bench) -> Iterator[tuple[Case, Callable[[], Row]]]:
     yield evaluation, partial(damaged_answers, bench, evaluation, flip, "one bit of the kept answers turned", True)
     mounts = shutil.which("mount") is not None and can_mount(bench.place)
     for case in CASES:
-        yield case, partial(limited, bench, case)
+        if "sweep" not in case.name:  # these write what the others write
+            yield case, partial(limited, bench, case)
         if mounts:
             yield case, partial(full, bench, case)
-            yield case, partial(locked, bench, case, 0.0)
-            yield case, partial(locked, bench, case, 0.6)
-        if not case.name.startswith("RL"):  # these need no inputs
+            yield from ((case, partial(locked, bench, case, at)) for at in _LOCKED.get(case.name, ()))
+        if case.name in _TAKEN:
             yield case, partial(taken, bench, case, 0.5)
+
+
+_LOCKED = {"fine-tuning": (0.6,), "RL training": (0.6,), "evaluation": (0.0, 0.6), "conversion": (0.6,)}
+_TAKEN = ("fine-tuning", "evaluation", "conversion", "import-reference")
