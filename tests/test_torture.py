@@ -96,9 +96,9 @@ def test_a_kill_comes_right_before_the_event_that_was_planned(tmp_path, at, left
 
 def test_the_page_says_what_was_lost():
     rows = [Row("sweep", "killed, and gone on with", 2, "1 run", [], ["event 3 of 9", "1.5 of 9.0 s"])]
-    assert "2 kills (SIGKILL) and 0 other harms; nothing was lost." in program.page(rows, "--kills 2")
+    assert "2 kills (SIGKILL) and 0 other harms; nothing was lost." in program.page(rows)
     rows.append(Row("evaluation", "disk full", 1, "refused in one line", ["results.json"], []))
-    told = program.page(rows, "")
+    told = program.page(rows)
     assert "2 kills (SIGKILL) and 1 other harms; something was lost in 1 of 2 lines." in told
     assert told.endswith("| evaluation | disk full | 1 | refused in one line | results.json |\n")
 

@@ -218,7 +218,7 @@ def can_mount(place: Path) -> bool:
     return tried.returncode == 0
 
 
-def harms(bench: Bench) -> Iterator[tuple[Case, Callable[[], Row]]]:
+def harms(bench: Bench) -> Iterator[tuple[Case, partial[Row]]]:
     """All that is done beside kills."""
     by_name = {case.name: case for case in CASES}
     for case in (case for case in CASES if case.states):
@@ -244,3 +244,5 @@ def harms(bench: Bench) -> Iterator[tuple[Case, Callable[[], Row]]]:
 
 _LOCKED = {"fine-tuning": (0.6,), "RL training": (0.6,), "evaluation": (0.0, 0.6), "conversion": (0.6,)}
 _TAKEN = ("fine-tuning", "evaluation", "conversion", "import-reference")
+HARMS = tuple(one.__name__ for one in (kills, damaged_checkpoints, damaged_answers, limited, full, locked, taken))
+"""What can be chosen by name."""
