@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
         rows[row.case, row.harm] = row
         print(_line(row), flush=True)
         if options.page:  # so far
-            write_atomically(options.page, page(list(rows.values())))
+            write_atomically(options.page, page(list(rows.values()), options.again))
             moments = json.dumps([asdict(row) for row in rows.values()], indent=1, ensure_ascii=False)
             write_atomically(options.page.with_suffix(".json"), moments + "\n")
 
@@ -62,8 +62,12 @@ def main(arguments: list[str]) -> int:
     return int(any(row.lost for row in done))
 
 
-def page(rows: list[Row]) -> str:
-    """The record in Markdown."""
+def page(rows: list[Row], again: bool = False) -> str:
+    """The record in Markdown.
+
+    Args:
+      again: some of its lines were made later than the others.
+    """
     count = sum(row.times for row in rows if row.moments)
     bad = sum(bool(row.lost) for row in rows)
     verdict = f"something was lost in {bad} of {len(rows)} lines" if bad else "nothing was lost"
@@ -72,11 +76,13 @@ def page(rows: list[Row]) -> str:
         "",
         f"Written by `python -m scripts.torture --page docs/records/torture.md` on a CPU: {count} kills (SIGKILL) and "
         f"{sum(row.times for row in rows if not row.moments)} other harms; {verdict}. "
-        "The moments of the kills are in the JSON file beside this page.",
+        "The moments of the kills are in the JSON file beside this page."
+        + (" Some lines were made again after a mend, with `--again`." if again else ""),
         "",
         "Lost is whatever differs, in any bit, from a run that nobody disturbed: all files of the run but "
-        f"{', '.join(f'`{name}`' for name in LEFT_OUT)}, timings in `results.json` and versions in `config.json`; "
-        "and whatever lies about that does not belong there.",
+        f"{', '.join(f'`{name}`' for name in LEFT_OUT)}, timings in `results.json` and versions in `config.json`, and but "
+        "for the order in which headers of safetensors files say things; and whatever lies about that does not belong "
+        "there.",
         "",
         "| run | what was done to it | times | what it said | lost |",
         "|---|---|---|---|---|",
