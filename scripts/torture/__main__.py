@@ -80,9 +80,9 @@ def page(rows: list[Row], again: bool = False) -> str:
         + (" Some lines were made again after a mend, with `--again`." if again else ""),
         "",
         "Lost is whatever differs, in any bit, from a run that nobody disturbed: all files of the run but "
-        f"{', '.join(f'`{name}`' for name in LEFT_OUT)}, timings in `results.json` and versions in `config.json`, and but "
-        "for the order in which headers of safetensors files say things; and whatever lies about that does not belong "
-        "there.",
+        f"{', '.join(f'`{name}`' for name in LEFT_OUT)}, timings in `results.json` and versions in `config.json`, "
+        "and but for the order in which headers of safetensors files say things; and whatever lies about that does not "
+        "belong there.",
         "",
         "| run | what was done to it | times | what it said | lost |",
         "|---|---|---|---|---|",
