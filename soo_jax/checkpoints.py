@@ -9,9 +9,11 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,7 +51,7 @@ class Checkpoints:
         self.folder = Path(folder).resolve()
         self.every = every
         self._identity = plain_identity(identity)
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save
+        _quiet()
         self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -146,6 +148,20 @@ class Checkpoints:
         if is_first():
             for path in self.folder.glob(f"{part_name('*')}*"):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _quiet() -> None:
+    """Keeps off the screen what is raised anyway: Orbax reports every save and every error, and TensorStore, where the
+    disk has refused, calls back into an event loop that is gone."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    usual = sys.unraisablehook
+    if getattr(usual, "func", None) is not _pass_over:
+        sys.unraisablehook = partial(_pass_over, usual)
+
+
+def _pass_over(usual: Callable[[Any], Any], unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+        usual(unraisable)
 
 
 def steps(folder: Path) -> list[int]:

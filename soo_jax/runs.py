@@ -8,32 +8,37 @@ the moment it exists until the run has ended well, whatever happens in between.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from soo_jax.earlier import of_this_version
 from soo_jax.errors import SooError
 from soo_jax.files import append_whole, cut_torn_line, disk_error, moved_into, part_name, write_atomically
 from soo_jax.provenance import provenance
+from soo_jax.run_reading import (
+    CONFIG,
+    LOG,
+    REPORT,
+    RESPONSES,
+    RESULTS,
+    RUN_SCHEMA,
+    SCHEMA,
+    STATES,
+    STATES_FOLDER,
+    STATUS,
+    Run,
+    read_run,
+    read_status,
+)
 from soo_jax.tidy import TABLES, finite_row, named, one_row_per_line, plain
 
-__all__ = ["SCHEMA", "STATES", "Run", "RunFolder", "finite_row", "provenance", "read_run"]
-
-SCHEMA = "soo-results/2"
-_EARLIER = "soo-results/1"  # called families "scenario", and orders after the worth of things
-_RUN_SCHEMA = "soo-run/1"
-STATES = ("running", "complete", "interrupted", "failed")
-
-STATES_FOLDER = "checkpoints"
-"""Where in a run folder unfinished work lies; gone once the run is complete."""
-_STATUS, _CONFIG, _RESULTS, _LOG = "status.json", "config.json", "results.json", "log.txt"
-_RESPONSES, _REPORT = "responses.jsonl", "report.html"
+__all__ = ["SCHEMA", "STATES", "STATES_FOLDER", "Run", "RunFolder", "finite_row", "provenance", "read_run"]
+_FORGOTTEN = part_name(STATES_FOLDER)  # unfinished work of a run that is complete, or all but
 
 
 class RunFolder:
@@ -99,13 +104,15 @@ class RunFolder:
           SooError: the folder holds no run, or one that is complete.
         """
         path = Path(path)
-        status = _read_status(path)
+        status = read_status(path)
         if status["state"] == "complete":
             raise SooError(
                 f"{path}: this run is complete, there is nothing to resume; choose another folder or --force"
             )
         run = cls(path, "running", status.get("files", ()))
-        run._there = cut_torn_line(path / _RESPONSES)
+        if (path / _FORGOTTEN).is_dir():  # killed while it was about to be marked as complete
+            os.rename(path / _FORGOTTEN, path / STATES_FOLDER)
+        run._there = cut_torn_line(path / RESPONSES)
         run._mark("running")
         return run
 
@@ -116,7 +123,9 @@ class RunFolder:
         Raises:
           SooError: the folder holds no run.
         """
-        status = _read_status(Path(path))
+        status = read_status(Path(path))
+        if status["state"] == "complete":  # killed while it tidied up
+            shutil.rmtree(Path(path) / _FORGOTTEN, ignore_errors=True)
         return cls(Path(path), status["state"], status.get("files", ()))
 
     def __enter__(self) -> RunFolder:
@@ -126,10 +135,11 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            missing = [name for name in (_CONFIG, _RESULTS) if name not in self._files]
-            self._mark("failed" if missing else "complete")
+            missing = [name for name in (CONFIG, RESULTS) if name not in self._files]
             if missing:
+                self._mark("failed")
                 raise ValueError(f"{self.path}: the run ended without writing {_some(missing)}")
+            self._complete()
             return
         interrupted = issubclass(kind, KeyboardInterrupt | SystemExit)
         # Where the disk is full the mark cannot be written either; "running" stands, which is incomplete just as well.
@@ -138,9 +148,16 @@ class RunFolder:
         with suppress(SooError):
             self._mark("interrupted" if interrupted else "failed")
 
+    def _complete(self) -> None:
+        """Marks the run as complete and forgets unfinished work, so that a kill leaves either both or neither."""
+        with suppress(OSError):  # most often there is none; a disk that refuses will also refuse the mark
+            os.rename(self.path / STATES_FOLDER, self.path / _FORGOTTEN)
+        self._mark("complete")
+        shutil.rmtree(self.path / _FORGOTTEN, ignore_errors=True)
+
     def write_config(self, config: dict[str, Any]) -> None:
         """Write all that was set as ``config.json``; it may be nested, and callables become their names."""
-        self.write_text(_CONFIG, json.dumps(config, indent=2, ensure_ascii=False, default=named) + "\n")
+        self.write_text(CONFIG, json.dumps(config, indent=2, ensure_ascii=False, default=named) + "\n")
 
     def write_results(self, results: dict[str, Any]) -> None:
         """Check the numbers and write them as ``results.json``.
@@ -163,7 +180,7 @@ class RunFolder:
         unknown = set(results) - {"schema", "job", "timings", *TABLES}
         if unknown:
             raise ValueError(f"results hold unknown tables {sorted(unknown)}; known are {[*TABLES, 'timings']}")
-        self.write_text(_RESULTS, one_row_per_line(checked))
+        self.write_text(RESULTS, one_row_per_line(checked))
 
     def append_responses(self, rows: Iterable[dict[str, Any]]) -> None:
         """Add generations with their labels to ``responses.jsonl``; all rows of a call get in, or none.
@@ -175,15 +192,15 @@ class RunFolder:
         said = [line.encode() for line in lines]
         there, self._there = self._there[: len(said)], self._there[len(said) :]
         if there != said[: len(there)]:
-            write_atomically(self.path / _RESPONSES, b"".join(self._said))
+            write_atomically(self.path / RESPONSES, b"".join(self._said))
             there, self._there = [], []
         self._said += said
-        self._append(_RESPONSES, "".join(lines[len(there) :]))
+        self._append(RESPONSES, "".join(lines[len(there) :]))
 
     def log(self, line: str) -> None:
         """Add a line to ``log.txt``, with the time in front (UTC)."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
-        self._append(_LOG, f"{stamp} {line}\n")
+        self._append(LOG, f"{stamp} {line}\n")
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a UTF-8 file of this run; ``name`` is relative to the folder. Returns its path."""
@@ -217,86 +234,8 @@ class RunFolder:
 
     def _mark(self, state: str) -> None:
         self._state = state
-        status = {"schema": _RUN_SCHEMA, "state": state, "files": sorted(self._files)}
-        write_atomically(self.path / _STATUS, json.dumps(status, indent=2) + "\n")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run folder that was read.
-
-    Attributes:
-      state: one of ``STATES``; ``running`` also means killed.
-      config, results: the two JSON files; empty where an incomplete run has not written them yet.
-      responses: the generations, as far as they were written.
-    """
-
-    path: Path
-    state: str
-    config: dict[str, Any] = field(default_factory=dict)
-    results: dict[str, Any] = field(default_factory=dict)
-    responses: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def complete(self) -> bool:
-        """Whether the run ended well; else its figures are those of a part of it."""
-        return self.state == "complete"
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """Deception rows (docs/data.md)."""
-        return self.results.get("rows", [])
-
-    @property
-    def latent(self) -> list[dict[str, Any]]:
-        """Layer-wise distances between self and other."""
-        return self.results.get("latent", [])
-
-    @property
-    def layers(self) -> list[dict[str, Any]]:
-        """What each layer makes of self and other."""
-        return self.results.get("layers", [])
-
-    @property
-    def drift(self) -> list[dict[str, Any]]:
-        """What models make of ordinary texts."""
-        return self.results.get("drift", [])
-
-    @property
-    def training(self) -> list[dict[str, Any]]:
-        """Loss and metrics by seed and step."""
-        return self.results.get("training", [])
-
-    def frame(self, part: str = "rows") -> Any:
-        """A part of the run as a pandas table: see :func:`soo_jax.frames.frame`."""
-        from soo_jax.frames import frame
-
-        return frame(self, part)
-
-
-def read_run(path: str | Path) -> Run:
-    """Read a run folder, complete or not.
-
-    Raises:
-      SooError: there is no folder, it holds no run, its schema is another one, or a file is damaged.
-    """
-    path = Path(path)
-    state = _read_status(path)["state"]
-    complete = state == "complete"
-    results = _read_json(path / _RESULTS, required=complete)
-    if results and results.get("schema") not in (SCHEMA, _EARLIER):
-        raise SooError(
-            f"{path / _RESULTS}: has the schema {results.get('schema')!r}, this version reads {SCHEMA!r}; "
-            "use the version of soo-jax that wrote it"
-        )
-    for table in TABLES:
-        if not isinstance(results.get(table, []), list):
-            raise SooError(f"{path / _RESULTS}: {table} must be a list of rows; the run has to be made again")
-    if "rows" in results:
-        results["rows"] = [of_this_version(row) for row in results["rows"]]
-    config = _read_json(path / _CONFIG, required=complete)
-    responses = [of_this_version(row) for row in _read_responses(path / _RESPONSES, complete)]
-    return Run(path, state, config, results, responses)
+        status = {"schema": RUN_SCHEMA, "state": state, "files": sorted(self._files)}
+        write_atomically(self.path / STATUS, json.dumps(status, indent=2) + "\n")
 
 
 # ---- replacing an earlier run -------------------------------------------------------------------------------------
@@ -304,16 +243,17 @@ def read_run(path: str | Path) -> Run:
 
 def _clear(path: Path, found: list[str]) -> None:
     """Delete what an earlier run wrote into ``path``; refuse where this run would overwrite somebody else's files."""
-    if _STATUS not in found:
-        taken = sorted({_CONFIG, _RESULTS, _RESPONSES, _LOG, _REPORT, STATES_FOLDER} & set(found))
+    if STATUS not in found:
+        taken = sorted({CONFIG, RESULTS, RESPONSES, LOG, REPORT, STATES_FOLDER} & set(found))
         if taken:
             raise SooError(f"{path}: holds {_some(taken)} but no run of soo-jax; choose another folder, --force or not")
         return
-    files = [name for name in _read_status(path).get("files", []) if _inside(path, name)]
+    files = [name for name in read_status(path).get("files", []) if _inside(path, name)]
     try:
-        shutil.rmtree(path / STATES_FOLDER, ignore_errors=True)
+        for rest in (STATES_FOLDER, _FORGOTTEN):
+            shutil.rmtree(path / rest, ignore_errors=True)
         # The mark goes last: until then the folder is known as a run, and a second attempt finds what is left.
-        for name in [*files, *(part_name(name) for name in files), _STATUS]:
+        for name in [*files, *(part_name(name) for name in files), STATUS]:
             with suppress(FileNotFoundError):
                 (path / name).unlink()
         for folder in sorted({parent for name in files for parent in (path / name).parents}, reverse=True):
@@ -335,62 +275,3 @@ def _inside(path: Path, name: object) -> bool:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-# ---- reading ------------------------------------------------------------------------------------------------------
-
-
-def _read_status(path: Path) -> dict[str, Any]:
-    if not path.is_dir():
-        raise SooError(f"{path}: no such run folder; give a folder that a run of soo-jax has written")
-    if not (path / _STATUS).exists():
-        raise SooError(
-            f"{path}: holds no {_STATUS}, so it is no run folder; give one that a run of soo-jax has written"
-        )
-    status = _read_json(path / _STATUS, required=True)
-    if not str(status.get("schema")).startswith("soo-run/"):
-        raise SooError(f"{path / _STATUS}: was not written by soo-jax; give a folder that one of its runs has written")
-    if status.get("state") not in STATES:
-        raise SooError(f"{path / _STATUS}: the state is {status.get('state')!r} rather than one of {', '.join(STATES)}")
-    return status
-
-
-def _read_json(path: Path, required: bool) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        if not required:
-            return {}
-        raise SooError(f"{path}: the file is missing; the run has to be made again") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SooError(f"{path}: is truncated or no JSON ({error}); the run has to be made again") from error
-    except OSError as error:
-        raise SooError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if not isinstance(value, dict):
-        raise SooError(f"{path}: must be a JSON object; the run has to be made again")
-    return value
-
-
-def _read_responses(path: Path, complete: bool) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="strict" if complete else "replace").split("\n")
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise SooError(f"{path}: cannot be read ({error})") from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines) and not complete:
-                break  # killed in the middle of a line
-            raise SooError(
-                f"{path}, line {number}: not valid JSON ({error.msg}); the run has to be made again"
-            ) from error
-        if not isinstance(row, dict):
-            raise SooError(f"{path}, line {number}: must be a JSON object; the run has to be made again")
-        rows.append(row)
-    return rows

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -153,3 +155,20 @@ def limited():
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     return limit
+
+
+def test_what_a_refused_save_tells_from_its_threads_stays_off_the_screen(tmp_path):
+    """The error is raised; reports of the same from loggers and threads would bury its one line."""
+    script = (
+        "import resource, sys, numpy as np; from soo_jax.checkpoints import Checkpoints\n"
+        "from soo_jax.errors import StorageError\n"
+        "states = {name: np.random.default_rng(0).normal(size=(1000, 100)) for name in 'abc'}\n"
+        "kept = [Checkpoints(sys.argv[1], {}) for _ in range(2)][-1]\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))\n"
+        "for step in range(5):\n"
+        "    try: kept.save(step, states)\n"
+        "    except StorageError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.count("larger than is allowed here") == 5 and list(tmp_path.iterdir()) == []

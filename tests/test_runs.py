@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -240,6 +241,30 @@ def test_force_forgets_unfinished_work_of_a_run_and_refuses_a_folder_of_somebody
     (tmp_path / "other" / "checkpoints").mkdir(parents=True)
     with pytest.raises(SooError, match="holds checkpoints but no run of soo-jax"):
         RunFolder.create(tmp_path / "other", force=True)
+
+
+@pytest.mark.parametrize("killed_before", ["mark", "rmtree"])
+def test_a_run_that_is_killed_as_it_ends_is_complete_or_can_still_be_resumed(tmp_path, monkeypatch, killed_before):
+    out = tmp_path / "run"
+
+    def dies(*_, **__):
+        raise SystemExit("killed")
+
+    with pytest.raises(SystemExit), RunFolder.create(out) as run:
+        (out / "checkpoints" / "10").mkdir(parents=True)
+        run.write_config({})
+        run.write_results({"job": "x"})
+        if killed_before == "mark":
+            monkeypatch.setattr(run, "_mark", dies)
+        else:
+            monkeypatch.setattr(shutil, "rmtree", dies)
+    monkeypatch.undo()
+    assert read_run(out).complete == (killed_before == "rmtree")
+    if killed_before == "mark":
+        with RunFolder.reopen(out) as run:
+            assert (out / "checkpoints" / "10").is_dir(), "what was done is not lost"
+    RunFolder.annotate(out)
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "results.json", "status.json"]
 
 
 def test_only_an_incomplete_run_can_be_resumed(tmp_path):

@@ -25,7 +25,7 @@ LANGUAGE, AGENTS = "language model", "agents"
 
 class Job:
     """One run of the program. Use as a context manager: entering opens the folder and writes ``config.json``; leaving
-    marks how it ended, and forgets the saved states if it ended well.
+    marks how it ended, and forgets unfinished work if it ended well.
 
     Nothing is touched before it is entered, so that whatever can be refused should be refused before.
 
@@ -74,8 +74,6 @@ class Job:
         self.run.__exit__(kind, error, trace)
         if self._aside is not None:
             shutil.rmtree(self._aside, ignore_errors=True)
-        elif kind is None:
-            shutil.rmtree(self.states, ignore_errors=True)  # only now: until it is complete the run can be resumed
 
     @property
     def kept(self) -> Path:

@@ -174,11 +174,14 @@ def _copy_description(base: Path, part: Path) -> None:
         with GgufModel(base) as model:
             model.describe(part)
         return
-    for path in sorted(base.iterdir()):
-        if path.is_file() and path.suffix not in _WEIGHTS and path.name not in (INDEX, RECORD):
-            shutil.copyfile(path, part / path.name)
-    if (base / TEMPLATES).is_dir():
-        shutil.copytree(base / TEMPLATES, part / TEMPLATES)
+    try:
+        for path in sorted(base.iterdir()):
+            if path.name == TEMPLATES:
+                shutil.copytree(path, part / path.name)
+            elif not path.is_dir() and path.suffix not in _WEIGHTS and path.name not in (INDEX, RECORD):
+                shutil.copyfile(path, part / path.name)
+    except FileNotFoundError as error:  # and not one file less in the copy
+        raise SooError(f"{error.filename}: is gone while the model is copied; put it back and begin again") from error
 
 
 def check_merge_out(out: Path, base: Path, force: bool = False) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import soo_jax as soo
 from soo_jax.cli import run
-from soo_jax.errors import SooError
+from soo_jax.errors import SooError, StorageError
 from soo_jax.jobs import sweep as jobs
 from soo_jax.llm.grid import best, grid
 from soo_jax.report.llm.sweep import axes_of, settings_of
@@ -117,6 +117,26 @@ def test_a_setting_that_fails_is_told_and_the_others_go_on(quick, tmp_path, monk
     found = read_run(tmp_path / "out")
     assert {row.get("trained_layer") for row in found.rows if row["condition"] == "soo"} == {1}
     assert "trained layer 0: failed: no memory for this one" in (tmp_path / "out" / "log.txt").read_text()
+
+
+def test_a_disk_that_refuses_is_no_fault_of_a_setting_and_ends_the_sweep(quick, tmp_path, monkeypatch, capsys):
+    real = jobs.finetune
+
+    def refused(lm, pairs, config, **rest):
+        if config.layer == 0:
+            raise StorageError("the disk is full")
+        return real(lm, pairs, config, **rest)
+
+    monkeypatch.setattr(jobs, "finetune", refused)
+    assert run([*quick, "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == "soo: error: the disk is full\n" and read_run(tmp_path / "out").state == "failed"
+    monkeypatch.undo()
+    (tmp_path / "texts.jsonl").write_text('{"text": "you want the vase"}\n')
+    assert run([*quick, "--texts", str(tmp_path / "texts.jsonl"), "--out", str(tmp_path / "out"), "--resume"]) == 2
+    assert "begun with other settings (hashes)" in capsys.readouterr().err
+    assert run([*quick, "--out", str(tmp_path / "out"), "--resume"]) == 0
+    layers = {row.get("trained_layer") for row in read_run(tmp_path / "out").rows if row["condition"] == "soo"}
+    assert layers == {0, 1}, "none is missing"
 
 
 def test_a_sweep_of_which_nothing_succeeds_has_failed(asked, tmp_path, monkeypatch, capsys):

@@ -11,7 +11,8 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import soo_jax as soo
-from soo_jax.errors import SooWarning
+from soo_jax.errors import SooError, SooWarning
+from soo_jax.llm import folders
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 TOKENS = np.arange(3, 15)[None]
@@ -162,3 +163,39 @@ def test_a_model_merged_by_the_program_keeps_the_precision_of_its_base(folder, t
     soo.save_adapter(tmp_path / "adapter", lm, adapter_for(lm))
     assert run(["merge", str(folder), "--adapter", str(tmp_path / "adapter"), "--out", str(tmp_path / "merged")]) == 0
     assert soo.load(tmp_path / "merged", "stored").params["embedding"]["embedding"].dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("moves", [0, 1])
+def test_a_folder_that_is_replaced_is_there_until_the_new_one_is_whole(folder, tmp_path, monkeypatch, moves):
+    """Killed before or between the two renames, the old model is left, and the same command makes the new one."""
+    out, made, real = soo.convert(folder, tmp_path / "out"), [], Path.rename
+    (out / "notes.txt").write_text("of the old one")
+
+    def dies(path, place):
+        if len(made) == moves:
+            raise SystemExit("killed")
+        made.append(place)
+        return real(path, place)
+
+    monkeypatch.setattr(Path, "rename", dies)
+    monkeypatch.setattr(folders.shutil, "rmtree", lambda *_, **__: None)  # nobody tidies up behind a kill
+    with pytest.raises(SystemExit):
+        soo.convert(folder, out, force=True)
+    monkeypatch.undo()
+    assert [path for path in (out, tmp_path / ".out.old") if (path / "notes.txt").is_file()]
+    soo.convert(folder, out, force=True)
+    assert ours(soo.load(out)).tolist() == ours(soo.load(folder)).tolist() and not (out / "notes.txt").exists()
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_model_that_vanishes_while_it_is_copied_is_refused(folder, tmp_path, monkeypatch):
+    real = folders.shutil.copyfile
+
+    def takes(source, place):
+        (folder / "tokenizer_config.json").unlink(missing_ok=True)
+        return real(source, place)
+
+    monkeypatch.setattr(folders.shutil, "copyfile", takes)
+    with pytest.raises(SooError, match=r"tokenizer_config.json: is gone while the model is copied"):
+        soo.convert(folder, tmp_path / "out")
+    assert not list(tmp_path.glob("*out*"))

@@ -1,0 +1,1 @@
+"""Kills, damages and starves runs, and says what was lost."""
