@@ -1,0 +1,107 @@
+"""The record page of the study: tables of the test problem, and of the preset's own runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scripts.studies.agent_runs import command, made
+from scripts.studies.paper_preset.training import read
+from scripts.studies.paper_preset.variants import LONG, SHORT, Variant
+from scripts.studies.physical_deception.tables import (
+    BEHAVIOUR,
+    DIFFERENCES,
+    OVERLAP,
+    detection,
+    head,
+    joined,
+    line,
+    single_agents,
+    table,
+)
+from soo_jax.runs import read_run
+
+RUNS: dict[str, str] = {}
+"""Folder and command of the preset's own runs, in their order."""
+SOLVED = 0.95
+"""Part of its episodes in which an agent that solves the test problem reaches the goal."""
+_ONE_BY_ONE = ("trapped", "red_ever_at_goal", "blue_at_goal")
+
+
+def page(runs: Path) -> str:
+    """The record page, as Markdown."""
+    told = {name: read(runs / f"{name}.json") for name in SHORT | LONG if (runs / f"{name}.json").is_file()}
+    parts = [
+        "# The paper's preset: the record",
+        "Every table here is written by `python -m scripts.studies.paper_preset page runs`; what it means is said in "
+        "[rl.md](../rl.md#the-papers-preset). All seeds are in the tables, none was left out.",
+        "## A test problem",
+        "Honest reward, the reference's settings, but blue alone learns: red stands in a corner. *Reaches the goal*: "
+        f"in what part of 500 episodes. *Solved*: seeds with at least {SOLVED:g}. *Saturated*: what part of blue's "
+        "actions lies beyond 0.99, in the first and the last tenth of the run. *Unexplained*: the critic's loss over "
+        "the variance of its targets, in the last tenth. A line with dots differs from the last one without them in "
+        "what it says.",
+        f"### An eighth of the length ({_steps(told, SHORT)} steps)",
+        joined([_outcomes(told, SHORT), _curve(told, SHORT)]),
+        f"### The whole length ({_steps(told, LONG)} steps)",
+        joined([_outcomes(told, LONG), _curve(told, LONG)]),
+    ]
+    found = {name: read_run(runs / name) for name in RUNS}
+    for name, run in found.items():
+        rows = run.rows
+        parts += [
+            f"`{command(RUNS, name)}`",
+            made(run),
+            joined([table(rows, BEHAVIOUR), table(rows, OVERLAP), table(rows, DIFFERENCES), detection(rows)]),
+            "Single agents, by seed:",
+            joined([single_agents(rows, _ONE_BY_ONE)]),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _steps(told: Mapping[str, Any], variants: Mapping[str, Variant]) -> str:
+    return " or ".join(sorted({f"{told[name]['steps']:,}" for name in variants if name in told}))
+
+
+def _outcomes(told: Mapping[str, Any], variants: Mapping[str, Variant]) -> list[str]:
+    """One line per variant: whether it solves the problem, and what became of its policies and critics."""
+    lines = []
+    for name in variants:
+        if name not in told:
+            continue
+        own, curves = told[name]["metrics"], told[name]["curves"]
+        reached = np.asarray(own["blue_ever_at_goal"])
+        first, last = _tenth(curves["saturated_blue"], 0), _tenth(curves["saturated_blue"], 9)
+        unexplained = _tenth(curves["critic_loss_blue"], 9) / _tenth(curves["target_variance_blue"], 9)
+        lines.append(
+            line(
+                told[name]["about"],
+                f"{reached.mean():.2f}",
+                f"{int(np.sum(reached >= SOLVED))} of {len(reached)}",
+                ", ".join(f"{value:.2f}" for value in own["blue_at_goal"]),
+                f"{first:.2f}",
+                f"{last:.2f}",
+                f"{unexplained:.2f}",
+            )
+        )
+    titles = ("reaches the goal", "solved", "steps at the goal, by seed", "saturated, first", "last", "unexplained")
+    return [*head("settings", *titles), *lines]
+
+
+def _curve(told: Mapping[str, Any], variants: Mapping[str, Variant]) -> list[str]:
+    """Blue's reward per step by tenths of the run, mean of the seeds: 5 in every step at the goal."""
+    lines = [
+        line(told[name]["about"], *(f"{_tenth(told[name]['curves']['reward_blue'], i):.2f}" for i in range(10)))
+        for name in variants
+        if name in told
+    ]
+    return [*head("reward per step, by tenths of the run", *range(1, 11)), *lines]
+
+
+def _tenth(curves: list[list[float]], which: int) -> float:
+    """Mean over the seeds and over one tenth of the run."""
+    values = np.asarray(curves)
+    return float(np.mean(np.array_split(values, 10, axis=1)[which]))
