@@ -28,6 +28,8 @@ RUNS: dict[str, str] = {}
 """Folder and command of the preset's own runs, in their order."""
 SOLVED = 0.95
 """Part of its episodes in which an agent that solves the test problem reaches the goal."""
+_UPDATES, _AFTER = 32, (1, 2, 3, 4, 8, 16, 32, 64)
+"""Updates per iteration, and iterations after which saturation is told."""
 _ONE_BY_ONE = ("trapped", "red_ever_at_goal", "blue_at_goal")
 
 
@@ -45,7 +47,7 @@ def page(runs: Path) -> str:
         "the variance of its targets, in the last tenth. A line with dots differs from the last one without them in "
         "what it says.",
         f"### An eighth of the length ({_steps(told, SHORT)} steps)",
-        joined([_outcomes(told, SHORT), _curve(told, SHORT)]),
+        joined([_outcomes(told, SHORT), _curve(told, SHORT), _saturation(told, SHORT)]),
         f"### The whole length ({_steps(told, LONG)} steps)",
         joined([_outcomes(told, LONG), _curve(told, LONG)]),
     ]
@@ -99,6 +101,19 @@ def _curve(told: Mapping[str, Any], variants: Mapping[str, Variant]) -> list[str
         if name in told
     ]
     return [*head("reward per step, by tenths of the run", *range(1, 11)), *lines]
+
+
+def _saturation(told: Mapping[str, Any], variants: Mapping[str, Variant]) -> list[str]:
+    """How soon policies saturate: of variants with as many updates an iteration as the preset has."""
+    lines = []
+    for name in variants:
+        if name in told and told[name]["config"]["updates"] == _UPDATES and len(_saturated(told[name])) > _AFTER[-1]:
+            lines.append(line(told[name]["about"], *(f"{_saturated(told[name])[i - 1]:.2f}" for i in _AFTER)))
+    return [*head("saturated actions, after updates", *(_UPDATES * i for i in _AFTER)), *lines]
+
+
+def _saturated(one: Mapping[str, Any]) -> np.ndarray:
+    return np.mean(one["curves"]["saturated_blue"], axis=0)
 
 
 def _tenth(curves: list[list[float]], which: int) -> float:

@@ -1,0 +1,58 @@
+"""The paper's claim on behaviour, with a yardstick: how far apart agents of one kind are that differ by their seed.
+
+Every agent is compared with every agent of another seed, of its own condition and of the others, on the same resets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from soo_jax.jobs.agent_folders import read_agents
+from soo_jax.rl import game
+from soo_jax.rl.agents import Agents
+from soo_jax.rl.evaluation import EVALUATION_KEY, evaluate_agents
+from soo_jax.rl.games import Evaluation
+
+EPISODES = 500
+
+
+def measure(folders: Sequence[Path]) -> dict[str, Any]:
+    """Distances between all conditions of some run folders, as ``{"a, b": {difference: [A]}}``.
+
+    A value belongs to an agent of ``a``: its mean distance to the agents of ``b`` that have another seed. The first
+    folder that has a condition gives its agents.
+    """
+    world = game("physical_deception")
+    agents: dict[str, Agents] = {}
+    for folder in folders:
+        own, _ = read_agents(folder)
+        for condition in dict.fromkeys(name.condition for name in own.names):
+            agents.setdefault(condition, own.of(condition))
+    key = jax.random.key(EVALUATION_KEY)
+    found = {name: jax.device_get(evaluate_agents(world, some, key, EPISODES)) for name, some in agents.items()}
+    told: dict[str, dict[str, list[float]]] = {}
+    for a, b in combinations_with_replacement(agents, 2):
+        pairs = np.asarray(
+            [
+                (i, j)
+                for i, one in enumerate(agents[a].names)
+                for j, other in enumerate(agents[b].names)
+                if one.seed != other.seed
+            ]
+        )
+        values = world.differences(_take(found[a], pairs[:, 0]), _take(found[b], pairs[:, 1]))
+        told[f"{a}, {b}"] = {
+            name: [float(np.mean(np.asarray(value)[pairs[:, 0] == i])) for i in range(len(agents[a]))]
+            for name, value in values.items()
+        }
+    return told
+
+
+def _take(found: Evaluation, rows: np.ndarray) -> Evaluation:
+    return jax.tree.map(lambda leaf: leaf[rows], found)
