@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from scripts.studies.paper_preset.distances import between
 from scripts.studies.paper_preset.page import _curve, _outcomes
 from scripts.studies.paper_preset.training import cornered, curves
 from scripts.studies.paper_preset.variants import LONG, SHORT, Variant, config_of
@@ -51,3 +52,10 @@ def test_tables_count_the_seeds_that_solve_the_problem_and_average_curves_over_t
     }
     assert _outcomes(told, {"one": Variant("so", {})})[-1] == "| so | 0.95 | 1 of 2 | 0.50, 0.80 | 0.00 | 1.00 | 0.25 |"
     assert _curve(told, {"one": Variant("so", {})})[-1].startswith("| so | 0.00 | 1.00 | 2.00 |")
+
+
+def test_the_yardstick_compares_agents_of_different_seeds_alone():
+    found = {"honest": np.array([0.0, 1.0, 3.0]), "soo": np.array([10.0, 20.0, 40.0])}
+    apart = between(dict.fromkeys(found, (0, 1, 2)), found, lambda a, b: {"gap": abs(a - b)})
+    assert apart["honest, honest"]["gap"] == [2.0, 1.5, 2.5]
+    assert apart["honest, soo"]["gap"] == [30.0, (9 + 39) / 2, (7 + 17) / 2]

@@ -8,13 +8,19 @@ python -m scripts.studies.paper_preset page runs/paper_preset        # writes do
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
+from scripts.studies import agent_runs
+from scripts.studies.paper_preset.distances import measure
+from scripts.studies.paper_preset.page import DISTANCES, RUNS, images, page
 from scripts.studies.paper_preset.training import make
 from scripts.studies.paper_preset.variants import LONG, SHORT
 from soo_jax.errors import SooError
+from soo_jax.files import write_atomically
 
+DOCS = Path(__file__).parents[3] / "docs"
 VARIANTS = SHORT | LONG
 
 
@@ -24,9 +30,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("what", choices=("run", "page"))
     parser.add_argument("runs", type=Path, help="folder of all runs")
     parser.add_argument("names", nargs="*", choices=[*VARIANTS, []], help="all, unless given")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="where the page and its pictures go")
     options = parser.parse_args(arguments)
     try:
-        return run_all(options.runs, options.names)
+        if options.what == "run":
+            return run_all(options.runs, options.names)
+        for name, picture in images(options.runs).items():
+            write_atomically(options.docs / "img" / name, picture)
+        write_atomically(options.docs / "records" / "paper_preset.md", page(options.runs))
+        return 0
     except SooError as error:
         print(error, file=sys.stderr)
         return 2
@@ -40,6 +52,12 @@ def run_all(runs: Path, names: list[str]) -> int:
         if not path.is_file():
             print(name, VARIANTS[name].about, flush=True)
             make(VARIANTS[name], path)
+    if names:
+        return 0
+    if code := agent_runs.run_all(runs, RUNS):
+        return code
+    distances = measure([runs / "paper", runs / "paper-soo"])
+    write_atomically(runs / DISTANCES, json.dumps(distances) + "\n")
     return 0
 
 

@@ -5,7 +5,7 @@ Every agent is compared with every agent of another seed, of its own condition a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from soo_jax.jobs.agent_folders import read_agents
 from soo_jax.rl import game
 from soo_jax.rl.agents import Agents
 from soo_jax.rl.evaluation import EVALUATION_KEY, evaluate_agents
-from soo_jax.rl.games import Evaluation
 
 EPISODES = 500
 
@@ -36,23 +35,32 @@ def measure(folders: Sequence[Path]) -> dict[str, Any]:
             agents.setdefault(condition, own.of(condition))
     key = jax.random.key(EVALUATION_KEY)
     found = {name: jax.device_get(evaluate_agents(world, some, key, EPISODES)) for name, some in agents.items()}
+    return between({name: [who.seed for who in some.names] for name, some in agents.items()}, found, world.differences)
+
+
+def between(
+    seeds: Mapping[str, Sequence[int]],
+    found: Mapping[str, Any],
+    differences: Callable[[Any, Any], dict[str, Any]],
+) -> dict[str, Any]:
+    """Distances as ``measure`` tells them.
+
+    Args:
+      seeds: of the agents of every condition. found: their evaluations, leaves ``[A, ...]``. differences: of two
+        evaluations whose agents are paired.
+    """
     told: dict[str, dict[str, list[float]]] = {}
-    for a, b in combinations_with_replacement(agents, 2):
+    for a, b in combinations_with_replacement(seeds, 2):
         pairs = np.asarray(
-            [
-                (i, j)
-                for i, one in enumerate(agents[a].names)
-                for j, other in enumerate(agents[b].names)
-                if one.seed != other.seed
-            ]
+            [(i, j) for i, one in enumerate(seeds[a]) for j, other in enumerate(seeds[b]) if one != other]
         )
-        values = world.differences(_take(found[a], pairs[:, 0]), _take(found[b], pairs[:, 1]))
+        values = differences(_take(found[a], pairs[:, 0]), _take(found[b], pairs[:, 1]))
         told[f"{a}, {b}"] = {
-            name: [float(np.mean(np.asarray(value)[pairs[:, 0] == i])) for i in range(len(agents[a]))]
+            name: [float(np.mean(np.asarray(value)[pairs[:, 0] == i])) for i in range(len(seeds[a]))]
             for name, value in values.items()
         }
     return told
 
 
-def _take(found: Evaluation, rows: np.ndarray) -> Evaluation:
+def _take(found: Any, rows: np.ndarray) -> Any:
     return jax.tree.map(lambda leaf: leaf[rows], found)

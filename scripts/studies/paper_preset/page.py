@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scripts.studies.agent_runs import command, made
+from scripts.studies.paper_preset.charts import COLUMNS, learning_chart
 from scripts.studies.paper_preset.training import read
 from scripts.studies.paper_preset.variants import LONG, SHORT, Variant
 from scripts.studies.physical_deception.tables import (
     BEHAVIOUR,
-    DIFFERENCES,
     OVERLAP,
     detection,
     head,
@@ -22,10 +22,17 @@ from scripts.studies.physical_deception.tables import (
     single_agents,
     table,
 )
+from soo_jax.report.rl.plots import learning_chart as run_chart
+from soo_jax.report.rl.words import condition_title
 from soo_jax.runs import read_run
 
-RUNS: dict[str, str] = {}
+RUNS = {
+    "paper": "train --preset paper --seed 0,1,2,3,4,5,6,7",
+    "paper-soo": "finetune {runs}/paper --treatment soo,soo:strong,control:more_rl",
+    "paper-hidden": "evaluate {runs}/paper --hide-red",
+}
 """Folder and command of the preset's own runs, in their order."""
+DISTANCES = "distances.json"
 SOLVED = 0.95
 """Part of its episodes in which an agent that solves the test problem reaches the goal."""
 _UPDATES, _AFTER = 32, (1, 2, 3, 4, 8, 16, 32, 64)
@@ -51,17 +58,61 @@ def page(runs: Path) -> str:
         f"### The whole length ({_steps(told, LONG)} steps)",
         joined([_outcomes(told, LONG), _curve(told, LONG)]),
     ]
-    found = {name: read_run(runs / name) for name in RUNS}
-    for name, run in found.items():
-        rows = run.rows
+    parts += ["![Saturation and reward, a line for each seed](../img/paper_preset_test.png)", "## The preset"]
+    for name in RUNS:
+        run = read_run(runs / name)
         parts += [
             f"`{command(RUNS, name)}`",
             made(run),
-            joined([table(rows, BEHAVIOUR), table(rows, OVERLAP), table(rows, DIFFERENCES), detection(rows)]),
+            joined([table(run.rows, BEHAVIOUR), table(run.rows, OVERLAP), detection(run.rows)]),
             "Single agents, by seed:",
-            joined([single_agents(rows, _ONE_BY_ONE)]),
+            joined([single_agents(run.rows, _ONE_BY_ONE)]),
         ]
+        if name == "paper":
+            parts += ["Blue's reward per step:", joined([_training(run.training)])]
+    parts += [
+        "## How far apart they behave",
+        "Mean squared difference of surfaces of deceptive moves. Every agent is compared with every agent of another "
+        "seed, of its own condition and of the others: the distance within a condition is the yardstick for that "
+        "between two. Mean ± standard deviation over agents; *rates*: per step in sight, *counts*: as the reference's.",
+        joined([_distances(read(runs / DISTANCES))]),
+    ]
     return "\n\n".join(parts) + "\n"
+
+
+def images(runs: Path) -> dict[str, bytes]:
+    """The page's pictures by file name."""
+    told = {name: read(runs / f"{name}.json") for name in COLUMNS}
+    return {
+        "paper_preset_test.png": learning_chart(told),
+        "paper_preset_learning.png": run_chart(read_run(runs / "paper").training),
+    }
+
+
+def _training(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Blue's reward by tenths of the run, mean ± standard deviation over seeds."""
+    last = max(row["step"] for row in rows)
+    lines = []
+    for condition in dict.fromkeys(row["condition"] for row in rows):
+        cells = []
+        for i in range(10):
+            own = [r for r in rows if r["condition"] == condition and i < 10 * r["step"] / last <= i + 1]
+            seeds = [np.mean([r["reward_blue"] for r in own if r["seed"] == s]) for s in {r["seed"] for r in own}]
+            cells.append(f"{np.mean(seeds):.2f} ± {np.std(seeds, ddof=1):.2f}")
+        lines.append(line(condition_title(condition), *cells))
+    return [*head("by tenths of the run", *range(1, 11)), *lines]
+
+
+def _distances(told: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
+    lines = []
+    for pair, values in told.items():
+        a, b = (condition_title(name) for name in pair.split(", "))
+        cells = [
+            f"{np.mean(own):.{d}f} ± {np.std(own, ddof=1):.{d}f}"
+            for own, d in zip(values.values(), (4, 0), strict=True)
+        ]
+        lines.append(line(a, b, *cells))
+    return [*head("of", "from", "rates", "counts"), *lines]
 
 
 def _steps(told: Mapping[str, Any], variants: Mapping[str, Variant]) -> str:
