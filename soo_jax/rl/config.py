@@ -100,7 +100,7 @@ class MaddpgConfig(LearnerConfig):
       delay: updates of a critic per update of its policy.
       batch_norm: what learning normalises by each batch's own statistics, as the reference's batch norm does:
         ``observations`` (of policies and critics; otherwise by running statistics), ``actions`` (of critics; otherwise
-        left as they are). Acting goes by the running statistics either way.
+        left as they are). Acting goes by running statistics either way, with batch norm by those of the batches.
       tau: of the soft target update. action_penalty: weight of the mean squared action in the policy's loss;
         logit_penalty: of that before tanh, as in Lowe et al.'s code.
       noise_theta, noise_sigma: of the Ornstein-Uhlenbeck exploration noise, scaled from ``noise_from`` to ``noise_to``

@@ -25,8 +25,8 @@ class Variant(NamedTuple):
 
 RUNNING = {"batch_norm": (), "normaliser_rate": 0.01, "adam_epsilon": 1e-5}
 """How the preset normalised before this study: by running statistics, not by the batch's."""
-BATCH = {"batch_norm": ("observations", "actions"), "normaliser_rate": 0.0, "adam_epsilon": 1e-5}
-"""As the reference does: inputs by the batch's statistics, rewards by those of all that the buffer holds."""
+BATCH = {"batch_norm": ("observations", "actions"), "normaliser_rate": 0.0, "adam_epsilon": 1e-8}
+"""As the reference does: inputs by the batch's statistics, rewards by those of all that was played; torch's epsilon."""
 
 SHORT = {
     "running": Variant("running statistics in place of batch norm", RUNNING),
@@ -47,7 +47,6 @@ SHORT = {
     "logits": Variant("... a penalty of 0.001 on logits", RUNNING | {"logit_penalty": 1e-3}),
     "logits_strong": Variant("... a penalty of 0.01 on logits", RUNNING | {"logit_penalty": 1e-2}),
     "batch_norm": Variant("batch norm", BATCH),
-    "batch_norm_epsilon": Variant("... Adam's epsilon 1e-8", BATCH | {"adam_epsilon": 1e-8}),
     "batch_norm_observations": Variant("... on observations alone", BATCH | {"batch_norm": ("observations",)}),
     "batch_norm_actions": Variant("... on actions alone", BATCH | {"batch_norm": ("actions",)}),
 }
@@ -57,6 +56,9 @@ LONG = {
     "long_running": Variant("running statistics in place of batch norm", RUNNING, 1.0),
     "long_logits": Variant("... a penalty of 0.001 on logits", RUNNING | {"logit_penalty": 1e-3}, 1.0),
     "long_batch_norm": Variant("batch norm", BATCH, 1.0),
+    "long_keep_all": Variant("... a buffer that forgets nothing", BATCH | {"capacity": 2_016_000}, 1.0),
+    "long_keep_noise": Variant("... noise that does not end", BATCH | {"noise_to": 0.3}, 1.0),
+    "long_batch_norm_logits": Variant("... a penalty of 0.001 on logits", BATCH | {"logit_penalty": 1e-3}, 1.0),
 }
 """On the test problem, the whole length."""
 

@@ -39,6 +39,9 @@ from soo_jax.rl.networks import Critic, Normaliser, Policy, actor_of, before_tan
 _SATURATED = 0.99
 """An action this large is taken for saturated: tanh has lost 98 % of its slope."""
 
+_MOMENTUM = 0.1
+"""How far a batch moves the statistics by which policies act that learn with batch norm."""
+
 
 @struct.dataclass
 class Learner:
@@ -254,6 +257,10 @@ def update(
         policies[name] = policies[name].replace(params=weights)
         targets[name] = _soft(targets[name], weights, config.tau)
         critic_targets[name] = _soft(critic_targets[name], critics[name], config.tau)
+    if "observations" in config.batch_norm and config.normalise:
+        for name in config.learns:
+            met = policies[name].normaliser.updated(batch.observation[name], _MOMENTUM)
+            policies[name] = policies[name].replace(normaliser=met)
     learner = learner.replace(
         policies=policies,
         targets=targets,
@@ -326,6 +333,8 @@ def _joint(game: Game, config: MaddpgConfig, observations: Mapping[str, Array], 
 def _remember(state: TrainState, config: MaddpgConfig, packing: Packing, played: Transition, rate: Array) -> TrainState:
     learner = state.learner
     policies, rewards = normalised(config, learner.policies, learner.rewards, played, rate)
+    if "observations" in config.batch_norm:
+        policies = learner.policies  # whose statistics are those of the batches that they learn from
     replay = replay_buffer(config).add(state.replay, packing.pack(played))
     return state.replace(replay=replay, learner=learner.replace(policies=policies, rewards=rewards))
 
