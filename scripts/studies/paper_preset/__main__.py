@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from scripts.studies import agent_runs
-from scripts.studies.paper_preset.distances import measure
-from scripts.studies.paper_preset.page import DISTANCES, RUNS, images, page
+from scripts.studies.paper_preset.distances import measure, red_alone
+from scripts.studies.paper_preset.page import DISTANCES, RED_ALONE, RUNS, images, page
 from scripts.studies.paper_preset.training import make
 from scripts.studies.paper_preset.variants import LONG, SHORT
 from soo_jax.errors import SooError
@@ -58,6 +58,7 @@ def run_all(runs: Path, names: list[str]) -> int:
         return code
     distances = measure([runs / "paper", runs / "paper-soo"])
     write_atomically(runs / DISTANCES, json.dumps(distances) + "\n")
+    write_atomically(runs / RED_ALONE, json.dumps(red_alone(runs / "paper")) + "\n")
     return 0
 
 

@@ -1,4 +1,5 @@
 """The paper's claim on behaviour, with a yardstick: how far apart agents of one kind are that differ by their seed.
+And whether red is led by blue at all.
 
 Every agent is compared with every agent of another seed, of its own condition and of the others, on the same resets.
 """
@@ -13,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from scripts.studies.paper_preset.training import cornered
 from soo_jax.jobs.agent_folders import read_agents
 from soo_jax.rl import game
 from soo_jax.rl.agents import Agents
@@ -36,6 +38,17 @@ def measure(folders: Sequence[Path]) -> dict[str, Any]:
     key = jax.random.key(EVALUATION_KEY)
     found = {name: jax.device_get(evaluate_agents(world, some, key, EPISODES)) for name, some in agents.items()}
     return between({name: [who.seed for who in some.names] for name, some in agents.items()}, found, world.differences)
+
+
+def red_alone(folder: Path) -> dict[str, Any]:
+    """What red does when blue stands in a corner, as ``{condition: {metric: [A]}}``: does it need blue to be led?"""
+    world, (agents, _) = game("physical_deception"), read_agents(folder)
+    agents = agents.with_policy("blue", cornered(agents.policies["blue"]))
+    told = {}
+    for condition in dict.fromkeys(name.condition for name in agents.names):
+        found = evaluate_agents(world, agents.of(condition), jax.random.key(EVALUATION_KEY), EPISODES)
+        told[condition] = {name: np.asarray(found.metrics[name]).tolist() for name in ("trapped", "red_ever_at_goal")}
+    return told
 
 
 def between(

@@ -32,7 +32,7 @@ RUNS = {
     "paper-hidden": "evaluate {runs}/paper --hide-red",
 }
 """Folder and command of the preset's own runs, in their order."""
-DISTANCES = "distances.json"
+DISTANCES, RED_ALONE = "distances.json", "red_alone.json"
 SOLVED = 0.95
 """Part of its episodes in which an agent that solves the test problem reaches the goal."""
 _UPDATES, _AFTER = 32, (1, 2, 3, 4, 8, 16, 32, 64)
@@ -71,6 +71,9 @@ def page(runs: Path) -> str:
         if name == "paper":
             parts += ["Blue's reward per step:", joined([_training(run.training)])]
     parts += [
+        "## Red with blue in a corner",
+        "The same reds on the same resets, but blue walks into a corner: what red still does, it does unled.",
+        joined([_red_alone(read(runs / RED_ALONE))]),
         "## How far apart they behave",
         "Mean squared difference of surfaces of deceptive moves. Every agent is compared with every agent of another "
         "seed, of its own condition and of the others: the distance within a condition is the yardstick for that "
@@ -101,6 +104,14 @@ def _training(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             cells.append(f"{np.mean(seeds):.2f} ± {np.std(seeds, ddof=1):.2f}")
         lines.append(line(condition_title(condition), *cells))
     return [*head("by tenths of the run", *range(1, 11)), *lines]
+
+
+def _red_alone(told: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
+    lines = [
+        line(condition_title(name), *(f"{np.mean(own):.2f} ± {np.std(own, ddof=1):.2f}" for own in values.values()))
+        for name, values in told.items()
+    ]
+    return [*head("condition", "red trapped", "red ever at goal"), *lines]
 
 
 def _distances(told: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
