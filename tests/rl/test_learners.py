@@ -347,3 +347,20 @@ def test_a_penalty_on_logits_draws_a_saturated_policy_back(world, params, batch)
         assert float(losses["saturated_blue"]) == 1
         moved = after.policies["blue"].params["Dense_1"]["bias"] - 9.0
         assert (np.asarray(moved) < -0.05).all() == drawn
+
+
+def test_policies_that_learn_with_batch_norm_act_by_the_statistics_of_their_batches(world, params, batch):
+    seen = batch.observation["blue"]
+    for norms, moves, part in (
+        (("observations",), True, 0.1),
+        (("observations",), False, 0.0),
+        (("actions",), True, 0.0),
+    ):
+        config = MaddpgConfig(hidden=(8,), learns=("red", "blue"), batch_norm=norms, normalise=moves)
+        normaliser = updated(world, params, config, batch)[0].policies["blue"].normaliser
+        np.testing.assert_allclose(normaliser.mean, part * seen.mean(axis=0), atol=1e-6)
+    config = MaddpgConfig(
+        environments=8, steps=20, hidden=(8,), learns=("blue",), warmup=1, batch_norm=("observations",)
+    )
+    state = maddpg.init_state(world, config, params, jax.random.key(0))
+    assert not np.asarray(state.learner.policies["blue"].normaliser.mean).any(), "what is played does not move them"
