@@ -24,13 +24,13 @@ class Variant(NamedTuple):
 
 
 RUNNING = {"batch_norm": (), "normaliser_rate": 0.01, "adam_epsilon": 1e-5}
-"""How the preset normalised before this study: by running statistics, not by the batch's."""
+"""How the preset normalised before this study: by running statistics, which for the first 95 iterations are averages
+over all that was played, not by the batch's."""
 BATCH = {"batch_norm": ("observations", "actions"), "normaliser_rate": 0.0, "adam_epsilon": 1e-8}
 """As the reference does: inputs by the batch's statistics, rewards by those of all that was played; torch's epsilon."""
 
 SHORT = {
     "running": Variant("running statistics in place of batch norm", RUNNING),
-    "buffer": Variant("... statistics of the whole buffer", RUNNING | {"normaliser_rate": 0.0}),
     "raw": Variant("... nothing normalised", RUNNING | {"normalise": False}),
     "epsilon": Variant("... Adam's epsilon 1e-8", RUNNING | {"adam_epsilon": 1e-8}),
     "slow": Variant("... both rates 0.001", RUNNING | {"policy_rate": 1e-3, "critic_rate": 1e-3}),
@@ -56,9 +56,6 @@ LONG = {
     "long_running": Variant("running statistics in place of batch norm", RUNNING, 1.0),
     "long_logits": Variant("... a penalty of 0.001 on logits", RUNNING | {"logit_penalty": 1e-3}, 1.0),
     "long_batch_norm": Variant("batch norm", BATCH, 1.0),
-    "long_keep_all": Variant("... a buffer that forgets nothing", BATCH | {"capacity": 2_016_000}, 1.0),
-    "long_keep_noise": Variant("... noise that does not end", BATCH | {"noise_to": 0.3}, 1.0),
-    "long_batch_norm_logits": Variant("... a penalty of 0.001 on logits", BATCH | {"logit_penalty": 1e-3}, 1.0),
 }
 """On the test problem, the whole length."""
 
