@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scripts.studies.paper_preset.variants import Variant, config_of
-from soo_jax.files import write_atomically
+from soo_jax.files import read_json, write_atomically
 from soo_jax.overlap.content import content
 from soo_jax.progress import Progress
 from soo_jax.rl import game
@@ -64,5 +64,5 @@ def curves(history: History) -> dict[str, list[list[float]]]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What ``make`` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """What ``make`` wrote. Raises SooError where it is missing."""
+    return read_json(path, "make it with python -m scripts.studies.paper_preset run")
