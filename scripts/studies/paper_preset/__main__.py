@@ -1,6 +1,6 @@
 """Why the paper's preset does or does not learn: a test problem by variants, the preset itself, and the page.
 
-python -m scripts.studies.paper_preset run runs/paper_preset         # some 80 minutes on 2 cores; goes on where it stopped
+python -m scripts.studies.paper_preset run runs/paper_preset  # 80 minutes on 2 cores; goes on where it stopped
 python -m scripts.studies.paper_preset run runs/paper_preset running batch_norm  # these variants alone
 python -m scripts.studies.paper_preset page runs/paper_preset        # writes docs/records/paper_preset.md
 """
