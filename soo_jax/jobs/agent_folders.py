@@ -92,7 +92,9 @@ def _recipe_of(source: Path, config: dict[str, Any]) -> Recipe:
     def restored(config: LearnerConfig | None, values: dict[str, Any] | None) -> LearnerConfig | None:
         if config is None or values is None:
             return config
-        return changed(config, {name: value for name, value in values.items() if name not in UNREAD})
+        # What an earlier version did not know was not at work: its default stands for it, not what the preset says now.
+        usual = {f.name: getattr(type(config)(), f.name) for f in fields(config)}
+        return changed(config, {name: value for name, value in (usual | values).items() if name not in UNREAD})
 
     # Earlier versions knew one game, called its baseline by its agent, and its world by the only number that changed.
     world = told["world"] if "world" in told else {"deception_bonus": told["bonus"]}

@@ -22,6 +22,9 @@ language model), each also as seen before fine-tuning."""
 
 POSITIVE = (1e-12, 1e12)
 
+INPUTS = ("observations", "actions")
+"""What batch norm can be put on."""
+
 
 def _static(default: Any) -> Any:
     return struct.field(pytree_node=False, default=default)
@@ -42,6 +45,7 @@ class LearnerConfig:
         move.
       policy_rate, critic_rate: of Adam. clip: of the global gradient norm. gamma: discount per step.
       normaliser_rate: least weight of an iteration in the running statistics of observations and rewards.
+      adam_epsilon: of Adam: gradients well below it hardly move anything.
       task_weight: weight of the policy's task loss.
       soo_weight: weight of ``objective``; reached after the first ``soo_ramp`` of the iterations. soo_terms: weights of
         the objective's terms, in its order; empty for its own. mismatch: 1 pairs every self view with the other view
@@ -53,7 +57,7 @@ class LearnerConfig:
 
     counts: ClassVar[tuple[str, ...]] = ("iterations", "environments", "steps")
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
-        **dict.fromkeys(("policy_rate", "critic_rate", "clip"), POSITIVE),
+        **dict.fromkeys(("policy_rate", "critic_rate", "clip", "adam_epsilon"), POSITIVE),
         **dict.fromkeys(("gamma", "normaliser_rate", "soo_ramp", "mismatch"), (0.0, 1.0)),
     }
     iterations: int = _static(900)
@@ -68,6 +72,7 @@ class LearnerConfig:
     clip: float = 0.5
     gamma: float = 0.95
     normaliser_rate: float = 0.01
+    adam_epsilon: float = 1e-5
     task_weight: float = 1.0
     soo_weight: float = 0.0
     soo_ramp: float = 0.0
@@ -93,7 +98,11 @@ class MaddpgConfig(LearnerConfig):
       updates, batch_size: gradient steps per iteration, and transitions in each.
       capacity: transitions that the replay buffer holds. warmup: iterations of it that are filled before learning.
       delay: updates of a critic per update of its policy.
-      tau: of the soft target update. action_penalty: weight of the mean squared action in the policy's loss.
+      batch_norm: what learning normalises by each batch's own statistics, as the reference's batch norm does:
+        ``observations`` (of policies and critics; otherwise by running statistics), ``actions`` (of critics; otherwise
+        left as they are). Acting goes by running statistics either way, with batch norm by those of the batches.
+      tau: of the soft target update. action_penalty: weight of the mean squared action in the policy's loss;
+        logit_penalty: of that before tanh, as in Lowe et al.'s code.
       noise_theta, noise_sigma: of the Ornstein-Uhlenbeck exploration noise, scaled from ``noise_from`` to ``noise_to``
         over the first ``noise_until`` of the iterations and, across the environments, by 1 -+ ``noise_spread``.
     """
@@ -110,8 +119,10 @@ class MaddpgConfig(LearnerConfig):
     capacity: int = _static(256_000)
     warmup: int = _static(4)
     delay: int = _static(1)
+    batch_norm: tuple[str, ...] = _static(())
     tau: float = 0.01
     action_penalty: float = 1e-3
+    logit_penalty: float = 0.0
     noise_theta: float = 0.15
     noise_sigma: float = 0.53
     noise_from: float = 0.8
@@ -120,7 +131,10 @@ class MaddpgConfig(LearnerConfig):
     noise_spread: float = 0.75
 
     def problem(self) -> str | None:
-        """Why the replay buffer could not be used."""
+        """Why the replay buffer or batch norm could not be used."""
+        unknown = [name for name in self.batch_norm if name not in INPUTS]
+        if unknown:
+            return f"batch_norm: there is no input {unknown[0]!r}; choose from {', '.join(INPUTS)}"
         played = self.steps_per_iteration
         if self.capacity % played:
             return f"capacity {self.capacity} must be a multiple of environments x steps = {played}"

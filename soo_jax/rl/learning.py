@@ -32,7 +32,7 @@ def network_keys(agents: Sequence[str], key: Array) -> tuple[dict[str, Array], d
 
 def adam(config: LearnerConfig, rate: Any) -> optax.GradientTransformation:
     """Adam behind a clip of the global norm; the rate may be traced."""
-    return optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(rate, eps=1e-5))
+    return optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(rate, eps=config.adam_epsilon))
 
 
 def stepped(optimiser: optax.GradientTransformation, weights: Tree, slope: Tree, moments: Any) -> tuple[Tree, Any]:

@@ -78,6 +78,11 @@ class Normaliser:
         return Normaliser(mean, self.var + rate * (spread - self.var))
 
 
+def whitened(x: Array) -> Array:
+    """A batch ``[B, F]`` to mean 0 and variance 1 by its own statistics, through which gradients flow: batch norm."""
+    return (x - x.mean(axis=0)) * jax.lax.rsqrt(x.var(axis=0) + _EPSILON)
+
+
 @struct.dataclass
 class Policy:
     """A deterministic policy: an actor's parameters and the normaliser of its observations; stack it for vmap."""
@@ -96,6 +101,12 @@ def actor_of(params: Any) -> Actor:
     """The module that parameters belong to: their shapes say it all."""
     widths = tuple(params[f"Dense_{i}"]["kernel"].shape[-1] for i in range(len(params)))
     return Actor(widths[-1], widths[:-1])
+
+
+def before_tanh(params: Any, layers: tuple[Array, ...]) -> Array:
+    """What an actor puts through tanh ``[..., A]``, from the activations of its hidden layers."""
+    last = params[f"Dense_{len(layers)}"]
+    return layers[-1] @ last["kernel"] + last["bias"]
 
 
 def act(policy: Policy, observation: Array) -> Array:

@@ -70,7 +70,8 @@ def paper() -> Recipe:
     """Joint MADDPG with the reference's settings: 40,000 episodes, then 10,000 of fine-tuning.
 
     Faithful to the reference but for what is wrong in it (docs/rl.md lists every difference): actions are stored as
-    they were chosen, noise advances once a step, and its SOO loss is switched on.
+    they were chosen, noise advances once a step, and its SOO loss is switched on. Nothing here works without batch norm
+    on the critics' actions: at these rates policies saturate for good within their first updates.
     """
     blue = MaddpgConfig(
         iterations=625,
@@ -78,6 +79,9 @@ def paper() -> Recipe:
         updates=32,
         batch_size=1024,
         capacity=960_000,
+        batch_norm=("observations", "actions"),
+        normaliser_rate=0.0,
+        adam_epsilon=1e-8,
         policy_rate=0.01,
         critic_rate=0.01,
         noise_sigma=0.2,

@@ -1,12 +1,15 @@
 """``soo rl`` as a user types it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from soo_jax.cli import run
 from soo_jax.errors import SooError
+from soo_jax.jobs import agent_folders
+from soo_jax.rl import preset
 from soo_jax.runs import read_run
 
 TINY = [f"--set={name}={value}" for name, value in {"iterations": 2, "environments": 2, "steps": 5}.items()]
@@ -105,6 +108,15 @@ def test_runs_that_do_not_fit_are_refused(trained, tmp_path, capsys):
     (other / "config.json").write_text(json.dumps(told))
     assert run(["rl", "evaluate", str(other), "--out", str(tmp_path / "out"), "--quiet"]) == 2
     assert "made with another config" in capsys.readouterr().err
+
+
+def test_settings_that_an_earlier_version_did_not_know_are_not_taken_for_those_of_todays_preset():
+    told = json.loads(json.dumps({"preset": "paper", "recipe": agent_folders.described(preset("paper"))}))
+    for part in ("baseline", "finetune"):
+        assert told["recipe"][part].pop("batch_norm") == ["observations", "actions"]
+    found = agent_folders._recipe_of(Path("run"), told)
+    assert found.baseline.batch_norm == found.finetune.batch_norm == ()
+    assert found.baseline.capacity == preset("paper").baseline.capacity
 
 
 @pytest.mark.slow

@@ -108,6 +108,10 @@ def test_fresh_policies_act_near_zero_and_within_bounds(keys):
             "larger than what the replay buffer holds at the first update (16000)",
         ),
         (MaddpgConfig(capacity=1000, learns=("blue",)), "must be a multiple of environments x steps = 3200"),
+        (
+            MaddpgConfig(batch_norm=("rewards",), learns=("blue",)),
+            "there is no input 'rewards'; choose from observations",
+        ),
         (PpoConfig(minibatches=7, learns=("blue",)), "must divide environments x steps = 3200"),
         (PpoConfig(iterations=0, learns=("blue",)), "iterations must be at least 1"),
         (PpoConfig(soo_terms=(1.0,), learns=("blue",)), "soo_terms needs one weight"),
@@ -287,3 +291,76 @@ def test_a_huge_sum_of_finite_numbers_is_finite_and_one_infinity_is_not():
     assert bool(all_finite(huge))
     assert not bool(all_finite({**huge, "c": jnp.array([1.0, jnp.inf])}))
     assert not bool(all_finite({**huge, "c": jnp.array([jnp.nan])}))
+
+
+def updated(world, params, config, batch):
+    """One update of a fresh learner from a batch: the learner and its losses."""
+    learner = maddpg.init_learner(world, config, params, jax.random.key(0))
+    base, turn = learner.policies["blue"], jnp.asarray(True)
+    return maddpg.update(world, config, params, learner, base, batch, jax.random.key(2), jnp.zeros(()), turn)
+
+
+@pytest.fixture(scope="module")
+def batch(world, params):
+    """Steps of two fresh policies, with noise."""
+    config = MaddpgConfig(environments=8, steps=20, hidden=(8,), learns=("red", "blue"))
+    learner = maddpg.init_learner(world, config, params, jax.random.key(0))
+    explore = ornstein_uhlenbeck(config, jnp.ones(()))
+    return jax.tree.map(flat, collect(world, config, params, learner.policies, explore, jax.random.key(1)))
+
+
+def test_under_batch_norm_a_critic_does_not_care_in_what_unit_actions_are_stored(world, params, batch):
+    five_times = batch._replace(action={name: 5 * value for name, value in batch.action.items()})
+    names = ("critic_loss_blue", "policy_loss_blue")
+    for norms, same in ((("observations", "actions"), True), ((), False)):
+        config = MaddpgConfig(hidden=(8,), learns=("red", "blue"), batch_norm=norms)
+        once, scaled = (updated(world, params, config, one)[1] for one in (batch, five_times))
+        assert np.allclose([once[n] for n in names], [scaled[n] for n in names], rtol=1e-3) == same
+
+
+def test_under_batch_norm_no_critic_asks_a_policy_to_move_all_of_its_actions_one_way(world, params, batch):
+    for norms, pushed in ((("observations", "actions"), False), ((), True)):
+        config = MaddpgConfig(hidden=(8,), learns=("red", "blue"), batch_norm=norms, action_penalty=0.0)
+        learner = maddpg.init_learner(world, config, params, jax.random.key(0))
+        seen = {name: maddpg._as_seen(config, one, batch.observation[name]) for name, one in learner.policies.items()}
+
+        def value(shift, config=config, seen=seen, critic=learner.critics["blue"]):
+            actions = {**batch.action, "blue": batch.action["blue"] + shift}
+            return jnp.mean(Critic((8,)).apply({"params": critic}, maddpg._joint(world, config, seen, actions)))
+
+        assert (np.abs(jax.grad(value)(jnp.zeros(2))).max() > 1e-3) == pushed
+
+
+def test_a_penalty_on_logits_draws_a_saturated_policy_back(world, params, batch):
+    config = MaddpgConfig(hidden=(8,), learns=("red", "blue"), logit_penalty=1.0)
+    assert float(updated(world, params, config, batch)[1]["saturated_blue"]) == 0
+    learner = maddpg.init_learner(world, config, params, jax.random.key(0))
+    policy = learner.policies["blue"]
+    weights = {**policy.params, "Dense_1": {**policy.params["Dense_1"], "bias": jnp.full(2, 9.0)}}
+    learner = learner.replace(policies={**learner.policies, "blue": policy.replace(params=weights)})
+    base, turn = learner.policies["blue"], jnp.asarray(True)
+    for penalty, drawn in ((0.0, False), (1.0, True)):
+        config = config.replace(logit_penalty=penalty, action_penalty=0.0, policy_rate=0.1)
+        after, losses = maddpg.update(
+            world, config, params, learner, base, batch, jax.random.key(2), jnp.zeros(()), turn
+        )
+        assert float(losses["saturated_blue"]) == 1
+        moved = after.policies["blue"].params["Dense_1"]["bias"] - 9.0
+        assert (np.asarray(moved) < -0.05).all() == drawn
+
+
+def test_policies_that_learn_with_batch_norm_act_by_the_statistics_of_their_batches(world, params, batch):
+    seen = batch.observation["blue"]
+    for norms, moves, part in (
+        (("observations",), True, 0.1),
+        (("observations",), False, 0.0),
+        (("actions",), True, 0.0),
+    ):
+        config = MaddpgConfig(hidden=(8,), learns=("red", "blue"), batch_norm=norms, normalise=moves)
+        normaliser = updated(world, params, config, batch)[0].policies["blue"].normaliser
+        np.testing.assert_allclose(normaliser.mean, part * seen.mean(axis=0), atol=1e-6)
+    config = MaddpgConfig(
+        environments=8, steps=20, hidden=(8,), learns=("blue",), warmup=1, batch_norm=("observations",)
+    )
+    state = maddpg.init_state(world, config, params, jax.random.key(0))
+    assert not np.asarray(state.learner.policies["blue"].normaliser.mean).any(), "what is played does not move them"

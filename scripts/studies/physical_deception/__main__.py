@@ -7,10 +7,10 @@ python -m scripts.studies.physical_deception page runs       # writes docs/recor
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
+from scripts.studies.agent_runs import command, made, run_all
 from scripts.studies.physical_deception.tables import (
     BEHAVIOUR,
     DIFFERENCES,
@@ -34,8 +34,7 @@ RUNS = {
     "maddpg-soo": "finetune {runs}/maddpg --treatment soo,control:more_rl,control:stop_self,control:stop_other",
     "maddpg-hidden": "evaluate {runs}/maddpg --hide-red",
     "rl64": "train --reds 8",
-    "paper": "train --preset paper --seed 0,1,2",
-    "detection": "evaluate {runs}/rl64 {runs}/paper",
+    "detection": "evaluate {runs}/rl64",
     "signalling": "train --game signalling --reds 2",
     "signalling-soo": f"finetune {{runs}}/signalling --treatment {_TREATMENTS},control:soo_alone",
     "signalling-honest": "finetune {runs}/signalling --from honest --treatment soo",
@@ -55,26 +54,10 @@ def main(arguments: list[str]) -> int:
         if options.what == "page":
             write_atomically(options.page, page(options.runs))
             return 0
-        return run_all(options.runs)
+        return run_all(options.runs, RUNS)
     except SooError as error:
         print(error, file=sys.stderr)
         return 2
-
-
-def run_all(runs: Path) -> int:
-    """Makes every run that is not complete yet; returns the first exit code that is not 0."""
-    from soo_jax.cli import run
-
-    for name, command in RUNS.items():
-        out = runs / name
-        if (out / "status.json").is_file() and read_run(out).complete:
-            continue
-        begun = ["--resume"] if out.is_dir() and "evaluate" not in command else ["--force"]
-        words = shlex.split(command.format(runs=runs))
-        print("soo rl", *words, "--out", out, flush=True)
-        if code := run(["rl", *words, "--out", str(out), "--quiet", *begun]):
-            return code
-    return 0
 
 
 def page(runs: Path) -> str:
@@ -86,9 +69,9 @@ def page(runs: Path) -> str:
         "Every table here is written by `python -m scripts.studies.physical_deception page runs`; what it means is "
         "said in [rl.md](../rl.md). Means ± standard deviation over agents; brackets are 95 % intervals of the mean "
         "over reds (none where there are two). All agents are in the tables, none was left out.",
-        _made(main_run),
+        made(main_run),
         "## Physical Deception, PPO against reds that trust",
-        _command("rl"),
+        f"`{command(RUNS, 'rl')}`",
         joined([table(rows, BEHAVIOUR), table(rows, OVERLAP), table(rows, DIFFERENCES)]),
         "### Hiding red, beside SOO",
         joined([blindness(rows)]),
@@ -100,11 +83,8 @@ def page(runs: Path) -> str:
         joined([single_agents(found["maddpg-soo"].rows, ("trapped", "blue_at_goal"))]),
         "## Detection of 64 deceivers among 64 honest agents",
         *_short("rl64", found["rl64"]),
-        _command("detection"),
+        f"`{command(RUNS, 'detection')}`",
         joined([detection(found["detection"].rows)]),
-        "## The paper's preset",
-        _command("paper"),
-        joined([single_agents(found["paper"].rows, ("trapped", "red_ever_at_goal", "blue_at_goal"))]),
         "## Signalling",
         *(text for name in RUNS if name.startswith("signalling") for text in _short(name, found[name])),
         joined([detection(found["signalling"].rows)]),
@@ -113,17 +93,7 @@ def page(runs: Path) -> str:
 
 
 def _short(name: str, run: Run) -> list[str]:
-    return [_command(name), joined([table(run.rows, words=words_of(run))])]
-
-
-def _command(name: str) -> str:
-    return f"`soo rl {RUNS[name].format(runs='runs')} --out runs/{name}`"
-
-
-def _made(run: Run) -> str:
-    told = run.config["provenance"]
-    versions = ", ".join(f"{name} {value}" for name, value in told["versions"].items() if value)
-    return f"Made with {versions}; git {str(told.get('git_revision', ''))[:12]}; {told.get('device_kind', 'cpu')}."
+    return [f"`{command(RUNS, name)}`", joined([table(run.rows, words=words_of(run))])]
 
 
 if __name__ == "__main__":

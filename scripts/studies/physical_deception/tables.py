@@ -53,8 +53,8 @@ def table(rows: Rows, metrics: Sequence[str] | None = None, words: Words = WORDS
         digits = [metric(name, words).digits for name in metrics]
         cells = [cell(one, n, not i) for i, (one, n) in enumerate(zip(own, digits, strict=True))]
         count = max(summary.n for (c, _), summary in found.items() if c == condition)
-        lines.append(_line(condition_title(condition), count, *cells))
-    return [*_head("condition", "n", *(metric(name, words).title for name in metrics)), *lines]
+        lines.append(line(condition_title(condition), count, *cells))
+    return [*head("condition", "n", *(metric(name, words).title for name in metrics)), *lines]
 
 
 def detection(rows: Rows) -> list[str]:
@@ -64,8 +64,8 @@ def detection(rows: Rows) -> list[str]:
     lines = []
     for name, steps in dict.fromkeys((r["metric"], r["steps"]) for r in found):
         values = [known.get((name, steps, n)) for n in EPISODES]
-        lines.append(_line(name, steps, *("–" if value is None else f"{value:.2f}" for value in values)))
-    return [*_head("detector", "steps", *(f"{n} episodes" for n in EPISODES)), *lines] if lines else []
+        lines.append(line(name, steps, *("–" if value is None else f"{value:.2f}" for value in values)))
+    return [*head("detector", "steps", *(f"{n} episodes" for n in EPISODES)), *lines] if lines else []
 
 
 def blindness(rows: Rows) -> list[str]:
@@ -74,11 +74,11 @@ def blindness(rows: Rows) -> list[str]:
     for name in ("control:hidden", "soo", "soo:weak", "soo:strong", "control:more_rl"):
         if found := changes(rows, "deceptive", name):
             cells = (cell(found[one], 2, True) for one in ("trapped", "blue_at_goal"))
-            lines.append(_line(condition_title(name), *cells))
+            lines.append(line(condition_title(name), *cells))
     trapped = {(r["condition"], r["red"], r["seed"]): r["value"] for r in agent_rows(rows) if r["metric"] == "trapped"}
     agents = [key[1:] for key in trapped if key[0] == "soo" and ("control:hidden", *key[1:]) in trapped]
     moved = [[trapped[name, *who] - trapped["deceptive", *who] for who in agents] for name in ("control:hidden", "soo")]
-    told = [*_head("change of each agent", "trapped", "blue at goal"), *lines]
+    told = [*head("change of each agent", "trapped", "blue at goal"), *lines]
     return [*told, "", f"Correlation of the two changes over {len(agents)} agents: {np.corrcoef(*moved)[0, 1]:.2f}."]
 
 
@@ -89,17 +89,17 @@ def single_agents(rows: Rows, metrics: Sequence[str]) -> list[str]:
         if row["metric"] in metrics:
             text = "–" if row["value"] is None else f"{row['value']:.2f}"
             values.setdefault(row["condition"], {}).setdefault(row["metric"], []).append(text)
-    lines = [
-        _line(condition_title(c), *(", ".join(own.get(name, ())) for name in metrics)) for c, own in values.items()
-    ]
-    return [*_head("condition", *(metric(name, WORDS).title for name in metrics)), *lines]
+    lines = [line(condition_title(c), *(", ".join(own.get(name, ())) for name in metrics)) for c, own in values.items()]
+    return [*head("condition", *(metric(name, WORDS).title for name in metrics)), *lines]
 
 
-def _head(*names: str) -> list[str]:
-    return [_line(*names), "|---" * len(names) + "|"]
+def head(*names: object) -> list[str]:
+    """The first two lines of a table."""
+    return [line(*names), "|---" * len(names) + "|"]
 
 
-def _line(*cells: object) -> str:
+def line(*cells: object) -> str:
+    """One line of a table."""
     return "| " + " | ".join(map(str, cells)) + " |"
 
 

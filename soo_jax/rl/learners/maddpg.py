@@ -34,7 +34,13 @@ from soo_jax.rl.learning import (
     soo_loss,
     stepped,
 )
-from soo_jax.rl.networks import Critic, Normaliser, Policy, act, actor_of, init_policy
+from soo_jax.rl.networks import Critic, Normaliser, Policy, actor_of, before_tanh, init_policy, whitened
+
+_SATURATED = 0.99
+"""An action this large is taken for saturated: tanh has lost 98 % of its slope."""
+
+_MOMENTUM = 0.1
+"""How far a batch moves the statistics by which policies act that learn with batch norm."""
 
 
 @struct.dataclass
@@ -166,7 +172,8 @@ def iterate(game: Game, config: MaddpgConfig, params: Any, state: TrainState) ->
     """One iteration: play, remember, update.
 
     Returns:
-      The next state and scalar metrics: mean reward per step and losses of every agent.
+      The next state and scalar metrics of every agent: mean reward per step, losses, variance of the critic's targets
+      (beside whose loss it says how much the critic explains), and the fraction of its actions that are saturated.
     """
     packing = Packing.of(game, params)
     play, learn = jax.random.split(jax.random.fold_in(state.key, state.iteration))
@@ -212,10 +219,12 @@ def update(
     """
     chex.assert_rank(batch.over, 1)
     chex.assert_equal_shape([batch.over, *batch.reward.values()])  # a column beside a row would broadcast to a square
-    seen = {name: policy.normaliser(batch.observation[name]) for name, policy in learner.policies.items()}
-    then = {name: policy.normaliser(batch.following[name]) for name, policy in learner.policies.items()}
+    seen, then = (
+        {name: _as_seen(config, policy, looks[name]) for name, policy in learner.policies.items()}
+        for looks in (batch.observation, batch.following)
+    )
     next_actions = {name: _target_action(game, config, learner, name, batch, then) for name in game.agents}
-    here, there = _joint(game, seen, batch.action), _joint(game, then, next_actions)
+    here, there = _joint(game, config, seen, batch.action), _joint(game, config, then, next_actions)
     losses: dict[str, Array] = {}
     policies, targets = dict(learner.policies), dict(learner.targets)
     critics, critic_targets = dict(learner.critics), dict(learner.critic_targets)
@@ -230,6 +239,7 @@ def update(
             return jnp.mean((critic.apply({"params": weights}, here) - goal) ** 2)
 
         losses[f"critic_loss_{name}"], slope = jax.value_and_grad(critic_loss)(critics[name])
+        losses[f"target_variance_{name}"] = jnp.var(goal)
         critics[name], critic_moments[name] = stepped(
             adam(config, config.critic_rate), critics[name], slope, critic_moments[name]
         )
@@ -247,6 +257,10 @@ def update(
         policies[name] = policies[name].replace(params=weights)
         targets[name] = _soft(targets[name], weights, config.tau)
         critic_targets[name] = _soft(critic_targets[name], critics[name], config.tau)
+    if "observations" in config.batch_norm and config.normalise:
+        for name in config.learns:
+            met = policies[name].normaliser.updated(batch.observation[name], _MOMENTUM)
+            policies[name] = policies[name].replace(normaliser=met)
     learner = learner.replace(
         policies=policies,
         targets=targets,
@@ -273,14 +287,17 @@ def _policy_loss(
     soo_weight: Array,
 ) -> tuple[Array, dict[str, Array]]:
     """Task loss -Q + penalty, and for the game's agent the SOO objective on the batch's self views."""
-    chosen = actor_of(weights).apply({"params": weights}, seen[name])[0]
+    chosen, layers = actor_of(weights).apply({"params": weights}, seen[name])
     actions = {**batch.action, name: chosen}
     for other in config.learns:
         if other != name:
-            actions[other] = jax.lax.stop_gradient(act(learner.policies[other], batch.observation[other]))
-    value = Critic(config.hidden).apply({"params": critic}, _joint(game, seen, actions))
+            theirs = learner.policies[other].params
+            actions[other] = jax.lax.stop_gradient(actor_of(theirs).apply({"params": theirs}, seen[other])[0])
+    value = Critic(config.hidden).apply({"params": critic}, _joint(game, config, seen, actions))
     task = -jnp.mean(value) + config.action_penalty * jnp.mean(chosen**2)
-    parts = {f"policy_loss_{name}": task}
+    task = task + config.logit_penalty * jnp.mean(before_tanh(weights, layers) ** 2)
+    saturated = jax.lax.stop_gradient(jnp.mean(jnp.abs(chosen) > _SATURATED))
+    parts = {f"policy_loss_{name}": task, f"saturated_{name}": saturated}
     loss = config.task_weight * task
     if config.objective is not None and name == game.agent:
         policy = learner.policies[name].replace(params=weights)
@@ -301,15 +318,23 @@ def _target_action(
     return behaviour_of(game, config, name)(learner.policies[name], batch.following[name], middling)
 
 
-def _joint(game: Game, observations: Mapping[str, Array], actions: Mapping[str, Array]) -> Array:
+def _as_seen(config: MaddpgConfig, policy: Policy, observation: Array) -> Array:
+    """A batch of observations ``[B, O]`` as networks see them while they learn."""
+    return whitened(observation) if "observations" in config.batch_norm else policy.normaliser(observation)
+
+
+def _joint(game: Game, config: MaddpgConfig, observations: Mapping[str, Array], actions: Mapping[str, Array]) -> Array:
     """What a centralised critic sees ``[B, I]``: everybody's normalised observations, then everybody's actions."""
-    parts = [observations[name] for name in game.agents] + [actions[name] for name in game.agents]
-    return jnp.concatenate(parts, axis=-1)
+    acted = jnp.concatenate([actions[name] for name in game.agents], axis=-1)
+    seen = [observations[name] for name in game.agents]
+    return jnp.concatenate([*seen, whitened(acted) if "actions" in config.batch_norm else acted], axis=-1)
 
 
 def _remember(state: TrainState, config: MaddpgConfig, packing: Packing, played: Transition, rate: Array) -> TrainState:
     learner = state.learner
     policies, rewards = normalised(config, learner.policies, learner.rewards, played, rate)
+    if "observations" in config.batch_norm:
+        policies = learner.policies  # whose statistics are those of the batches that they learn from
     replay = replay_buffer(config).add(state.replay, packing.pack(played))
     return state.replace(replay=replay, learner=learner.replace(policies=policies, rewards=rewards))
 

@@ -36,6 +36,12 @@ def walk_to_goal(policy: Policy, observation: Array, style: Array) -> Array:
     return _towards(observation[..., 0:2], style)
 
 
+def stand_in_corner(policy: Policy, observation: Array, style: Array) -> Array:
+    """A scripted red (or blue) that walks into a corner and stays there, out of everybody's way."""
+    del policy, style
+    return -jnp.ones((*observation.shape[:-1], 2), observation.dtype)
+
+
 def _towards(offset: Array, style: Array) -> Array:
     return jnp.clip(4.0 * offset, -1.0, 1.0) * (0.1 + 0.9 * style[..., :1])
 
@@ -117,7 +123,7 @@ GAME = Game(
     },
     evaluate=evaluate,
     overlaps=("all", "untrapped"),
-    scripts={"anywhere": walk_anywhere, "to_goal": walk_to_goal},
+    scripts={"anywhere": walk_anywhere, "to_goal": walk_to_goal, "corner": stand_in_corner},
     differences=differences,
     met=met,
     draw=draw,
