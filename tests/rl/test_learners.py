@@ -40,7 +40,8 @@ def test_a_stack_of_seeds_trains_each_as_if_it_were_alone(world, params, small, 
 def test_config_and_world_are_swept_by_vmap_in_one_program(world, params, small, keys):
     train = make_train(world, small)
     rates = jax.tree.map(lambda leaf: jnp.full(2, leaf, float), small).replace(policy_rate=jnp.array([0.0, 1e-2]))
-    bonus = jax.tree.map(lambda leaf: jnp.full(2, leaf, float), params).replace(deception_bonus=jnp.array([0.0, 50.0]))
+    crowded = params.replace(reach=10.0)  # everybody is at both landmarks, red in the trap
+    bonus = jax.tree.map(lambda leaf: jnp.full(2, leaf, float), crowded).replace(deception_bonus=jnp.array([0.0, 50.0]))
     still, moved = (
         jax.tree.map(lambda leaf, i=i: leaf[i], jax.vmap(train, (None, None, 0))(keys[0], params, rates)[0].learner)
         for i in (0, 1)

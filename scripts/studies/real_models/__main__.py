@@ -132,7 +132,7 @@ def _soo(out: Path, command: Sequence[str]) -> int:
     if (out / "status.json").is_file() and read_run(out).complete:
         return 0
     print("soo", *command, "--out", out, flush=True)
-    begun = ["--resume"] if out.is_dir() and command[0] in ("organism", "sweep", "finetune") else ["--force"]
+    begun = ["--resume"] if out.is_dir() and command[0] in ("organism", "sweep", "finetune", "eval") else ["--force"]
     return run([*command, "--out", str(out), *begun])
 
 
