@@ -210,7 +210,7 @@ def our_finetune(work: Work, seeds: int, direction: str = "both") -> Callable[[]
     import soo_jax as soo
     from soo_jax.adapters import Member
     from soo_jax.llm.finetune import make_varied
-    from soo_jax.llm.training import Data, Recipe, Tokens, init_state, train
+    from soo_jax.llm.training import Data, Static, Tokens, init_state, train
     from soo_jax.models.architectures import read_config
     from soo_jax.models.loading import load_params
 
@@ -219,15 +219,15 @@ def our_finetune(work: Work, seeds: int, direction: str = "both") -> Callable[[]
     objective = soo.weighted(overlap=(1.0, soo.overlap(soo.mse, at=soo.attn_out(work.layer), direction=direction)))
     updates = EPOCHS * PAIRS // BATCH
     lora = soo.LoraConfig(rank=8, alpha=32.0, dropout=0.2)
-    recipe = Recipe(config, lora, objective, updates, BATCH, 1, 0.01, 0.0, 0, "constant", 0.0, False, None)
+    static = Static(config, lora, objective, updates, BATCH, 1, 0.01, 0.0, 0, "constant", 0.0, False, None)
     (own, own_mask), (other, other_mask) = work.sides()
     arrays = jax.tree.map(
         jnp.asarray, Data({"self": Tokens(own, own_mask), "other": Tokens(other, other_mask)}, np.float32(1.0))
     )
-    members = make_varied([Member.of(seed=seed, learning_rate=1e-4) for seed in range(seeds)], recipe)
+    members = make_varied([Member.of(seed=seed, learning_rate=1e-4) for seed in range(seeds)], static)
 
     def run() -> None:
-        state = train(recipe, params, arrays, members, init_state(recipe, members), jnp.asarray(updates))
+        state = train(static, params, arrays, members, init_state(static, members), jnp.asarray(updates))
         jax.block_until_ready(state)
 
     return run

@@ -1,0 +1,40 @@
+"""The benchmark of language models runs, peers included, so that it cannot rot between two measurements."""
+
+import numpy as np
+import pytest
+
+from scripts.bench_contenders import BATCH, Work, our_finetune, our_generate, padded, torch_finetune, torch_generate
+
+
+@pytest.fixture
+def work(mistral):
+    rng = np.random.default_rng(0)
+    text = lambda: rng.integers(3, mistral.config.vocab_size, rng.integers(4, 9)).tolist()
+    pairs = [text() for _ in range(BATCH)], [text() for _ in range(BATCH)]
+    return Work(mistral.folder, 1, pairs, [text() for _ in range(3)], 4, (), 2, 2)
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    monkeypatch.setattr("scripts.bench_contenders.PAIRS", BATCH)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda work: our_finetune(work, 2),
+        our_generate,
+        lambda work: torch_finetune(work, best=True),
+        lambda work: torch_generate(work, (1, 2)),
+    ],
+    ids=["ours, fine-tuning", "ours, answers", "peer, fine-tuning", "peer, answers"],
+)
+def test_every_contender_can_be_timed_twice(make, work):
+    run = make(work)
+    run()
+    run()
+
+
+def test_rows_are_padded_on_the_left_to_the_longest():
+    tokens, mask = padded([[5, 6, 7], [8]])
+    assert tokens.tolist() == [[5, 6, 7], [0, 0, 8]] and mask.tolist() == [[True] * 3, [False, False, True]]
