@@ -105,6 +105,8 @@ def moved_into(folder: Path, claim: Callable[[list[Path]], None]) -> Iterator[Pa
             os.replace(part / file, folder / file)
     except OSError as error:
         raise disk_error(folder, error) from error
+    except StorageError as error:  # of what wrote into it, which knows no other place
+        raise StorageError(str(error).replace(str(part), str(folder))) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
