@@ -43,7 +43,13 @@ def layers_to_train(text: str, count: int) -> list[int | list[int]]:
 
 
 def training_of(layers: Sequence[int | list[int]], start: FinetuneConfig, n: int) -> Sweep:
-    """SOO at each of the layers, adapters in them alone, asked ``n`` validation questions a family and order."""
+    """SOO at each of the layers, adapters in them alone, asked ``n`` validation questions a family and order.
+
+    Raises:
+      SooError: no questions, or whatever is wrong with the settings.
+    """
+    if n < 1:
+        raise SooError(f"n must be at least 1, found {n}")
     common = {"lora": {"layers": SAME}}
     measure = {"n": n, "split": "validation", "base": True, "margins": False}
     return sweep_of({"finetune": common, "vary": {"layer": list(layers)}, "measure": measure}, start)

@@ -76,6 +76,11 @@ def test_settings_of_training_without_training_are_one_clear_line(refused):
     assert "give --train, too" in refused("layers", "organism", "--preset", "organism")
 
 
+@needs_organism
+def test_no_questions_after_training_are_one_clear_line(refused):
+    assert "n must be at least 1, found 0" in refused("layers", "organism", "--train", "1", "--n", 0)
+
+
 def test_a_pack_without_contrasts_is_one_clear_line(refused, tmp_path):
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "pack.json").write_text("{}")
