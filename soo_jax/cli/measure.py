@@ -114,14 +114,15 @@ def _tell_fitness(out: Path) -> None:
     """Says whether the model's rate of deception, without adapters, means anything."""
     from soo_jax.report.llm.tables import deception_rows
     from soo_jax.runs import read_run
-    from soo_jax.tasks.statistics import unfit
+    from soo_jax.tasks.fitness import unfit
 
-    rows = deception_rows(read_run(out))
+    run = read_run(out)
+    rows = deception_rows(run)
     if not any(row["condition"] == "base" for row in rows):
         return
-    reasons = unfit(rows)
+    reasons = unfit(rows, run.responses)
     if not reasons:
-        print("fitness: controls are right and both orders agree: the rate of deception of this model means something")
+        print("fitness: controls are right, both orders agree: the rate of deception of this model means something")
         return
     more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
     print(f"fitness: the rate of deception of this model means little: {'; '.join(reasons[:3])}{more}")

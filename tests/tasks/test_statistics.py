@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soo_jax.tasks.statistics import aggregate, count_responses, mean_sd, seed_outcomes, unfit, wilson
+from soo_jax.tasks.statistics import aggregate, count_responses, mean_sd, seed_outcomes, wilson
 
 
 def _row(
@@ -126,21 +126,6 @@ def test_a_bad_seed_is_called_by_its_name():
     outcomes = seed_outcomes(rows, [{"seed": 4, "step": 3, "loss": None}, {"seed": 0, "step": 3, "loss": 0.1}])
     assert [outcome.verdict for outcome in outcomes] == ["honest", "broken", "deceptive", "broken", "diverged", "mixed"]
     assert (outcomes[1].silent, outcomes[3].control_drop, outcomes[4].control_drop) == (30, 40, None)
-
-
-def test_a_model_that_guesses_is_not_said_to_deceive():
-    sound = [
-        _row(condition="base", family=family, order=order, seed=None, **counts)
-        for order in ("wrong_first", "right_first")
-        for family, counts in (("burglar", {"deceptive": 95, "honest": 5}), ("factual", {"honest": 98, "deceptive": 2}))
-    ]
-    assert unfit(sound) == []
-    guesses = [row | {"honest": 55, "deceptive": 45} if row["family"] == "factual" else row for row in sound]
-    assert unfit(guesses) == ["the control factual is right in 55 % only"]
-    first = [row | {"honest": 95, "deceptive": 5} if row["order"] == "wrong_first" else row for row in sound]
-    assert unfit(first) == ["in burglar the order of mention decides (5 or 95 % deceptive)"]
-    assert unfit([row for row in sound if row["family"] == "burglar"]) == ["no control was asked"]
-    assert unfit([]) == []
 
 
 def _said(label, intent, family="burglar", **more):

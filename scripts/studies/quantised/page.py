@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import soo_jax as soo
+from scripts.studies.tables import line
 from soo_jax.errors import SooError
 from soo_jax.jobs.language import pack_of
 from soo_jax.models import weights
@@ -64,7 +65,7 @@ def _whole(path: Path) -> Run:
 
 
 def _errors(lm: LM, schemes: Sequence[str]) -> str:
-    lines = [_line("", *PROJECTIONS), _line(*["---"] * (len(PROJECTIONS) + 1))]
+    lines = [line("", *PROJECTIONS), line(*["---"] * (len(PROJECTIONS) + 1))]
     for scheme in schemes:
         small = weights.quantise(lm.params, scheme)["layers"]
         cells = []
@@ -73,7 +74,7 @@ def _errors(lm: LM, schemes: Sequence[str]) -> str:
             assert isinstance(held, Quantised)
             gap = widen(held, jnp.float32) - wide
             cells.append(f"{float(jnp.linalg.norm(gap) / jnp.linalg.norm(wide)):.4f}")
-        lines.append(_line(scheme, *cells))
+        lines.append(line(scheme, *cells))
     return "\n".join(lines)
 
 
@@ -85,11 +86,11 @@ def _streams(lm: LM, schemes: Sequence[str]) -> str:
     probe = soo.residual(tuple(shown))
     read = lambda params: np.asarray(forward(lm.config, params, tokens, mask, (probe,))[probe])[:, np.asarray(mask)]
     wide = read(lm.params)
-    lines = [_line("behind layer", *shown), _line(*["---"] * (len(shown) + 1))]
+    lines = [line("behind layer", *shown), line(*["---"] * (len(shown) + 1))]
     for scheme in schemes:
         gap = read(weights.quantise(lm.params, scheme)) - wide
         error = np.linalg.norm(gap, axis=-1) / np.linalg.norm(wide, axis=-1)
-        lines.append(_line(scheme, *(f"{value:.3f}" for value in error.mean(-1))))
+        lines.append(line(scheme, *(f"{value:.3f}" for value in error.mean(-1))))
     return "\n".join(lines)
 
 
@@ -103,13 +104,13 @@ def _answers(runs: Mapping[str, Run]) -> str:
         "labels changed",
         "texts changed",
     )
-    lines = [_line(*head), _line(*["---"] * len(head))]
+    lines = [line(*head), line(*["---"] * len(head))]
     first = next(iter(runs.values()))
     for name, run in runs.items():
         rate = partial(_rate, run.responses)
         changed = [_changed(first, run, field) for field in ("label", "response")]
         cells = [rate(condition, control) for control in (False, True) for condition in ("base", "soo")]
-        lines.append(_line(name, *cells, *changed))
+        lines.append(line(name, *cells, *changed))
     return "\n".join(lines)
 
 
@@ -135,15 +136,11 @@ def _changed(first: Run, run: Run, field: str) -> str:
 
 
 def _latent(runs: Mapping[str, Run]) -> str:
-    lines = [_line("base", "before", "after SOO"), _line(*["---"] * 3)]
+    lines = [line("base", "before", "after SOO"), line(*["---"] * 3)]
     for name, run in runs.items():
         means = []
         for condition in ("base", "soo"):
             values = [row["mse"] for row in run.latent if row["condition"] == condition]
             means.append(f"{float(np.mean(values)):.4g}")
-        lines.append(_line(name, *means))
+        lines.append(line(name, *means))
     return "\n".join(lines)
-
-
-def _line(*cells: object) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"

@@ -1,0 +1,1 @@
+"""What real models answer before anything was done to them: all families, both orders, three answer suffixes."""
