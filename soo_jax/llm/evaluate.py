@@ -233,6 +233,7 @@ def _said(lm: LM, prompted: _Prompted, before: int, config: EvalConfig, stack: L
         first=0 if stack is None else stack.config.lowest_layer,
         prefix=jnp.asarray(prefix, jnp.int32) if len(prefix) else None,
         branches=put_rows(branches, lm.mesh),
+        makes_room=lm.mesh is None,
     )
     per_member = lambda x: (whole(x)[None] if stack is None else whole(x))[:, : len(indices)]
     said, finite = per_member(out.tokens), per_member(out.finite).tolist()

@@ -1,5 +1,7 @@
 """Generation: one batched prefill, then a ``while_loop`` that ends when every row is done.
 
+Where answers may be long, the loop goes on with half of the rows, and half of these again, once so many are done.
+
 The function is pure and takes stacked adapters: S adapters answer the same prompts in one program over one copy of
 the base weights.
 """
@@ -66,7 +68,10 @@ class Continuation(NamedTuple):
 
 
 class _State(NamedTuple):
+    """``rows [b]`` are still fed, of ``B``; cache, token and done are theirs, finite and out are of all."""
+
     step: Array
+    rows: Array
     cache: Cache
     token: Array
     done: Array
@@ -75,8 +80,15 @@ class _State(NamedTuple):
     key: Array
 
 
+LONG, FEWEST = 128, 8
+"""From so many new tokens on, rows that are done make room, down to so few rows: each size is compiled for itself."""
+
+
 @partial(
-    jax.jit, static_argnames=("config", "max_new_tokens", "stop_tokens", "pad_token", "sampling", "stacked", "first")
+    jax.jit,
+    static_argnames=(
+        *("config", "max_new_tokens", "stop_tokens", "pad_token", "sampling", "stacked", "first", "makes_room"),
+    ),
 )
 def generate(
     config: DecoderConfig,
@@ -94,6 +106,7 @@ def generate(
     first: int = 0,
     prefix: Array | None = None,
     branches: Branches | None = None,
+    makes_room: bool = True,
 ) -> Continuation:
     """Continues every prompt until a stop token or ``max_new_tokens``.
 
@@ -106,6 +119,8 @@ def generate(
       first: layers below it are the same for all of a stack: the prompts go through them once.
       prefix: ``[P]`` ids with which all prompts begin, left out of ``tokens``; they are computed once for all rows.
       branches: what else is asked of each prompt, beside its continuation.
+      makes_room: no longer feed most rows that are done, where answers may be long; rows of a mesh had better stay
+        where they are.
 
     Returns:
       Tokens ``[B, max_new_tokens]``, or ``[S, B, max_new_tokens]`` with ``stacked``, whether they can be trusted, and
@@ -144,9 +159,9 @@ def generate(
         room = lambda part: jnp.pad(part, ((0, 0),) * 3 + ((0, max_new_tokens), (0, 0)))
         return jax.tree.map(room, kept), unembed(config, params, x[:, -1]), scores
 
-    def feed(adapters: Adapters | None, cache: Cache, fed: Array, slot: Array) -> tuple[Cache, Array]:
-        """Feeds ``fed [B, 1]`` at ``slot``; returns the cache and the logits after it ``[B, V]``."""
-        cache, x = through(adapters, cache, embed(fed), slot, text)
+    def feed(adapters: Adapters | None, cache: Cache, rows: Array, fed: Array, slot: Array) -> tuple[Cache, Array]:
+        """Feeds ``fed [b, 1]`` of ``rows [b]`` at ``slot``; returns the cache and the logits after it ``[b, V]``."""
+        cache, x = through(adapters, cache, embed(fed), slot, text[rows])
         return cache, unembed(config, params, x[:, -1])
 
     prompts = _Prompts(
@@ -157,25 +172,50 @@ def generate(
     lead: tuple[int, ...] = ()
     if stacked:
         lead = (jax.tree.leaves(adapters)[0].shape[0],)
-        feed, begin = jax.vmap(feed, in_axes=(0, 0, 0, None)), jax.vmap(begin, in_axes=(0, None))
+        feed, begin = jax.vmap(feed, in_axes=(0, 0, 0, 0, None)), jax.vmap(begin, in_axes=(0, None))
     cache, scores, asked = begin(adapters, prompts)
     stops = jnp.asarray(stop_tokens or (-1,))
+    each = jax.vmap if stacked else lambda function: function
+    sample = each(partial(_sample, sampling=sampling))
+    mark = each(lambda all_rows, rows, values: all_rows.at[rows].set(values))
+    keep = lambda count: each(lambda row: jnp.argsort(row, stable=True)[:count])
 
     def choose(state: _State, scores: Array) -> _State:
         key, own = jax.random.split(state.key)
-        token = jnp.where(state.done, pad_token, _sample(scores, own, sampling)).astype(jnp.int32)
-        out = jax.lax.dynamic_update_index_in_dim(state.out, token, state.step, -1)
-        finite = state.finite & (state.done | jnp.isfinite(scores).all(-1))
-        done = state.done | jnp.isin(token, stops)
-        return state._replace(step=state.step + 1, token=token, done=done, finite=finite, out=out, key=key)
+        drawn = sample(scores, state.rows, jax.random.split(own, lead) if lead else own)
+        token = jnp.where(state.done, pad_token, drawn).astype(jnp.int32)
+        column = jnp.take(state.out, state.step, axis=-1)
+        out = jax.lax.dynamic_update_index_in_dim(state.out, mark(column, state.rows, token), state.step, -1)
+        known = jnp.take_along_axis(state.finite, state.rows, -1) & (state.done | jnp.isfinite(scores).all(-1))
+        return state._replace(
+            step=state.step + 1,
+            token=token,
+            done=state.done | jnp.isin(token, stops),
+            finite=mark(state.finite, state.rows, known),
+            out=out,
+            key=key,
+        )
 
     def body(state: _State) -> _State:
-        cache, scores = feed(adapters, state.cache, state.token[..., None], prompt + state.step - 1)
+        cache, scores = feed(adapters, state.cache, state.rows, state.token[..., None], prompt + state.step - 1)
         return choose(state._replace(cache=cache), scores)
+
+    def fewer(state: _State, count: int) -> _State:
+        """The state with ``count`` rows of each member: those that are not done, and others to fill them up."""
+        kept = keep(count)(state.done)
+        take = each(lambda values, at: values[at])
+        cache = each(lambda part, at: part[:, at])
+        return state._replace(
+            rows=take(state.rows, kept),
+            token=take(state.token, kept),
+            done=take(state.done, kept),
+            cache=jax.tree.map(lambda part: cache(part, kept), state.cache),
+        )
 
     rows = (*lead, batch)
     start = _State(
         jnp.asarray(0),
+        jnp.broadcast_to(jnp.arange(batch), rows),
         cache,
         jnp.zeros(rows, jnp.int32),
         jnp.zeros(rows, bool) | ~mask.any(axis=1),
@@ -183,9 +223,19 @@ def generate(
         jnp.full((*rows, max_new_tokens), pad_token, jnp.int32),
         key,
     )
-    running = lambda state: (state.step < max_new_tokens) & ~state.done.all()
-    end = jax.lax.while_loop(running, body, choose(start, scores))
-    return Continuation(end.out, end.finite, asked)
+    state = choose(start, scores)
+    for following in (*_sizes(batch, max_new_tokens if makes_room else 0), 0):
+        more = lambda state, enough=following: (state.step < max_new_tokens) & ((~state.done).sum(-1).max() > enough)
+        state = jax.lax.while_loop(more, body, state)
+        if following:
+            state = fewer(state, following)
+    return Continuation(state.out, state.finite, asked)
+
+
+def _sizes(batch: int, new: int) -> tuple[int, ...]:
+    """To how many rows a batch shrinks, one after the other: halves of halves."""
+    count = 0 if new < LONG else max(0, (batch // FEWEST).bit_length() - 1)
+    return tuple(batch >> (i + 1) for i in range(count))
 
 
 class _Prompts(NamedTuple):
@@ -254,7 +304,8 @@ def _whole(config: DecoderConfig, end: int | None = None) -> Pass:
     return Pass(depth=config.num_layers if end is None else end, attention_only=False, reads=(), logits=True)
 
 
-def _sample(scores: Array, key: Array, sampling: Sampling) -> Array:
+def _sample(scores: Array, rows: Array, key: Array, sampling: Sampling) -> Array:
+    """A token for each of ``rows [b]`` by ``scores [b, V]``; draws depend on the row, not on who is beside it."""
     if sampling.temperature == 0.0:
         return scores.argmax(-1)
     scores = scores / sampling.temperature
@@ -264,7 +315,7 @@ def _sample(scores: Array, key: Array, sampling: Sampling) -> Array:
         # The likeliest token always stays: nothing stands before it.
         least = jnp.where(before < sampling.top_p, ordered, jnp.inf).min(-1, keepdims=True)
         scores = jnp.where(scores >= least, scores, -jnp.inf)
-    return jax.random.categorical(key, scores, axis=-1)
+    return jax.vmap(jax.random.categorical)(jax.vmap(partial(jax.random.fold_in, key))(rows), scores)
 
 
 def bucket(length: int, limit: int | None = None) -> int:

@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from soo_jax.adapters import LoraConfig, init_lora, stack, unstack
 from soo_jax.errors import SooError
 from soo_jax.models.config import GLOBAL, DecoderConfig
 from soo_jax.models.decoder import forward, init_params, logical_axes, param_shapes
-from soo_jax.models.generate import Sampling, bucket, generate, shared_start, snug
+from soo_jax.models.generate import LONG, Sampling, bucket, generate, shared_start, snug
 from soo_jax.models.probes import attn_out, cheapest_pass, logits, mlp_out, residual
 
 
@@ -195,6 +196,35 @@ def test_a_stack_of_adapters_answers_as_each_adapter_alone(model):
         alone = generate(*args, max_new_tokens=6, stop_tokens=(), adapters=adapter).tokens
         np.testing.assert_array_equal(together[i], alone)
     assert (np.asarray(together[0]) != np.asarray(together[1])).any()
+
+
+@pytest.mark.parametrize("stacked", [False, True], ids=["alone", "stacked"])
+def test_rows_that_are_done_make_room_and_nothing_else_changes(model, stacked):
+    config, params, _, _ = model
+    tokens = jax.random.randint(jax.random.key(1), (24, 3), 0, config.vocab_size)
+    loras = stack([random_lora(config, LoraConfig(rank=2), seed) for seed in range(2)]) if stacked else None
+    ask = partial(
+        generate, config, params, tokens, jnp.ones(tokens.shape, bool), jax.random.key(0), max_new_tokens=LONG,
+        stop_tokens=tuple(range(4)), sampling=Sampling(1.0), adapters=loras, stacked=stacked,
+    )  # fmt: skip
+    fed = lambda **own: set(_loops(jax.make_jaxpr(partial(ask, **own))().jaxpr))
+    assert (fed(), fed(makes_room=False)) == ({24, 12}, {24})
+    room, none = ask(), ask(makes_room=False)
+    np.testing.assert_array_equal(room.tokens, none.tokens)
+    np.testing.assert_array_equal(room.finite, none.finite)
+    ends = (np.asarray(none.tokens) != 0).sum(-1).reshape(-1)
+    assert np.quantile(ends, 0.4) < np.quantile(ends, 0.9), "the rows end together: this test would show nothing"
+
+
+def _loops(jaxpr):
+    """How many rows each ``while_loop`` of a program feeds: as many as it carries marks of being done."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "while":
+            body = equation.params["body_jaxpr"].jaxpr
+            carried = [v.aval for v in body.invars[equation.params["body_nconsts"] :]]
+            yield next(one.shape[-1] for one in carried if one.dtype == bool)
+        for inner in jaxprs_in_params(equation.params):
+            yield from _loops(inner)
 
 
 def test_top_p_never_leaves_the_likeliest_mass(model):
