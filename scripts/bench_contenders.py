@@ -109,7 +109,15 @@ def real_work(folder: Path, name: str) -> Work:
 # ---- the peer ------------------------------------------------------------------------------------------------------
 
 
-def torch_finetune(work: Work, best: bool) -> Callable[[], None]:
+def torch_model(work: Work) -> Any:
+    """The model as transformers reads it, in float32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(work.folder, dtype=torch.float32, attn_implementation="sdpa")
+
+
+def torch_finetune(work: Work, best: bool, load: Callable[[Work], Any] = torch_model) -> Callable[[], None]:
     """One run of torch + peft: AdamW on the MSE between the attention outputs of one layer, last token.
 
     As the original does it, prompts are padded to 128 and each side goes through the whole model up to the logits.
@@ -117,17 +125,18 @@ def torch_finetune(work: Work, best: bool) -> Callable[[], None]:
     """
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
 
+    base = load(work)
     sides = work.sides(None if best else 128)
-    (own, own_mask), (other, other_mask) = [(torch.tensor(t).long(), torch.tensor(m).long()) for t, m in sides]
+    (own, own_mask), (other, other_mask) = [
+        (torch.tensor(t, device=base.device).long(), torch.tensor(m, device=base.device).long()) for t, m in sides
+    ]
 
     class Stop(Exception):
         pass
 
     def run() -> None:
         torch.manual_seed(0)
-        base = AutoModelForCausalLM.from_pretrained(work.folder, dtype=torch.float32, attn_implementation="sdpa")
         lora = LoraConfig(r=8, lora_alpha=32, lora_dropout=0.2, target_modules=["q_proj", "v_proj"])
         model = get_peft_model(base, lora).train()
         read: list[Any] = []
@@ -137,7 +146,7 @@ def torch_finetune(work: Work, best: bool) -> Callable[[], None]:
             if best:
                 raise Stop
 
-        base.model.layers[work.layer].self_attn.o_proj.register_forward_hook(hook)
+        handle = base.model.layers[work.layer].self_attn.o_proj.register_forward_hook(hook)
         optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, foreach=True)
 
         def activations(tokens, mask):
@@ -159,20 +168,22 @@ def torch_finetune(work: Work, best: bool) -> Callable[[], None]:
                 loss.backward()
                 optimiser.step()
                 optimiser.zero_grad(set_to_none=True)
+        # The next run begins with the base and a fresh adapter; reading the model is no part of what is timed.
+        handle.remove()
+        model.unload()
 
     return run
 
 
-def torch_generate(work: Work, sizes: Sequence[int]) -> Callable[[], None]:
+def torch_generate(work: Work, sizes: Sequence[int], load: Callable[[Work], Any] = torch_model) -> Callable[[], None]:
     """Greedy answers by ``transformers.generate``, prompts of like length together.
 
     Args:
       sizes: prompts at once; the first run tries them all, and those that are timed take the fastest.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(work.folder, dtype=torch.float32, attn_implementation="sdpa").eval()
+    model = load(work).eval()
     # A sample of the prompts, of which each costs the same one by one; the order is random.
     prompts = work.prompts[: work.alone] if list(sizes) == [1] else sorted(work.prompts, key=len)
     fastest: list[int] = []
@@ -181,7 +192,9 @@ def torch_generate(work: Work, sizes: Sequence[int]) -> Callable[[], None]:
     def once(size: int) -> None:
         with torch.no_grad():
             for start in range(0, len(prompts), size):
-                tokens, mask = map(torch.tensor, padded(prompts[start : start + size]))
+                tokens, mask = (
+                    torch.tensor(part, device=model.device) for part in padded(prompts[start : start + size])
+                )
                 told = {"max_new_tokens": work.new_tokens, "do_sample": False, "pad_token_id": 0, **ends}
                 model.generate(tokens.long(), attention_mask=mask.long(), **told)
 
@@ -204,6 +217,20 @@ def torch_generate(work: Work, sizes: Sequence[int]) -> Callable[[], None]:
 
 def our_finetune(work: Work, seeds: int, direction: str = "both") -> Callable[[], None]:
     """One run of soo-jax with the same data, loss, adapter and number of updates, ``seeds`` adapters at once."""
+    return tuning(*our_model(work), work, seeds, direction)
+
+
+def our_model(work: Work) -> tuple[Any, Any]:
+    """The model as soo-jax reads it: its config, and its parameters in float32."""
+    from soo_jax.models.architectures import read_config
+    from soo_jax.models.loading import load_params
+
+    config = read_config(work.folder)
+    return config, load_params(work.folder, config, "float32")
+
+
+def tuning(config: Any, params: Any, work: Work, seeds: int, direction: str = "both") -> Callable[[], None]:
+    """Fine-tuning of ``seeds`` adapters at once."""
     import jax
     import jax.numpy as jnp
 
@@ -211,11 +238,7 @@ def our_finetune(work: Work, seeds: int, direction: str = "both") -> Callable[[]
     from soo_jax.adapters import Member
     from soo_jax.llm.finetune import make_varied
     from soo_jax.llm.training import Data, Static, Tokens, init_state, train
-    from soo_jax.models.architectures import read_config
-    from soo_jax.models.loading import load_params
 
-    config = read_config(work.folder)
-    params = load_params(work.folder, config, "float32")
     objective = soo.weighted(overlap=(1.0, soo.overlap(soo.mse, at=soo.attn_out(work.layer), direction=direction)))
     updates = EPOCHS * PAIRS // BATCH
     lora = soo.LoraConfig(rank=8, alpha=32.0, dropout=0.2)
@@ -235,15 +258,16 @@ def our_finetune(work: Work, seeds: int, direction: str = "both") -> Callable[[]
 
 def our_generate(work: Work) -> Callable[[], None]:
     """Greedy answers to random prompts by soo-jax."""
+    return answering(*our_model(work), work)
+
+
+def answering(config: Any, params: Any, work: Work) -> Callable[[], None]:
+    """Greedy answers to the prompts, ``work.batch`` at a time."""
     import jax
     import jax.numpy as jnp
 
-    from soo_jax.models.architectures import read_config
     from soo_jax.models.generate import generate
-    from soo_jax.models.loading import load_params
 
-    config = read_config(work.folder)
-    params = load_params(work.folder, config, "float32")
     tokens, mask = padded(work.prompts)
 
     def run() -> None:

@@ -1,8 +1,11 @@
 """The benchmark of language models runs, peers included, so that it cannot rot between two measurements."""
 
+import json
+
 import numpy as np
 import pytest
 
+from scripts import bench_gpu
 from scripts.bench_contenders import BATCH, Work, our_finetune, our_generate, padded, torch_finetune, torch_generate
 
 
@@ -38,3 +41,15 @@ def test_every_contender_can_be_timed_twice(make, work):
 def test_rows_are_padded_on_the_left_to_the_longest():
     tokens, mask = padded([[5, 6, 7], [8]])
     assert tokens.tolist() == [[5, 6, 7], [0, 0, 8]] and mask.tolist() == [[True] * 3, [False, False, True]]
+
+
+def test_the_benchmark_of_gpus_measures_every_contender_in_small(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench_gpu, "PAIRS", BATCH)
+    in_this_process = lambda name, options: bench_gpu.measure(name, bench_gpu.SIZES[options.tiny], options.rounds)
+    monkeypatch.setattr(bench_gpu, "_in_a_process", in_this_process)
+    out = tmp_path / "bench.json"
+    assert bench_gpu.main(["--tiny", "--rounds", "1", "--out", str(out)]) == 0
+    told = json.loads(out.read_text(encoding="utf-8"))
+    assert {row["what"].partition(":")[0] for row in told["figures"]} == {"bfloat16", "nf4"}
+    assert all(row["seconds"] > 0 for row in told["results"].values()) and len(told["results"]) == 8
+    assert capsys.readouterr().out.count("\n| ") == len(told["results"]) + len(told["figures"]) + 1

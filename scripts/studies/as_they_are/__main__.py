@@ -54,8 +54,8 @@ class Asked:
 MODELS = {
     "smollm2": Asked(50),
     "gemma3": Asked(50, answers=False),
+    "qwen05": Asked(25),
     "qwen15": Asked(10, FEW, batch=32),
-    "qwen05": Asked(50),
 }
 """In the order in which they are asked: those that take longest last."""
 
