@@ -23,6 +23,7 @@ from soo_jax.cli.common import (
     option,
     start,
 )
+from soo_jax.errors import SooError
 
 
 def sweep(
@@ -34,6 +35,7 @@ def sweep(
     texts: Annotated[Path | None, option("Ordinary texts (JSON lines), for terms that read them.", RUN)] = None,
     tasks: Tasks = None,
     keep_adapters: Annotated[bool, option("Also write every adapter.", RUN, "--keep-adapters")] = False,
+    stack: Annotated[str | None, option("At most so many adapters at once; auto: as many as fit.", RUN)] = None,
     dtype: Dtype = "auto",
     mesh: MeshText = None,
     resume: Resume = False,
@@ -47,10 +49,12 @@ def sweep(
     from soo_jax.jobs.sweep import FILE, run_sweep, sweep_of
     from soo_jax.report.llm.sweep import sweep_table
 
+    most = stack_of(stack)
     begin = soo.preset(preset) if preset else None
     chosen: Any = from_file(config, begin, sweep_of, FILE)
     lm = soo.load(model, dtype, mesh_of(mesh, model, dtype, begin))
     told = {"model": model, "dtype": dtype, "mesh": mesh, "config": config, "preset": preset, "pairs": pairs}
+    told |= {"stack": stack} if stack else {}
     with bars(quiet) as reporter:
         run_sweep(
             lm,
@@ -60,9 +64,19 @@ def sweep(
             texts_file=texts,
             tasks=tasks,
             keep=keep_adapters,
+            stack=most,
             resume=resume,
             force=force,
             settings=told | {"texts": texts, "tasks": tasks},
             reporter=reporter,
         )
     finish(out, sweep_table)
+
+
+def stack_of(text: str | None) -> int | str | None:
+    """How many adapters are trained at once: a number, ``auto``, or None for all that can be."""
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise SooError(f"stack must be a number of at least 1, or auto, found {text!r}")
+    return int(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from soo_jax.llm.evaluate import EvalConfig, check_scenarios, evaluate
 from soo_jax.llm.finetune import finetune, prepare
 from soo_jax.llm.folders import save_adapters
 from soo_jax.llm.grid import RULE, SAME, Cell, best, grid
+from soo_jax.llm.memory import Texts, room_on_device
+from soo_jax.llm.planner import JOBS, most_stacked, planned_mesh
+from soo_jax.llm.planner import Work as PlannedWork
 from soo_jax.models.lm import LM
 from soo_jax.overlap.content import content
 from soo_jax.progress import Reporter
@@ -30,6 +33,7 @@ from soo_jax.tasks.records import Pair, Scenario, read_texts
 
 TABLES = ("rows", "drift", "training")
 _PARTS = {"finetune", "vary", "measure"}
+AUTO = "auto"
 FILE = "sweep"
 """Where ``config.json`` of a run has the file that would do it again."""
 
@@ -82,6 +86,7 @@ def run_sweep(
     texts_file: Path | None = None,
     tasks: Path | None = None,
     keep: bool = False,
+    stack: int | str | None = None,
     resume: bool = False,
     force: bool = False,
     settings: dict[str, Any] | None = None,
@@ -93,14 +98,21 @@ def run_sweep(
 
     Args:
       keep: also write the adapters (PEFT).
+      stack: at most so many adapters in one program; ``auto``: as many as fit into memory by the planner; None: all
+        that can share one.
 
     Returns:
       The tidy rows: of the base, if it was measured, and of every member.
     """
     pack = pack_of(lm, tasks)
+    parts = {} if stack is None else {"stack": _parts(lm, sweep, pack, pairs_file, stack, out if resume else None)}
+    if parts:
+        cells = zip(sweep.cells, parts["stack"], strict=True)
+        sweep = replace(sweep, cells=tuple(part for cell, most in cells for part in cell.in_parts(most)))
     work = Work.of(lm, sweep, pack, pairs_file, texts_file)
-    told = {"model": lm.identity, "settings": settings or {}, **work.told}
-    job = Job("sweep", LANGUAGE, out, told, same=SAME_WORK, resume=resume, force=force, reporter=reporter)
+    told = {"model": lm.identity, "settings": settings or {}, **work.told, **parts}
+    same = (*SAME_WORK, *parts)
+    job = Job("sweep", LANGUAGE, out, told, same=same, resume=resume, force=force, reporter=reporter)
     with job:
         tables = train_cells(job, lm, work, keep)
         names = list(dict.fromkeys([*(name for cell in sweep.cells for name in cell.names), RATE]))
@@ -110,6 +122,32 @@ def run_sweep(
         job.run.write_text("best.json", json.dumps(told_best, indent=2) + "\n")
         job.results(**tables)
     return tables["rows"]
+
+
+def _parts(
+    lm: LM, sweep: Sweep, pack: TaskPack, pairs_file: Path | None, stack: int | str, begun: Path | None
+) -> list[int]:
+    """At most how many adapters of each cell are trained in one program; a sweep that has begun stays with its own."""
+    if stack != AUTO:
+        return [int(stack)] * len(sweep.cells)
+    if begun is not None and (begun / "config.json").is_file():
+        kept = read_json(begun / "config.json").get("stack")
+        if isinstance(kept, list) and len(kept) == len(sweep.cells):
+            return kept
+    room = room_on_device(lm)
+    longest = lambda prompts: max(map(len, lm.token_ids(prompts, chat=False)), default=1)
+    asked = longest([lm.put(one.prompt, lm.has_chat_template) for one in sweep.measure.scenarios(pack)])
+    found = []
+    for cell in sweep.cells:
+        pairs = training_pairs(pack, pairs_file, cell.config.extended)
+        put = lambda text, cell=cell: lm.put(text, cell.config.chat, cell.config.lead)
+        side = longest([put(text) for pair in pairs for text in (pair.self_text, pair.other_text)])
+        job = PlannedWork(
+            finetune=cell.config, dtype=lm.dtype, pairs=len(pairs), batch=sweep.answers.batch_size,
+            texts=Texts(side, asked, sweep.answers.new_tokens),
+        )  # fmt: skip
+        found.append(min(most_stacked(lm.config, replace(job, job=name), room, planned_mesh(lm.mesh)) for name in JOBS))
+    return found
 
 
 SAME_WORK = ("model", "dtype", "cells", "eval", "measure", "tasks", "hashes")
@@ -237,6 +275,7 @@ def _cell(
 
 
 def _keep(job: Job, lm: LM, cell: Cell, adapters: Stack) -> None:
-    folder = f"adapters/{'-'.join(f'{name}-{value}' for name, value in cell.varied) or 'all'}".replace(",", "_")
+    told = [f"{name}-{value}" for name, value in cell.varied] + ([cell.part.replace(" ", "-")] if cell.part else [])
+    folder = f"adapters/{'-'.join(told) or 'all'}".replace(",", "_")
     with job.run.folder(folder) as part:
         save_adapters(part, lm, adapters)

@@ -31,11 +31,13 @@ class Cell:
     Attributes:
       config: its settings. varied: those in which cells differ, by the names that they have in rows of results.
       members: what is trained side by side where weights differ; None: the seeds and rates of ``config``.
+      part: which part of a cell it is that was too large to be trained at once.
     """
 
     config: FinetuneConfig
     varied: tuple[tuple[str, Any], ...]
     members: tuple[Member, ...] | None = None
+    part: str = ""
 
     @property
     def key(self) -> str:
@@ -53,13 +55,30 @@ class Cell:
     @property
     def title(self) -> str:
         """For progress and messages."""
-        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.varied) or "all"
+        told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.varied) or "all"
+        return f"{told} ({self.part})" if self.part else told
 
     def row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row of results of one of its members, with what tells cells apart behind the seed."""
         first = {name: row[name] for name in ("condition", SEED) if name in row}
-        rates = {RATE: self.config.rates[0]} if RATE not in row else {}
-        return {**first, **dict(self.varied), **rates, **{k: v for k, v in row.items() if k not in first}}
+        varied = dict(self.varied)
+        rates = {RATE: self.config.rates[0]} if RATE not in varied else {}
+        return {**first, **varied, **rates, **{k: v for k, v in row.items() if k not in first}}
+
+    def in_parts(self, most: int) -> list[Cell]:
+        """The same in cells of at most so many members each; itself where it has no more."""
+        everybody = self.members or tuple(
+            Member.of({SEED: seed, RATE: rate}) for rate in self.config.rates for seed in self.config.seeds
+        )
+        if len(everybody) <= most:
+            return [self]
+        names, count = varying(everybody), -(-len(everybody) // most)
+        found = []
+        for i in range(count):
+            own = everybody[i * most : (i + 1) * most]
+            alike = tuple((name, own[0].get(name)) for name in names if name not in varying(own))
+            found.append(replace(self, varied=(*self.varied, *alike), members=own, part=f"part {i + 1} of {count}"))
+        return found
 
 
 def grid(

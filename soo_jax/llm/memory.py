@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from soo_jax.adapters import LoraConfig, init_lora
+from soo_jax.llm.chips import USABLE
 from soo_jax.llm.config import FinetuneConfig, build_objective, resolve_layer
 from soo_jax.llm.finetune import make_static
 from soo_jax.llm.fixed import SHARE, choose_fixed
@@ -27,7 +28,8 @@ from soo_jax.models import weights
 from soo_jax.models.config import PROJECTIONS, DecoderConfig
 from soo_jax.models.decoder import Params, forward, param_shapes
 from soo_jax.models.formats import DTYPES
-from soo_jax.models.loading import parse_dtype
+from soo_jax.models.lm import LM
+from soo_jax.models.loading import free_bytes, parse_dtype
 from soo_jax.models.probes import cheapest_pass, logits, residual
 from soo_jax.overlap.views import OTHER, SELF, TEXT, inputs_of
 
@@ -84,6 +86,15 @@ def abstract_params(config: DecoderConfig, dtype: str = "bfloat16") -> Params:
     target = DTYPES.get(rest, jnp.bfloat16)
     wide = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, target), param_shapes(config))
     return wide if scheme is None else jax.eval_shape(partial(weights.quantise, name=scheme), wide)
+
+
+def room_on_device(lm: LM) -> float:
+    """Bytes of each device that a program gets, the weights of the model included, which are there already."""
+    told = next(iter(jax.tree.leaves(lm.params)[0].devices())).memory_stats() or {}
+    if "bytes_limit" in told:
+        return USABLE * told["bytes_limit"]
+    count = 1 if lm.mesh is None else lm.mesh.size
+    return (USABLE * free_bytes() + size_of(lm.params)) / count
 
 
 def finetuning(

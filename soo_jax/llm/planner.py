@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from soo_jax.errors import SooError
 from soo_jax.llm.chips import USABLE, Chip
@@ -24,6 +24,7 @@ PRODUCTS, MEMORY, LINKS = 0.4, 0.7, 0.6
 NETWORK = 25e9
 """Bytes/s in one direction between hosts that are not linked."""
 JOBS = ("finetune", "eval")
+_UNKNOWN = Chip("cpu", math.inf, 1e11, 2e10, 2e10, 1, "")
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ class Mesh(NamedTuple):
     def __str__(self) -> str:
         parts = [f"{name}={size}" for name, size in zip(AXES, self, strict=True) if size > 1]
         return ",".join(parts) or "none"
+
+
+def planned_mesh(mesh: Any) -> Mesh:
+    """The sizes of a mesh of devices; of no mesh, those of one device."""
+    return Mesh() if mesh is None else Mesh(*(mesh.shape[name] for name in AXES))
 
 
 class Layout(NamedTuple):
@@ -149,12 +155,27 @@ def choose_mesh(model: DecoderConfig, chip: Chip | None, count: int, work: Work)
     """The mesh of a job, and why, in words. A chip that is not known (a CPU) is taken for one that has room enough."""
     if count == 1:
         return Mesh(), "there is one device"
-    found = plan(model, chip or Chip("cpu", math.inf, 1e11, 2e10, 2e10, count, ""), count, work)
+    found = plan(model, chip or replace(_UNKNOWN, close=count), count, work)
     layout = found.chosen
     needs = f"{layout.bytes / 1e9:.1f} GB on each of {math.prod(layout.mesh)} devices"
     if found.fits:
         return layout.mesh, f"{needs}; the fastest of {found.others} layouts by roofline"
     return layout.mesh, f"{needs}, and there are {found.room / 1e9:.1f}: it will not fit; {'; '.join(found.cures)}"
+
+
+def most_stacked(model: DecoderConfig, work: Work, room: float, mesh: Mesh | None = None) -> int:
+    """How many members of a job fit together into ``room`` bytes of each device; one at least.
+
+    What they hold grows evenly with their number, so that one and two of them tell the rest.
+    """
+
+    def held(count: int) -> float:
+        own = replace(work.finetune, seeds=tuple(range(count)), learning_rate=work.finetune.rates[0])
+        several = replace(work, finetune=own)
+        return _layout(model, _UNKNOWN, mesh or Mesh(), several, _footprint(model, several)).bytes
+
+    one, two = held(1), held(2)
+    return max(1, 1 + int((room - one) // (two - one)))
 
 
 def _footprint(model: DecoderConfig, work: Work) -> Footprint:

@@ -69,6 +69,27 @@ def test_every_combination_is_trained_measured_and_told_apart(asked, tmp_path, c
     assert "Rule: Of the settings" in (out / "report.html").read_text() or told["setting"] is None
 
 
+def test_a_sweep_in_parts_gives_the_rows_of_one_that_is_not(asked, tmp_path, monkeypatch, capsys):
+    (tmp_path / "sweep.toml").write_text(SWEEP.replace("layer = [0, 1]", "layer = [1]"))
+    seen = lambda out: sorted(json.dumps(row, sort_keys=True) for row in read_run(out).rows)
+    kl = lambda out: sorted(row["kl"] for row in read_run(out).drift)
+    trained, real = [], jobs.finetune
+    counted = lambda *args, **rest: trained.append(len(rest["members"] or "all")) or real(*args, **rest)
+    monkeypatch.setattr(jobs, "finetune", counted)
+    for stack in ((), ("--stack", "3"), ("--stack", "auto")):
+        out = tmp_path / f"out{'-'.join(stack)}"
+        assert run([*asked, "--out", str(out), "--keep-adapters", *stack]) == 0
+    assert trained == [3, 3, 1, 3], "four at once ('all'), three and one, and as many as fit: all"
+    whole, parts, fitting = (tmp_path / name for name in ("out", "out--stack-3", "out--stack-auto"))
+    assert seen(whole) == seen(parts) == seen(fitting)
+    assert kl(parts) == pytest.approx(kl(whole), rel=1e-3)
+    lm = soo.load(asked[1])
+    assert len(soo.load_adapters(lm, [parts]).members) == 4
+    capsys.readouterr()
+    assert run([*asked, "--out", str(tmp_path / "bad"), "--stack", "0"]) == 2
+    assert "stack must be a number of at least 1, or auto" in capsys.readouterr().err
+
+
 def test_what_is_done_is_not_done_again(quick, tmp_path, monkeypatch, capsys):
     out, whole = tmp_path / "out", tmp_path / "whole"
     real, trained = jobs.finetune, []

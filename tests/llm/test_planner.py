@@ -16,7 +16,7 @@ from soo_jax.errors import SooError
 from soo_jax.llm import memory, traced, training
 from soo_jax.llm.chips import CHIPS, parse_devices
 from soo_jax.llm.memory import Texts, abstract_params, answering, finetuning, parameters
-from soo_jax.llm.planner import Mesh, Work, choose_mesh, plan
+from soo_jax.llm.planner import Mesh, Work, choose_mesh, most_stacked, plan
 from soo_jax.models.config import GLOBAL, PROJECTIONS, DecoderConfig
 from soo_jax.models.decoder import forward
 from soo_jax.models.generate import generate
@@ -180,6 +180,14 @@ def test_a_mesh_is_chosen_for_devices_that_nobody_knows():
 def config_alone(tmp_path, mistral_folder):
     (tmp_path / "config.json").write_text((mistral_folder / "config.json").read_text())
     return tmp_path
+
+
+def test_as_many_members_are_stacked_as_fit():
+    work = Work(finetune=soo.FinetuneConfig(seeds=(0,)))
+    five = plan(MODEL, CHIPS["h100"], 1, Work(finetune=soo.FinetuneConfig(seeds=tuple(range(5))))).chosen.bytes
+    assert most_stacked(MODEL, work, five) == 5
+    assert most_stacked(MODEL, work, five - 1) == 4
+    assert most_stacked(MODEL, work, 1.0) == 1
 
 
 def test_the_program_plans_from_a_config_alone(config_alone, capsys):
