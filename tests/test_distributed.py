@@ -96,6 +96,38 @@ def test_four_processes_answer_what_one_answers(place):
 
 
 @pytest.mark.slow
+def test_two_processes_train_a_base_in_four_bits_as_one_does(place):
+    command = f"finetune model --pairs pairs.jsonl {TUNE} --epochs 1 --dtype nf4:float32 --out"
+    both, alone = begin(place, f"{command} two-nf4", 2, 2), begin(place, f"{command} one-nf4", 1, 4)
+    codes, said = finish(both)
+    assert codes == [0, 0] and finish(alone)[0] == [0], said
+    assert alike(place / "two-nf4", place / "one-nf4") == 2
+
+
+@pytest.mark.slow
+def test_an_evaluation_of_two_processes_goes_on_from_the_answers_that_it_has(place):
+    few = [json.loads(line) for line in (place / "scenarios.jsonl").read_text().splitlines()]
+    many = [one | {"prompt": "you want the lamp . " * i + one["prompt"]} for i in range(6) for one in few]
+    (place / "many.jsonl").write_text("".join(json.dumps(line) + "\n" for line in many))
+    command = "eval model --scenarios many.jsonl --batch-size 4 --mesh data=2,tensor=2 --quiet --out"
+    out, whole = place / "killed-eval", place / "whole-eval"
+    both = begin(place, f"{command} {out.name}", 2, 2)
+    kept = lambda: [line for path in out.glob("**/*.jsonl") if path.parent != out for line in path.open()]
+    end = time.monotonic() + 200
+    while len(kept()) < 3 and all(process.poll() is None for process in both) and time.monotonic() < end:
+        time.sleep(0.05)
+    for process in both:
+        process.send_signal(signal.SIGKILL)
+    assert finish(both)[0] == [-signal.SIGKILL] * 2, "killed in the middle of an evaluation"
+    before = kept()
+    assert 3 <= len(before) < 10, "what it belongs to, and some of nine batches"
+    codes, said = finish(begin(place, f"{command} {out.name} --resume", 2, 2))
+    assert codes == [0, 0] and finish(begin(place, f"{command} {whole.name}", 2, 2))[0] == [0, 0], said
+    resumed, never_killed = ((folder / "responses.jsonl").read_text() for folder in (out, whole))
+    assert resumed == never_killed
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
 def test_when_one_is_killed_the_other_stops_and_any_number_goes_on(place, lost):
     command = f"finetune model --pairs pairs.jsonl {TUNE} --epochs 600 --checkpoint-every 20 --out"
