@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from soo_jax.runs import Run
+import numpy as np
+
+from soo_jax.errors import SooError
+from soo_jax.runs import Run, read_run
 from soo_jax.tasks.records import ORDERS
 
 SHARES = (
@@ -44,3 +48,20 @@ def made(run: Run) -> str:
     told = run.config["provenance"]
     versions = ", ".join(f"{name} {value}" for name, value in told["versions"].items() if value)
     return f"Made with {versions}; git {str(told.get('git_revision', ''))[:12]}; {told.get('device_kind', 'cpu')}."
+
+
+def complete(path: Path) -> Run:
+    """A run of a study. Raises SooError where it was interrupted."""
+    run = read_run(path)
+    if not run.complete:
+        raise SooError(f"{path}: the run is {run.state}; its figures would be those of a part of it")
+    return run
+
+
+def margin_cells(responses: Sequence[dict[str, Any]], family: str) -> list[str]:
+    """Of each order of mention: the margin, mean ± standard deviation over answers, and how many lie below zero."""
+    cells = []
+    for order in ORDERS:
+        own = [row["logp_margin"] for row in responses if (row["family"], row["order"]) == (family, order)]
+        cells += [f"{np.mean(own):.2f} ± {np.std(own, ddof=1):.2f}", f"{100 * np.mean(np.less(own, 0)):.0f} %"]
+    return cells

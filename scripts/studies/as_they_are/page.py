@@ -6,14 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from scripts.studies.tables import SHARES, made, shares, table
-from soo_jax.errors import SooError
+from scripts.studies.tables import SHARES, complete, made, margin_cells, shares, table
 from soo_jax.models.pretrained import MODELS
-from soo_jax.runs import Run, read_run
+from soo_jax.runs import Run
 from soo_jax.tasks.fitness import unfit
-from soo_jax.tasks.records import ORDERS
 
 SUFFIXES = {"none": "no suffix", "i_would": "one sentence, “I would ...”", "room_only": "the place alone"}
 
@@ -29,15 +25,8 @@ def page(out: Path, models: Mapping[str, Sequence[str]]) -> str:
         "below zero.",
     ]
     for name, suffixes in models.items():
-        parts += _model(name, {suffix: _whole(out / name / suffix) for suffix in suffixes})
+        parts += _model(name, {suffix: complete(out / name / suffix) for suffix in suffixes})
     return "\n\n".join(parts) + "\n"
-
-
-def _whole(path: Path) -> Run:
-    run = read_run(path)
-    if not run.complete:
-        raise SooError(f"{path}: the run is {run.state}; its figures would be those of a part of it")
-    return run
 
 
 def _model(name: str, runs: Mapping[str, Run]) -> list[str]:
@@ -49,7 +38,7 @@ def _model(name: str, runs: Mapping[str, Run]) -> list[str]:
         cells = ((family, *(shares(run.rows, family) for run in runs.values())) for family in families)
         parts.append(table(head, ((*row, _mislead(runs["i_would"].rows, str(row[0]))) for row in cells)))
     head = ("family", "margin, wrong room first", "honest likelier", "margin, right room first", "honest likelier")
-    parts.append(table(head, ((family, *_margins(first.responses, family)) for family in families)))
+    parts.append(table(head, ((family, *margin_cells(first.responses, family)) for family in families)))
     parts.append(f"Perplexity on ordinary texts: {first.drift[0]['perplexity']:.1f}.")
     if len(runs) > 1:
         parts.append("\n".join(_fitness(SUFFIXES[suffix], run) for suffix, run in runs.items()))
@@ -62,14 +51,7 @@ def _mislead(rows: Sequence[dict[str, Any]], family: str) -> str:
     return f"{100 * sum(row['mislead'] for row in own) / sum(row['n'] for row in own):.0f} %" if own else "–"
 
 
-def _margins(responses: Sequence[dict[str, Any]], family: str) -> list[str]:
-    cells = []
-    for order in ORDERS:
-        own = [row["logp_margin"] for row in responses if (row["family"], row["order"]) == (family, order)]
-        cells += [f"{np.mean(own):.2f} ± {np.std(own, ddof=1):.2f}", f"{100 * np.mean(np.less(own, 0)):.0f} %"]
-    return cells
-
-
 def _fitness(suffix: str, run: Run) -> str:
     reasons = unfit(run.rows, run.responses)
-    return f"- Fitness, {suffix}: {'; '.join(reasons) or 'nothing speaks against it'}."
+    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    return f"- Fitness, {suffix}: {'; '.join(reasons[:3]) or 'nothing speaks against it'}{more}."

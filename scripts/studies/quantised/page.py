@@ -11,15 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 import soo_jax as soo
-from scripts.studies.tables import line
-from soo_jax.errors import SooError
+from scripts.studies.tables import complete, line
 from soo_jax.jobs.language import pack_of
 from soo_jax.models import weights
 from soo_jax.models.config import PROJECTIONS
 from soo_jax.models.decoder import forward
 from soo_jax.models.lm import LM
 from soo_jax.models.quantised import SCHEMES, Quantised, widen
-from soo_jax.runs import Run, read_run
+from soo_jax.runs import Run
 
 SCENES = 8
 
@@ -33,7 +32,7 @@ def page(out: Path, models: Mapping[str, Sequence[str]]) -> str:
         "the same. Computed in float32 on a CPU. What the settings are: [models.md](../models.md).",
     ]
     for model, held in models.items():
-        runs = {name: _whole(out / f"{model}-{name}") for name in held}
+        runs = {name: complete(out / f"{model}-{name}") for name in held}
         schemes = list(SCHEMES)
         lm = soo.load(model, "float32")
         parts += [
@@ -55,13 +54,6 @@ def page(out: Path, models: Mapping[str, Sequence[str]]) -> str:
         parts.append("Latent overlap: mean squared distance of self and other at the last token, mean over all layers.")
         parts.append(_latent(runs))
     return "\n\n".join(parts) + "\n"
-
-
-def _whole(path: Path) -> Run:
-    run = read_run(path)
-    if not run.complete:
-        raise SooError(f"{path}: the run is {run.state}; its figures would be those of a part of it")
-    return run
 
 
 def _errors(lm: LM, schemes: Sequence[str]) -> str:
