@@ -14,6 +14,7 @@ from soo_jax.cli.common import (
     Model,
     Out,
     Quiet,
+    Resume,
     Tasks,
     bars,
     check_out,
@@ -47,11 +48,13 @@ def controls(
     batch_size: Annotated[int, option("Prompts in one device call.", MEASURED)] = 128,
     dtype: Dtype = "auto",
     mesh: MeshText = None,
+    resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """SOO beside everything that might do the same: other pairs, another direction, labels, steering, a request."""
-    check_out(out, force)
+    if not resume:
+        check_out(out, force)
     soo = start()
     from soo_jax.jobs.controls import Controls, run_controls
     from soo_jax.jobs.language import Measure
@@ -82,6 +85,7 @@ def controls(
             out,
             pairs_file=pairs,
             tasks=tasks,
+            resume=resume,
             force=force,
             settings=told,
             reporter=reporter,

@@ -6,10 +6,12 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from soo_jax.adapters import Lora, Member, Stack
+from soo_jax.checkpoints import digest
 from soo_jax.errors import SooError
 from soo_jax.jobs.job import LANGUAGE, Job
 from soo_jax.jobs.language import Measure, pack_of, training_pairs
@@ -22,6 +24,7 @@ from soo_jax.llm.teaching import TeachConfig, encode_examples, teach
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import Probe
 from soo_jax.overlap import weighted
+from soo_jax.overlap.content import content
 from soo_jax.progress import Progress, Reporter
 from soo_jax.tasks.labels import label
 from soo_jax.tasks.pack import TaskPack
@@ -30,7 +33,8 @@ from soo_jax.tasks.statistics import CONTROL
 
 RATES = (1.0, 4.0, 16.0)
 """Rates that are tried for labels, as multiples of SOO's."""
-Treated = tuple[LM, Stack | None]
+Treat = Callable[[Progress, Path, bool], tuple[LM, Stack | None]]
+"""Does something to the model; a training keeps its states in the folder, and goes on from them if it is told so."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,14 @@ def run_controls(
     *,
     pairs_file: Path | None = None,
     tasks: Path | None = None,
+    resume: bool = False,
     force: bool = False,
     settings: dict[str, Any] | None = None,
     reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
     """Trains SOO and every control with the same settings, and asks all of them the same; returns the tidy rows.
+
+    Each is kept as soon as it is done, so that ``resume`` does what is missing.
 
     Raises:
       SooError: several rates, another site than the attention output, or whatever fine-tuning and evaluation refuse.
@@ -85,29 +92,50 @@ def run_controls(
     judged_by = _validation(pack, pack.families[:1] + pack.controls, 5, seed=1) if examples else []
     treatments = dict(_treatments(lm, config, controls, pairs, texts, examples, judged_by))
     told = {"model": lm.identity, "settings": settings or {}, "finetune": config.as_dict(), "controls": vars(controls)}
-    told |= {"eval": eval_config.as_dict(), "measure": vars(measure), "pairs": len(pairs)}
-    with Job("controls", LANGUAGE, out, told, force=force, reporter=reporter) as job:
-        rows, drift = [], []
+    told |= {"eval": eval_config.as_dict(), "measure": vars(measure), "pairs": len(pairs), "dtype": lm.dtype}
+    told |= {"hashes": {"texts": digest(content([pairs, texts, asked, examples]))}}
+    job = Job("controls", LANGUAGE, out, told, same=SAME_WORK, resume=resume, force=force, reporter=reporter)
+    with job:
 
-        def ask(condition: str, scenarios: Sequence[Scenario], model: LM, adapters: Stack | None) -> None:
+        def ask(condition: str, scenarios: Sequence[Scenario], model: LM, adapters: Stack | None) -> dict[str, Any]:
             with job.stage("eval", f"ask: {condition.removeprefix(CONTROL)}") as bar:
-                done = evaluate(model, scenarios, eval_config, adapters=adapters, condition=condition, progress=bar)
-            job.run.append_responses(done.responses)
-            rows.extend(done.rows)
-            if texts and condition != "honesty_prompt":
-                drift.extend(drift_rows(model, texts, adapters=adapters, condition=condition))
+                done = evaluate(
+                    model, scenarios, eval_config, adapters=adapters, condition=condition,
+                    journal=job.journal(_file(condition)), resume=job.resume, progress=bar,
+                )  # fmt: skip
+            ordinary = texts if condition != "honesty_prompt" else []
+            drift = drift_rows(model, ordinary, adapters=adapters, condition=condition) if ordinary else []
+            return {"rows": done.rows, "drift": drift, "responses": done.responses}
 
-        if measure.base:
-            ask("base", asked, lm, None)
-        if honest:
-            ask("honesty_prompt", honest, lm, None)
-        for name, treat in treatments.items():
+        def treated(name: str) -> dict[str, Any]:
             with job.stage("treat", name.removeprefix(CONTROL)) as bar:
-                model, adapters = treat(bar)
-            ask(name, asked, model, adapters)
+                model, adapters = treatments[name](bar, job.states / _file(name), job.resume)
+            return ask(name, asked, model, adapters)
+
+        todo: dict[str, Callable[[], dict[str, Any]]] = {}
+        if measure.base:
+            todo["base"] = partial(ask, "base", asked, lm, None)
+        if honest:
+            todo["honesty_prompt"] = partial(ask, "honesty_prompt", honest, lm, None)
+        todo |= {name: partial(treated, name) for name in treatments}
+        done = []
+        for name, do in todo.items():
+            done.append(job.once(_file(name), do))
             job.run.log(f"{name}: done")
+        for part in done:
+            job.run.append_responses(part["responses"])
+        rows, drift = ([row for part in done for row in part[table]] for table in ("rows", "drift"))
         job.results(rows=rows, drift=drift)
     return rows
+
+
+SAME_WORK = ("model", "dtype", "finetune", "controls", "eval", "measure", "hashes")
+"""What must be as it was for the controls to be resumed."""
+
+
+def _file(condition: str) -> str:
+    """A condition as the name of a file."""
+    return re.sub(r"[^\w.-]+", "-", condition)
 
 
 def _treatments(
@@ -118,9 +146,15 @@ def _treatments(
     texts: Sequence[str],
     examples: Sequence[tuple[str, str]],
     judged_by: Sequence[Scenario],
-) -> Iterator[tuple[str, Callable[[Progress], Treated]]]:
+) -> Iterator[tuple[str, Treat]]:
     """What is done to the model, by the name of its condition; done only when it is called."""
-    tuned = lambda chosen, **how: lambda bar: (lm, finetune(lm, chosen, config, progress=bar, **how)[0])
+
+    def tuned(chosen: Sequence[Pair], **how: Any) -> Treat:
+        def treat(bar: Progress, states: Path, resume: bool) -> tuple[LM, Stack]:
+            return lm, finetune(lm, chosen, config, checkpoints=states, resume=resume, progress=bar, **how)[0]
+
+        return treat
+
     yield "soo", tuned(pairs)
     rng = random.Random(0)
     for name, others in control_pairs(lm, config, pairs, rng).items():
@@ -137,10 +171,10 @@ def _treatments(
             own = examples[:count]
             yield (
                 f"{CONTROL}{count} answers",
-                lambda bar, own=own: (lm, _taught(lm, config, own, len(pairs), judged_by, bar)),
+                lambda bar, *_, own=own: (lm, _taught(lm, config, own, len(pairs), judged_by, bar)),
             )
     for strength in controls.strengths:
-        yield f"{CONTROL}steering {strength:g}", lambda _, by=strength: (steered(lm, config, pairs, by), None)
+        yield f"{CONTROL}steering {strength:g}", lambda *_, by=strength: (steered(lm, config, pairs, by), None)
 
 
 def _taught(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ import numpy as np
 from soo_jax.checkpoints import Checkpoints
 from soo_jax.distributed import is_first
 from soo_jax.errors import SooError
+from soo_jax.files import read_json
 from soo_jax.progress import Clock, Progress, Reporter
 from soo_jax.runs import STATES_FOLDER, RunFolder, provenance, read_run
 
@@ -88,6 +89,15 @@ class Job:
     def journal(self, name: str) -> Path:
         """Where the answers of an unfinished evaluation are kept as they come."""
         return self.states / "answers" / f"{name}.jsonl"
+
+    def once(self, name: str, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What a part of the job gave, in plain JSON values: from its file if it was done before an interruption."""
+        path = self.kept / "cells" / f"{name}.json"
+        if self.resume and path.is_file():
+            return read_json(path)
+        found = do()
+        self.run.write_text(f"cells/{name}.json", json.dumps(found, ensure_ascii=False) + "\n")
+        return found
 
     @contextmanager
     def stage(self, name: str, title: str | None = None) -> Iterator[Progress]:

@@ -10,7 +10,7 @@ from typing import Any
 from soo_jax.errors import SooError
 from soo_jax.jobs.job import LANGUAGE, Job
 from soo_jax.jobs.language import pack_of, training_pairs
-from soo_jax.jobs.sweep import SAME_WORK, Sweep, Work, once, rows_of, sweep_of, train_cells
+from soo_jax.jobs.sweep import SAME_WORK, Sweep, Work, rows_of, sweep_of, train_cells
 from soo_jax.llm.config import FinetuneConfig
 from soo_jax.llm.grid import SAME, fates
 from soo_jax.llm.layers import Diagnosis, aligned, diagnose_layers, told_fates
@@ -98,7 +98,7 @@ def run_layers(
             with job.stage("layers") as bar:
                 return asdict(diagnose_layers(lm, contrasts, pairs, probes, chat=chat, progress=bar))
 
-        found = Diagnosis(**once(job, "layers", look))
+        found = Diagnosis(**job.once("layers", look))
         advice, tables = found.advice, {}
         if work is not None:
             tables = train_cells(job, lm, work)

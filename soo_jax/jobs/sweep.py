@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -198,12 +198,12 @@ def train_cells(job: Job, lm: LM, work: Work, keep: bool = False) -> dict[str, l
     done: dict[str, dict[str, Any]] = {}
     cells = work.sweep.cells
     if work.sweep.measure.base:
-        done["base"] = once(job, "base", lambda: _base(job, lm, work))
+        done["base"] = job.once("base", lambda: _base(job, lm, work))
     for i, (cell, pairs) in enumerate(zip(cells, work.pairs, strict=True)):
         title = f"{i + 1} of {len(cells)}: {cell.title}"
         try:
             do = partial(_cell, job, lm, cell, title, pairs, work, keep)
-            done[cell.key] = once(job, cell.key, do)
+            done[cell.key] = job.once(cell.key, do)
         except StorageError:  # of no cell's making: resumed, all of them can be done
             raise
         except SooError as error:
@@ -219,16 +219,6 @@ def train_cells(job: Job, lm: LM, work: Work, keep: bool = False) -> dict[str, l
 def rows_of(rows: Sequence[dict[str, Any]], condition: str) -> list[dict[str, Any]]:
     """The rows of one condition."""
     return [row for row in rows if row["condition"] == condition]
-
-
-def once(job: Job, name: str, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a part gave, from its file if it was done before."""
-    path = job.kept / "cells" / f"{name}.json"
-    if job.resume and path.is_file():
-        return read_json(path)
-    found = do()
-    job.run.write_text(f"cells/{name}.json", json.dumps(found, ensure_ascii=False) + "\n")
-    return found
 
 
 def _base(job: Job, lm: LM, work: Work) -> dict[str, Any]:

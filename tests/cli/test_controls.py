@@ -5,6 +5,7 @@ import json
 import pytest
 
 import soo_jax as soo_api
+from soo_jax.jobs import controls
 from soo_jax.jobs.controls import _honest_answers
 from soo_jax.tasks.pack import pack_for
 from tests.test_docs import needs_organism
@@ -39,6 +40,33 @@ def test_every_control_stands_in_one_table_with_soo(soo, tmp_path, changes, whic
     assert "control:" not in done.out and "steering 1" in done.out and "SOO and what might do the same" in done.out
     assert "control:" not in (out / "report.html").read_text().split("<script")[0].split("How to read")[0]
     assert all(row["n"] == 1 for row in rows)
+
+
+@needs_organism
+def test_controls_that_were_interrupted_go_on_with_what_is_missing(soo, tmp_path, monkeypatch):
+    settings = soo_api.preset("organism").as_dict() | {"epochs": 1, "seeds": [0]}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    asked = ("controls", "organism", "--config", tmp_path / "settings.json", *ASKED, "--turns", 0, "--examples", "",
+             "--strengths", "1")  # fmt: skip
+    assert soo(*asked, "--out", tmp_path / "whole").code == 0
+    real, trained = controls.finetune, []
+
+    def counted(lm, pairs, *args, **rest):
+        trained.append(len(trained))
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return real(lm, pairs, *args, **rest)
+
+    monkeypatch.setattr(controls, "finetune", counted)
+    out = tmp_path / "out"
+    assert soo(*asked, "--out", out).code == 130
+    assert soo(*asked, "--out", out, "--resume").code == 0
+    assert len(trained) == 3 + 2, "of SOO and three controls that train, two were done and the third was begun"
+    told = lambda folder: {name: json.loads((folder / "results.json").read_text())[name] for name in ("rows", "drift")}
+    assert told(out) == told(tmp_path / "whole")
+    assert (out / "responses.jsonl").read_text() == (tmp_path / "whole" / "responses.jsonl").read_text()
+    other = soo(*asked, "--out", out, "--resume", "--n", 2)
+    assert other.code == 2 and "begun with other settings (measure, hashes)" in other.err
 
 
 @needs_organism
