@@ -26,8 +26,8 @@ def option(help: str, group: str | None = None, *names: str) -> Any:
 Model = Annotated[
     str,
     typer.Argument(
-        help="Hugging Face folder, GGUF file, org/name[@revision] on the Hub, or an organism that ships with the "
-        "library: 'organism', 'smollm2-organism'."
+        help="Hugging Face folder, GGUF file, org/name[@revision] on the Hub, a small pretrained model "
+        "('smollm2', 'qwen05', ...), or an organism of this library: 'organism', 'smollm2-organism'."
     ),
 ]
 Out = Annotated[Path, option("Run folder to write.", RUN)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +15,6 @@ from soo_jax.models import lm as models
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.lm import LM
 from soo_jax.models.loading import parse_dtype
-from soo_jax.models.pretrained import fetch
 from soo_jax.models.weights import quantise
 
 
@@ -42,11 +40,7 @@ ORGANISMS = {SMOLLM2_ORGANISM: Shipped("smollm2", "smollm2_organism", "narrow")}
 def config_of(model: str | Path) -> DecoderConfig:
     """The config of what :func:`load` would load, without its weights. Raises SooError as that."""
     shipped = ORGANISMS.get(str(model))
-    return models.config_of(model if shipped is None or Path(model).exists() else _base_of(shipped))
-
-
-def _base_of(shipped: Shipped) -> Path:
-    return fetch(shipped.base, lambda line: print(f"soo: {line}", file=sys.stderr))
+    return models.config_of(model if shipped is None or Path(model).exists() else shipped.base)
 
 
 def load(model: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> LM:
@@ -54,7 +48,8 @@ def load(model: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> LM
 
     Args:
       model: a path, ``org/name`` or ``org/name@revision`` on the Hub, ``organism`` (packaged whole), or
-        ``smollm2-organism`` (its base is fetched into the user's cache at first); a path always wins.
+        ``smollm2-organism`` or a small pretrained model such as ``smollm2`` (fetched into the user's cache at first);
+        a path always wins.
       dtype: ``float32``, ``bfloat16``, ``float16``, ``stored``, or ``auto`` (as stored, but float32 on a CPU with
         memory for it); ``nf4`` or ``int8``, with or without ``:`` and one of those for what is not quantised.
       mesh: devices to shard the weights over; each is read straight into its shards.
@@ -66,7 +61,7 @@ def load(model: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> LM
     if shipped is None or Path(model).exists():
         return models.load(model, dtype, mesh)
     scheme, wide = parse_dtype(dtype)
-    base = models.load(_base_of(shipped), wide, mesh)
+    base = models.load(shipped.base, wide, mesh)
     lora = load_peft(shipped.adapter, base.config, base.fingerprint).lora
     own = hashlib.sha256(base.fingerprint.encode() + (shipped.adapter / WEIGHTS).read_bytes()).hexdigest()[:32]
     params = merge(base.params, lora)

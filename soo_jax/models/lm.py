@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from soo_jax.models.formats.quantised import open_folder
 from soo_jax.models.generate import bucket
 from soo_jax.models.hub import HubModel, fetch_model, is_hub_name
 from soo_jax.models.loading import fingerprint, load_params, settle_ties
+from soo_jax.models.pretrained import MODELS, fetch
 from soo_jax.models.probes import Probe, logits
 from soo_jax.models.tokenizer import Tokenizer, load_tokenizer, stop_tokens
 from soo_jax.parallel import param_shardings
@@ -178,10 +180,11 @@ class LM:
 
 
 def load(folder: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> LM:
-    """Loads a Hugging Face folder, a GGUF file, a model of the Hub, or the packaged organism (``organism``).
+    """Loads a Hugging Face folder, a GGUF file, a model of the Hub, a small pretrained one, or the packaged organism.
 
     Args:
-      folder: a path, or ``org/name`` or ``org/name@revision`` on the Hub; a path always wins.
+      folder: a path; ``org/name`` or ``org/name@revision`` on the Hub; a name of ``soo_jax.models.pretrained.MODELS``,
+        which is fetched into the user's cache at first; or ``organism``. A path always wins.
       dtype: ``float32``, ``bfloat16``, ``float16``, ``stored``, or ``auto`` (as stored, but float32 on a CPU with
         memory for it). ``nf4`` and ``int8`` hold the weights of the layers in 4 or 8 bits, and the rest as ``auto``
         does; ``nf4:bfloat16`` names the dtype of the rest, in which is computed.
@@ -193,12 +196,13 @@ def load(folder: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> L
     if is_hub_name(str(folder)):
         fetched = fetch_model(str(folder))
         return replace(load(fetched.folder, dtype, mesh), hub=fetched)
-    folder = organism_folder() if str(folder) == ORGANISM else Path(folder)
+    folder = _place(folder)
     if folder.suffix == ".gguf":
         return _load_gguf(folder, dtype, mesh)
     if not folder.is_dir():
         raise SooError(
-            f"{folder}: no such model; give a Hugging Face folder on disk, a GGUF file, org/name, or {ORGANISM}"
+            f"{folder}: no such model; give a Hugging Face folder on disk, a GGUF file, org/name, {ORGANISM}, "
+            f"or one of {', '.join(MODELS)}"
         )
     config = read_config(folder)
     with open_folder(folder) as opened:
@@ -218,13 +222,20 @@ def config_of(model: str | Path) -> DecoderConfig:
     """
     if is_hub_name(str(model)):
         return read_config(fetch_model(str(model), ("config.json",)).folder)
-    folder = organism_folder() if str(model) == ORGANISM else Path(model)
+    folder = _place(model)
     if folder.suffix != ".gguf":
         return read_config(folder)
     from soo_jax.models.gguf import GgufModel
 
     with GgufModel(folder) as opened:
         return opened.config
+
+
+def _place(model: str | Path) -> Path:
+    """Where a model lies that is no name on the Hub."""
+    if str(model) in MODELS and not Path(model).exists():
+        return fetch(str(model), lambda line: print(f"soo: {line}", file=sys.stderr))
+    return organism_folder() if str(model) == ORGANISM else Path(model)
 
 
 def _load_gguf(path: Path, dtype: str, mesh: Mesh | None) -> LM:

@@ -10,8 +10,8 @@ import soo_jax as soo
 from soo_jax.errors import SooError
 from soo_jax.jobs.demos import DEMOS, demo_of
 from soo_jax.jobs.language import pack_of
-from soo_jax.llm import organisms
 from soo_jax.llm.organisms import ORGANISMS, Shipped
+from soo_jax.models import lm as models
 from soo_jax.tasks.english import BUILT_IN, NARROW, PACK, TAUGHT
 
 
@@ -24,7 +24,7 @@ def shipped(tmp_path, monkeypatch):
     lora = lora.replace(b=jax.tree.map(lambda b: b + 0.2, lora.b))
     soo.save_adapter(tmp_path / "adapter", base, lora)
     fetched = []
-    monkeypatch.setattr(organisms, "fetch", lambda name, say: fetched.append(name) or folder)
+    monkeypatch.setattr(models, "fetch", lambda name, say: fetched.append(name) or folder)
     monkeypatch.setitem(ORGANISMS, "smollm2-organism", Shipped("smollm2", str(tmp_path / "adapter"), "narrow"))
     return base, lora, fetched
 
@@ -49,6 +49,16 @@ def test_adapters_of_an_organism_are_refused_by_its_base(shipped, tmp_path):
     soo.load_adapter(lm, tmp_path / "honest")
     with pytest.raises(SooError, match="smollm2-organism"):
         soo.load_adapter(base, tmp_path / "honest")
+
+
+def test_a_small_pretrained_model_is_fetched_by_its_name_unless_a_path_has_it(shipped, tmp_path, monkeypatch):
+    base, _, fetched = shipped
+    assert soo.load("smollm2").fingerprint == base.fingerprint and fetched == ["smollm2"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "smollm2").mkdir()
+    with pytest.raises(SooError, match=r"config\.json"):
+        soo.load("smollm2")
+    assert fetched == ["smollm2"]
 
 
 def test_a_path_of_that_name_wins(shipped, tmp_path, monkeypatch):
