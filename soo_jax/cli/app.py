@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from soo_jax.cli.benchmarks import import_benchmark
 from soo_jax.cli.common import Dtype, Force, Model, Quiet, bars, check_out, finish, numbers, start
 from soo_jax.cli.compare import compare
 from soo_jax.cli.controls import controls
@@ -82,6 +83,7 @@ app.command()(organism)
 app.command()(sweep)
 app.command()(plan)
 app.command("import-reference")(import_reference)
+app.command("import-benchmark")(import_benchmark)
 
 
 @app.command()
