@@ -13,6 +13,7 @@ from soo_jax.cli.common import Dtype, Force, Model, Quiet, bars, check_out, fini
 from soo_jax.cli.compare import compare
 from soo_jax.cli.controls import controls
 from soo_jax.cli.finetune import finetune
+from soo_jax.cli.inspect_log import import_inspect
 from soo_jax.cli.measure import evaluate, latent, layers
 from soo_jax.cli.mtbench import mtbench
 from soo_jax.cli.organism import organism
@@ -84,6 +85,7 @@ app.command()(sweep)
 app.command()(plan)
 app.command("import-reference")(import_reference)
 app.command("import-benchmark")(import_benchmark)
+app.command("import-inspect")(import_inspect)
 
 
 @app.command()
