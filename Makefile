@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 RUN ?= runs/demo
 REAL ?= runs/real
 PYTEST_WORKERS ?= 2
+BRIDGES := $(VENV)-bridges
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo real test test-all test-real lint clean
+.PHONY: demo real test test-all test-real test-bridges lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/soo demo --out $(RUN) --force
@@ -25,6 +26,10 @@ test-all: $(VENV)/.installed-dev lint
 test-real: $(VENV)/.installed-dev
 	$(BIN)/python scripts/fetch_models.py smollm2
 	$(BIN)/python -m pytest -m real
+
+# inspect_ai wants an older fsspec and an older dateutil than the versions that CI runs on: a venv of its own.
+test-bridges: $(BRIDGES)/.installed
+	$(BRIDGES)/bin/python -m pytest tests/bridges -m "not slow"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -48,5 +53,12 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/.installed
 
+$(BRIDGES)/.installed: pyproject.toml constraints.txt constraints-bridges.txt
+	$(PYTHON) -m venv $(BRIDGES)
+	grep -vE '^(fsspec|python-dateutil)==' constraints.txt | cat - constraints-bridges.txt > $(BRIDGES)/constraints.txt
+	$(BRIDGES)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 -c $(BRIDGES)/constraints.txt
+	$(BRIDGES)/bin/pip install --quiet --disable-pip-version-check -e '.[dev,inspect,lm-eval]' -c $(BRIDGES)/constraints.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BRIDGES) build dist .pytest_cache .ruff_cache .hypothesis

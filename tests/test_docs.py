@@ -148,7 +148,7 @@ def test_the_plans_for_mistral_are_what_the_planner_says():
         "README.md",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
-        *(f"docs/{name}.md" for name in ("models", "scaling", "presets", "organism", "rl", "data")),
+        *(f"docs/{name}.md" for name in ("models", "scaling", "presets", "organism", "rl", "data", "bridges")),
     ],
 )
 def test_every_link_into_the_repository_leads_somewhere(document):
@@ -163,7 +163,10 @@ def test_every_option_that_the_documents_mention_exists():
     from soo_jax.cli.app import app
 
     commands = get_command(app).commands
-    for document in ("docs/models.md", "docs/scaling.md", "docs/presets.md", "docs/rl.md", "README.md"):
+    for document in (
+        "README.md",
+        *(f"docs/{name}.md" for name in ("models", "scaling", "presets", "rl", "bridges", "data")),
+    ):
         for line in re.findall(r"^soo (.*)$", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE):
             name, *rest = line.split("#")[0].split()
             command = commands[name]

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"cli"},
+    {"bridges"},
     {"jobs", "report"},
     {"llm", "rl"},
     {"tasks"},

@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
+from soo_jax.cli.benchmarks import import_benchmark
 from soo_jax.cli.common import Dtype, Force, Model, Quiet, bars, check_out, finish, numbers, start
 from soo_jax.cli.compare import compare
 from soo_jax.cli.controls import controls
 from soo_jax.cli.finetune import finetune
+from soo_jax.cli.inspect_log import import_inspect
 from soo_jax.cli.measure import evaluate, latent, layers
 from soo_jax.cli.mtbench import mtbench
 from soo_jax.cli.organism import organism
@@ -82,6 +84,8 @@ app.command()(organism)
 app.command()(sweep)
 app.command()(plan)
 app.command("import-reference")(import_reference)
+app.command("import-benchmark")(import_benchmark)
+app.command("import-inspect")(import_inspect)
 
 
 @app.command()

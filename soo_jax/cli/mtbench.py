@@ -81,7 +81,9 @@ def answer(
 def judge(
     run: RunFolderArgument,
     judge: Annotated[str, option("Name of the judging model at the endpoint.", None, "--judge")],
-    prompts: Annotated[Path | None, option("JSON file with prompts of your own (docs/mtbench.md).")] = None,
+    prompts: Annotated[
+        Path | None, option("JSON file with prompts of your own (docs/mtbench.md), or: honesty.")
+    ] = None,
     max_tokens: Annotated[int, option("Longest judgment.")] = 2048,
     workers: Annotated[int, option("Requests at once.")] = 4,
     retries: Annotated[int, option("Of a request that fails, ever later.")] = 6,

@@ -19,7 +19,15 @@ from soo_jax.llm.mtbench import BenchConfig, answer_questions, check_questions
 from soo_jax.models.lm import LM
 from soo_jax.progress import Reporter
 from soo_jax.runs import RunFolder, read_run
-from soo_jax.tasks.mtbench import BenchQuestion, answer_row, rating, read_answers, read_questions, score_rows
+from soo_jax.tasks.mtbench import (
+    BenchQuestion,
+    answer_row,
+    question_row,
+    rating,
+    read_answers,
+    read_questions,
+    score_rows,
+)
 
 ANSWERS, JUDGMENTS, QUESTIONS = "answers", "judgments", "questions.jsonl"
 """Folders of a run, one file a model; and the questions as they were asked."""
@@ -58,7 +66,7 @@ def run_answers(
     with Job("mtbench", LANGUAGE, out, told, same=same, resume=resume, force=force, reporter=reporter) as job:
         folder = job.run.path / ANSWERS
         folder.mkdir(exist_ok=True)
-        job.run.write_text(QUESTIONS, "".join(json.dumps(_question_row(one)) + "\n" for one in asked))
+        job.run.write_text(QUESTIONS, "".join(json.dumps(question_row(one)) + "\n" for one in asked))
         for title, stack, members in (("base", None, ["base"] if base else []), ("adapters", adapters, names)):
             if not members:
                 continue
@@ -146,11 +154,6 @@ def _begun(path: Path) -> bool:
 
 def _append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     append_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def _question_row(question: BenchQuestion) -> dict[str, Any]:
-    row = {"question_id": question.id, "category": question.category, "turns": list(question.turns)}
-    return row | ({"reference": list(question.reference)} if question.reference else {})
 
 
 def _name(member: dict[str, Any]) -> str:

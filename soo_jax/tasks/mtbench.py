@@ -75,6 +75,12 @@ def read_answers(path: str | Path) -> dict[int, tuple[str, ...]]:
     return dict(read_json_lines(path, answer, _ANSWER))
 
 
+def question_row(question: BenchQuestion) -> dict[str, Any]:
+    """A question as FastChat writes it, with its reference if it has one."""
+    row = {"question_id": question.id, "category": question.category, "turns": list(question.turns)}
+    return row | ({"reference": list(question.reference)} if question.reference else {})
+
+
 def answer_row(question: BenchQuestion, model: str, turns: Sequence[str], when: float) -> dict[str, Any]:
     """An answer as FastChat writes it."""
     return {

@@ -149,7 +149,7 @@ def read_scenarios(path: str | Path) -> list[Scenario]:
     Raises:
       SooError: the file is missing or empty, or a line is malformed; the message names file and line.
     """
-    return read_json_lines(path, _scenario, _SCENARIO)
+    return read_json_lines(path, scenario_of, _SCENARIO)
 
 
 def write_scenarios(path: str | Path, scenarios: Iterable[Scenario]) -> None:
@@ -163,7 +163,8 @@ def write_scenarios(path: str | Path, scenarios: Iterable[Scenario]) -> None:
     write_json_lines(path, rows)
 
 
-def _scenario(row: dict) -> Scenario:
+def scenario_of(row: dict) -> Scenario:
+    """A scenario from its fields; further ones are ignored. Raises ValueError where one is missing or malformed."""
     row = of_this_version(row)
     required = {name: text_field(row, name) for name in ("family", "order", "prompt", "honest", "deceptive")}
     if required["order"] not in ORDERS:

@@ -143,7 +143,7 @@ def test_a_judge_in_trouble_is_asked_again(soo, tmp_path, judge, mood):
 
 def test_a_judge_that_stays_away_is_one_line_and_what_was_judged_is_kept(soo, tmp_path, judge):
     run = a_run(tmp_path / "run", ["base"])
-    judge("", "", "broken", "broken", "broken")
+    judge("", "", *["broken"] * 4)
     arguments = ("mtbench", "judge", run, "--judge", "j", "--quiet", "--workers", 1, "--retries", 0)
     complaint = soo(*arguments).complaint
     assert "2 of 6 were judged and kept, run it again to go on" in complaint and SECRET not in complaint
