@@ -215,9 +215,9 @@ def torch_generate(work: Work, sizes: Sequence[int], load: Callable[[Work], Any]
 # ---- ours ----------------------------------------------------------------------------------------------------------
 
 
-def our_finetune(work: Work, seeds: int, direction: str = "both") -> Callable[[], None]:
+def our_finetune(work: Work, seeds: int, direction: str = "both", epochs: int = EPOCHS) -> Callable[[], None]:
     """One run of soo-jax with the same data, loss, adapter and number of updates, ``seeds`` adapters at once."""
-    return tuning(*our_model(work), work, seeds, direction)
+    return tuning(*our_model(work), work, seeds, direction, epochs)
 
 
 def our_model(work: Work) -> tuple[Any, Any]:
@@ -229,7 +229,9 @@ def our_model(work: Work) -> tuple[Any, Any]:
     return config, load_params(work.folder, config, "float32")
 
 
-def tuning(config: Any, params: Any, work: Work, seeds: int, direction: str = "both") -> Callable[[], None]:
+def tuning(
+    config: Any, params: Any, work: Work, seeds: int, direction: str = "both", epochs: int = EPOCHS
+) -> Callable[[], None]:
     """Fine-tuning of ``seeds`` adapters at once."""
     import jax
     import jax.numpy as jnp
@@ -240,7 +242,7 @@ def tuning(config: Any, params: Any, work: Work, seeds: int, direction: str = "b
     from soo_jax.llm.training import Data, Static, Tokens, init_state, train
 
     objective = soo.weighted(overlap=(1.0, soo.overlap(soo.mse, at=soo.attn_out(work.layer), direction=direction)))
-    updates = EPOCHS * PAIRS // BATCH
+    updates = epochs * PAIRS // BATCH
     lora = soo.LoraConfig(rank=8, alpha=32.0, dropout=0.2)
     static = Static(config, lora, objective, updates, BATCH, 1, 0.01, 0.0, 0, "constant", 0.0, False, None)
     (own, own_mask), (other, other_mask) = work.sides()
@@ -329,6 +331,13 @@ TUNING = {
     "ours_5_seeds": Contender("finetune", partial(our_finetune, seeds=5), lambda work: 5 * PAIRS * EPOCHS),
     "ours_1_seed_one_sided": Contender("finetune", partial(our_finetune, seeds=1, direction="other_to_self"), PER_SEED),
 }
+STACKED = {
+    f"ours_{count}_stacked": Contender(
+        "stack", partial(our_finetune, seeds=count, epochs=1), lambda work, count=count: count * PAIRS
+    )
+    for count in (1, 2, 4, 5, 8, 16, 32)
+}
+"""What stacking costs: one epoch of more and more adapters at once."""
 ONE_BY_ONE = Contender("evaluate", partial(torch_generate, sizes=(1,)), lambda work: work.alone)
 CONTENDERS = {
     False: {
@@ -344,6 +353,7 @@ CONTENDERS = {
         "ours_batched": Contender("evaluate", partial(our_evaluation, margins=False), ALL),
         "ours_with_margins": Contender("evaluate", partial(our_evaluation, margins=True), ALL),
         "ours_loading": Contender("load", our_loading, lambda work: 1),
+        **STACKED,
     },
 }
 """The contenders by whether the model is a real one."""

@@ -26,6 +26,7 @@ from typing import Any
 
 from scripts.bench_contenders import CONTENDERS, RANDOM, REAL, Contender, Work, random_work, real_work
 
+TASKS = ("finetune", "evaluate", "load", "stack")
 BOTH = (
     ("fine-tuning, one seed, against torch + peft as the original", "ours_1_seed", "torch_original", 12.0),
     ("fine-tuning, one seed, against torch + peft done well", "ours_1_seed", "torch_best", 1.2),
@@ -43,6 +44,7 @@ RATIOS = {
         ("evaluation against transformers one by one", "ours_batched", "transformers_one_by_one", 5.0),
         ("evaluation against transformers batched", "ours_batched", "transformers_batched", 1.5),
         ("evaluation with margins against without", "ours_with_margins", "ours_batched", 1 / 1.3),
+        ("five stacked adapters against five in a row", "ours_5_stacked", "ours_1_stacked", 1.0),
     ),
 }
 
@@ -122,7 +124,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--model", choices=(RANDOM, *REAL), default=RANDOM)
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--task", choices=("finetune", "evaluate", "load"), help="only this one")
+    parser.add_argument("--task", choices=TASKS, help="only this one; stack only if asked for")
     parser.add_argument("--no-memory", action="store_true", help="skip the memory runs")
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -137,7 +139,7 @@ def main(arguments: list[str]) -> int:
             return 0
         results: dict[str, Any] = {}
         for task in dict.fromkeys(contender.task for contender in contenders.values()):
-            if options.task in (None, task):
+            if options.task == task or (options.task is None and task != "stack"):
                 own = {name: contender for name, contender in contenders.items() if contender.task == task}
                 results |= measure(work, own, options.rounds)
     if not options.no_memory:
@@ -158,7 +160,7 @@ def main(arguments: list[str]) -> int:
 
 def show(results: dict[str, Any], ratios: list[dict[str, Any]]) -> None:
     """Prints the figures as a Markdown table."""
-    units = {"finetune": "pairs", "evaluate": "prompts", "load": "models"}
+    units = {"finetune": "pairs", "evaluate": "prompts", "load": "models", "stack": "pairs"}
     print("| contender | per second | seconds | first run | peak MiB |\n|---|---|---|---|---|")
     for name, row in results.items():
         memory = f"{row['peak_mib']:.0f}" if "peak_mib" in row else ""
