@@ -106,6 +106,14 @@ def real_work(folder: Path, name: str) -> Work:
     return Work(folder, layer, (own, other), prompts, 32, lm.stop_tokens, 24, 80, asked, path)
 
 
+def file_work(name: str) -> Work:
+    """A fetched model's file and nothing to do with it."""
+    from soo_jax.models.pretrained import fetch
+
+    path = fetch(name, lambda line: print(line, file=sys.stderr))
+    return Work(path.parent, 0, ([], []), [], 0, (), 0, 0, file=path)
+
+
 # ---- the peer ------------------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scripts.bench_contenders import CONTENDERS, RANDOM, REAL, Contender, Work, random_work, real_work
+from scripts.bench_contenders import CONTENDERS, RANDOM, REAL, Contender, Work, file_work, random_work, real_work
 
 TASKS = ("finetune", "evaluate", "load", "stack")
 BOTH = (
@@ -132,7 +132,10 @@ def main(arguments: list[str]) -> int:
     contenders = CONTENDERS[real]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
-        work = real_work(folder, options.model) if real else random_work(folder)
+        if options.alone and contenders[options.alone].task == "load":  # with nothing else in this process
+            work = file_work(options.model)
+        else:
+            work = real_work(folder, options.model) if real else random_work(folder)
         if options.alone:
             contenders[options.alone].make(work)()
             print(own_peak_mib())

@@ -24,12 +24,13 @@ from soo_jax.llm.finetune import make_static
 from soo_jax.llm.fixed import SHARE, choose_fixed
 from soo_jax.llm.traced import Cost, cost, kept_for_backward, size_of
 from soo_jax.llm.training import Batch, Data, Fixed, Tokens, Varied, init_state, pick, read_views, update
+from soo_jax.machine import free_bytes
 from soo_jax.models import weights
 from soo_jax.models.config import PROJECTIONS, DecoderConfig
 from soo_jax.models.decoder import Params, forward, param_shapes
 from soo_jax.models.formats import DTYPES
 from soo_jax.models.lm import LM
-from soo_jax.models.loading import free_bytes, parse_dtype
+from soo_jax.models.loading import parse_dtype
 from soo_jax.models.probes import cheapest_pass, logits, residual
 from soo_jax.overlap.views import OTHER, SELF, TEXT, inputs_of
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,11 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array
-from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from soo_jax.distributed import whole
 from soo_jax.errors import SooError, SooWarning
+from soo_jax.machine import aligned, free_bytes
 from soo_jax.models.architectures import architecture
 from soo_jax.models.architectures.family import ROOT
 from soo_jax.models.config import PROJECTIONS, DecoderConfig
@@ -111,7 +110,7 @@ def load_params(
     shapes = dict(_leaves(param_shapes(config)))
     _check(tensors, names, shapes, config, stored_scheme)
     placed = dict(_leaves(shardings)) if shardings is not None else {}
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    here = SingleDeviceSharding(jax.local_devices()[0])
     if dtype in ("auto", "stored"):
         wide = {path: parts for path, parts in names.items() if not (stored_scheme and _is_kernel(path))}
         stored, widen = _stored_dtype(tensors, wide), dtype == "auto"
@@ -127,8 +126,15 @@ def load_params(
             leaves[path] = read_leaf(tensors, parts, shapes[path].shape, scheme, where)
             continue
         read = _reader(tensors, parts, path[0] == "layers", path[-1] in _TRANSPOSED, target)
-        leaves[path] = jax.make_array_from_callback(shapes[path].shape, where, read)
+        leaves[path] = _put(shapes[path].shape, where, read)
     return _tree(leaves)
+
+
+def _put(shape: tuple[int, ...], where: Sharding, read: Callable) -> Array:
+    """What ``read`` gives, in its place; on one CPU that is the very memory into which it was read."""
+    if isinstance(where, SingleDeviceSharding) and (device := next(iter(where.device_set))).platform == "cpu":
+        return jax.device_put(read((slice(None),) * len(shape)), device, may_alias=True)
+    return jax.make_array_from_callback(shape, where, read)
 
 
 _SHORT = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
@@ -285,17 +291,6 @@ def _widened(tensors: TensorReader, stored: str, weights: int) -> str:
     return "float32"
 
 
-def free_bytes() -> int:
-    """Memory of the machine that is free or can be freed at once; 0 where the system does not tell."""
-    with suppress(OSError):
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
-        if found:
-            return int(found[1]) * 1024
-    with suppress(AttributeError, ValueError, OSError):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 0
-
-
 def _reader(tensors: TensorReader, parts: list[str], stacked: bool, transposed: bool, dtype: np.dtype) -> Callable:
     """A function from an index into the leaf to its values, which reads no more of the files than that."""
 
@@ -304,15 +299,14 @@ def _reader(tensors: TensorReader, parts: list[str], stacked: bool, transposed: 
         return (values.T if transposed else values).astype(dtype, copy=False)
 
     def read(index: tuple[slice, ...]) -> np.ndarray:
-        if not stacked:
-            return np.ascontiguousarray(read_one(parts[0], index))
-        chosen = parts[index[0]]
-        first = read_one(chosen[0], index[1:])
-        out = np.empty((len(chosen), *first.shape), dtype)
+        chosen, own = (parts[index[0]], index[1:]) if stacked else (parts, index)
+        first = read_one(chosen[0], own)
+        out = aligned((len(chosen), *first.shape), dtype)
         out[0] = first
+        del first
         for row, name in enumerate(chosen[1:], 1):
-            out[row] = read_one(name, index[1:])
-        return out
+            out[row] = read_one(name, own)
+        return out if stacked else out[0]
 
     return read
 

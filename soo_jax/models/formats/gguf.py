@@ -8,6 +8,7 @@ quantised numbers mean is left to the ``gguf`` package.
 from __future__ import annotations
 
 import math
+import mmap
 import re
 import struct
 from collections.abc import Collection
@@ -26,6 +27,7 @@ SUPPORTED = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K
 _PLAIN = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+_AT_ONCE = 1 << 20
 _MOST_DIMS, _MOST_NESTED = 4, 2
 _PART = re.compile(r"^(?P<stem>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf$")
 
@@ -75,7 +77,7 @@ class GgufReader:
                 if name in self._tensors:
                     raise SooError(f"{tensor.path}: holds the tensor {name} a second time; download the file again")
                 self._tensors[name] = tensor
-        self._maps: dict[Path, np.ndarray] = {}
+        self._maps: dict[Path, mmap.mmap] = {}
 
     def __enter__(self) -> GgufReader:
         return self
@@ -101,15 +103,22 @@ class GgufReader:
 
     def read(self, name: str, index: tuple[slice, ...] = ()) -> np.ndarray:
         tensor = self._tensors[name]
-        if tensor.path not in self._maps:
-            self._maps[tensor.path] = np.memmap(tensor.path, np.uint8, "r")
-        raw = self._maps[tensor.path][tensor.start : tensor.start + tensor.size]
+        mapped = self._mapped(tensor.path)
+        raw = np.frombuffer(mapped, np.uint8, tensor.size, tensor.start)
         rows = raw.reshape(math.prod(tensor.shape[:-1]), -1)
         first = index[0] if index and len(tensor.shape) > 1 else slice(None)
         values = _values(rows[first], tensor.kind)
+        if hasattr(mmap, "MADV_DONTNEED"):  # what was read of the file need not stay in memory
+            mapped.madvise(mmap.MADV_DONTNEED)
         values = values.reshape(-1, *tensor.shape[1:]) if len(tensor.shape) > 1 else values.reshape(-1)
         rest = index[1:] if len(tensor.shape) > 1 else index
         return values[(slice(None), *rest)] if len(tensor.shape) > 1 and rest else values[rest] if rest else values
+
+    def _mapped(self, path: Path) -> mmap.mmap:
+        if path not in self._maps:
+            with path.open("rb") as file:
+                self._maps[path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return self._maps[path]
 
 
 def parts_of(path: Path) -> list[Path]:
@@ -184,10 +193,16 @@ def _values(rows: np.ndarray, kind: str) -> np.ndarray:
 
         plain = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}[kind]
         return np.ascontiguousarray(rows).view(plain)
-    from gguf import GGMLQuantizationType
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
     from gguf.quants import dequantize
 
-    return dequantize(np.ascontiguousarray(rows), GGMLQuantizationType[kind])
+    quantised = GGMLQuantizationType[kind]
+    block, width = GGML_QUANT_SIZES[quantised]
+    out = np.empty((len(rows), rows.shape[-1] // width * block), np.float32)
+    step = max(1, _AT_ONCE // out.shape[-1])
+    for start in range(0, len(rows), step):  # a part at a time: what lies between takes several times the room
+        out[start : start + step] = dequantize(np.ascontiguousarray(rows[start : start + step]), quantised)
+    return out
 
 
 def _told(cursor: _Cursor, kinds: dict[int, tuple[str, int, int]]) -> tuple[str, str, tuple[int, ...], int, int]:
