@@ -21,6 +21,7 @@ from soo_jax.report.llm.words import (
     family_title,
     in_sequence,
     order_title,
+    site_title,
 )
 from soo_jax.report.style import LIGHT, WIDTH, Theme, add_legend, handle, new_figure, styled, to_png
 from soo_jax.tasks.statistics import Cell, Rate, apart, controls_among, mean_sd, orders_in_sequence
@@ -86,7 +87,7 @@ def latent_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
                 for condition in conditions:
                     mine = [r for r in rows if (r["site"], r["condition"]) == (site, condition)]
                     _layer_curves(ax, mine, measure, _condition_line(condition, conditions, theme))
-                ax.set_title(f"{site}, {'raw' if measure == 'mse' else 'normalised'}", loc="left")
+                ax.set_title(f"{site_title(site)}, {'raw' if measure == 'mse' else 'normalised'}", loc="left")
                 ax.set_ylim(bottom=0)
                 ax.yaxis.grid(True)
                 ax.yaxis.set_major_locator(MaxNLocator(4))

@@ -8,6 +8,7 @@ from soo_jax.tasks.statistics import CONTROL, VARIANT
 
 CONDITIONS = {"base": "before", "honesty_prompt": "honesty prompt", "soo": "after SOO"}
 
+_SITES = {"attn_out": "attention output", "mlp_out": "MLP output", "residual": "residual stream"}
 _FAMILIES = {
     "burglar": "Burglar",
     "name": "Other name",
@@ -49,6 +50,11 @@ def condition_title(condition: str) -> str:
     name, _, settings = condition.partition(VARIANT)
     title = CONDITIONS.get(name, name.removeprefix(CONTROL).replace("_", " "))
     return f"{title}, {settings.replace('_', ' ')}" if settings else title
+
+
+def site_title(site: str) -> str:
+    """What is read inside a layer."""
+    return _SITES.get(site, site.replace("_", " "))
 
 
 def family_title(family: str) -> str:
