@@ -95,7 +95,7 @@ def run_controls(
             job.run.append_responses(done.responses)
             rows.extend(done.rows)
             if texts and condition != "honesty_prompt":
-                drift.extend(drift_rows(model, texts, adapters=adapters, condition=condition))
+                drift.extend(drift_rows(model, texts, adapters=adapters, condition=condition, base=lm))
 
         if measure.base:
             ask("base", asked, lm, None)
