@@ -12,7 +12,7 @@ from typing import Any
 from soo_jax.adapters import Lora, Member, Stack
 from soo_jax.errors import SooError
 from soo_jax.jobs.job import LANGUAGE, Job
-from soo_jax.jobs.language import Measure, pack_of, training_pairs
+from soo_jax.jobs.language import Measure, pack_of, tell_power, training_pairs
 from soo_jax.llm.config import FinetuneConfig
 from soo_jax.llm.controls import Turned, control_pairs, steered
 from soo_jax.llm.drift import drift_rows
@@ -87,6 +87,7 @@ def run_controls(
     told = {"model": lm.identity, "settings": settings or {}, "finetune": config.as_dict(), "controls": vars(controls)}
     told |= {"eval": eval_config.as_dict(), "measure": vars(measure), "pairs": len(pairs)}
     with Job("controls", LANGUAGE, out, told, force=force, reporter=reporter) as job:
+        tell_power(job, asked, len(config.seeds))
         rows, drift = [], []
 
         def ask(condition: str, scenarios: Sequence[Scenario], model: LM, adapters: Stack | None) -> None:
