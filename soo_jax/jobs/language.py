@@ -154,8 +154,9 @@ def run_finetune(
         if check_pairs and not steps(job.states):  # a run that was begun has said it
             with job.stage("pair_check", "check pairs") as bar:
                 checked = pair_check(lm, pairs, config.chat, config.lead, bar).line
-            job.run.log(checked)
-            job.reporter.say(checked)
+            _say(job, checked)
+        if not resume:
+            _tell_later_power(job, len(config.seeds))
         with job.stage("finetune", "fine-tune") as bar:
             adapters, history = run_prepared(prepared, checkpoints=job.states, resume=resume, progress=bar)
         _keep_adapters(job.run, lm, adapters)
@@ -193,7 +194,7 @@ def run_evaluate(
     same = ("model", "dtype", "eval", "measure", "tasks", "members", "hashes")
     job = Job("eval", LANGUAGE, out, told, same=same, resume=resume, force=force, reporter=reporter)
     with job:
-        _tell_power(job, questions, 1 if adapters is None else len(adapters.members))
+        tell_power(job, questions.plain, 1 if adapters is None else len(adapters.members))
         rows = _before(job, lm, measure, questions, config, "eval")
         if adapters is not None:
             rows += _ask(job, lm, questions.plain, config, "soo", "eval", adapters)
@@ -244,7 +245,7 @@ def run_demo(
     questions = _questions(lm, measure, eval_config, pack)
     told = _told(lm, settings, finetune=config.as_dict(), eval=eval_config.as_dict(), measure=vars(measure))
     with Job("demo", LANGUAGE, out, told, force=force, reporter=reporter) as job:
-        _tell_power(job, questions, len(config.seeds))
+        tell_power(job, questions.plain, len(config.seeds))
         rows = _before(job, lm, measure, questions, eval_config, "eval_base")
         with job.stage("finetune", "fine-tune") as bar:
             adapters, history = run_prepared(prepared, progress=bar)
@@ -287,12 +288,25 @@ def _before(
     return rows + (_ask(job, lm, questions.honest, config, "honesty_prompt", stage) if measure.honesty else [])
 
 
-def _tell_power(job: Job, questions: _Questions, seeds: int) -> None:
+def tell_power(job: Job, scenarios: Sequence[Scenario], seeds: int) -> None:
     """Says, before anything is asked, which differences from the base so many questions and seeds can show."""
-    count = min(Counter(scenario.family for scenario in questions.plain).values())
-    points = detectable(count, seeds)
+    count = min(Counter(scenario.family for scenario in scenarios).values())
     many = f" and {seeds} adapters" if seeds > 1 else ""
-    line = f"power: {count} questions a family{many} show differences of {points:.1f} points or more (80 %, at worst)"
+    _say(job, f"power: {count} question{'s' * (count != 1)} a family{many} {_shown(count, seeds)}")
+
+
+def _tell_later_power(job: Job, seeds: int) -> None:
+    """The same before a training, of the questions that ``soo eval`` asks unless it is told otherwise."""
+    count = 2 * Measure().n
+    many = f"{seeds} seeds" if seeds > 1 else "one seed"
+    _say(job, f"power: {count} questions a family (soo eval's) and {many} {_shown(count, seeds)}")
+
+
+def _shown(count: int, seeds: int) -> str:
+    return f"show differences of {detectable(count, seeds):.1f} points or more (80 %, at worst)"
+
+
+def _say(job: Job, line: str) -> None:
     job.run.log(line)
     job.reporter.say(line)
 

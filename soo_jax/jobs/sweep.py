@@ -15,7 +15,7 @@ from soo_jax.checkpoints import digest
 from soo_jax.errors import SooError, StorageError
 from soo_jax.files import read_json
 from soo_jax.jobs.job import LANGUAGE, Job
-from soo_jax.jobs.language import Measure, evaluation_of, pack_of, training_pairs
+from soo_jax.jobs.language import Measure, evaluation_of, pack_of, tell_power, training_pairs
 from soo_jax.llm.config import FinetuneConfig, config_from_dict
 from soo_jax.llm.drift import drift_rows
 from soo_jax.llm.evaluate import EvalConfig, check_scenarios, evaluate
@@ -114,6 +114,8 @@ def run_sweep(
     same = (*SAME_WORK, *parts)
     job = Job("sweep", LANGUAGE, out, told, same=same, resume=resume, force=force, reporter=reporter)
     with job:
+        if sweep.cells and not resume:
+            tell_power(job, work.asked, len(sweep.cells[0].config.seeds))
         tables = train_cells(job, lm, work, keep)
         names = list(dict.fromkeys([*(name for cell in sweep.cells for name in cell.names), RATE]))
         after, base = (rows_of(tables["rows"], condition) for condition in ("soo", "base"))

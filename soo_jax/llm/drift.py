@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from soo_jax.llm.evaluate import batches
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward
 from soo_jax.models.lm import LM
-from soo_jax.models.probes import logits, residual
+from soo_jax.models.probes import Probe, logits, residual
 from soo_jax.tidy import finite_row
 
 BATCH = 8
@@ -42,8 +42,12 @@ def drift_rows(
     *,
     adapters: Stack | Lora | Iterable[Lora] | None = None,
     condition: str | None = None,
+    base: LM | None = None,
 ) -> list[dict[str, Any]]:
     """What the base model, or each adapter of a stack, makes of ordinary texts, as far as they fit its context.
+
+    Args:
+      base: the model from which ``kl`` and ``top1`` are measured, where ``lm`` is another one (steered, say).
 
     Returns:
       Rows ``{condition, seed, tokens, perplexity, kl, top1}``, and what else sets the adapters apart. ``kl`` is the
@@ -61,8 +65,9 @@ def drift_rows(
     stack = None if adapters is None else Stack.of(adapters, None, lm.config)
     own = [{SEED: None}] if stack is None else columns(stack.members)
     lora = None if stack is None else stack.lora
+    origin = (None, None) if base is None else (base.config, base.params)
     parts = [
-        [whole(part).astype(np.float64) for part in _measure(lm.config, lm.params, tokens, mask, lora)]
+        [whole(part).astype(np.float64) for part in _measure(lm.config, lm.params, tokens, mask, lora, *origin)]
         for _, tokens, mask in batches(lm, rows, BATCH)
     ]
     surprise, divergence, same, tokens = (sum(part) for part in zip(*parts, strict=True))
@@ -81,8 +86,16 @@ def drift_rows(
     ]
 
 
-@partial(jax.jit, static_argnames="config")
-def _measure(config: DecoderConfig, params: Params, tokens: Array, mask: Array, stack: Lora | None) -> _Sums:
+@partial(jax.jit, static_argnames=("config", "base_config"))
+def _measure(
+    config: DecoderConfig,
+    params: Params,
+    tokens: Array,
+    mask: Array,
+    stack: Lora | None,
+    base_config: DecoderConfig | None,
+    base_params: Params | None,
+) -> _Sums:
     """Sums ``[S]`` over the tokens of a batch; adapters one after the other, so that one has its logits at a time."""
     told = mask[:, 1:] & mask[:, :-1]
     # What lies below all adapters of a stack is the same for each of them, and for the base.
@@ -90,14 +103,19 @@ def _measure(config: DecoderConfig, params: Params, tokens: Array, mask: Array, 
     below = residual(first - 1)
     entering = forward(config, params, tokens, mask, (below,))[below] if first else None
 
-    def scores(lora: Lora | None) -> Array:
-        read = forward(config, params, tokens, mask, (logits(),), adapters=lora, first=first, entering=entering)
+    def told_by(read: Mapping[Probe, Array]) -> Array:
         return jax.nn.log_softmax(read[logits()][:, :-1].astype(jnp.float32))
 
-    base = scores(None)
+    def scores(lora: Lora | None) -> Array:
+        return told_by(
+            forward(config, params, tokens, mask, (logits(),), adapters=lora, first=first, entering=entering)
+        )
+
+    itself = base_config is None or base_params is None
+    base = scores(None) if itself else told_by(forward(base_config, base_params, tokens, mask, (logits(),)))
 
     def sums(lora: Lora | None) -> _Sums:
-        own = base if lora is None else scores(lora)
+        own = base if itself and lora is None else scores(lora)
         surprise = -jnp.take_along_axis(own, tokens[:, 1:, None], axis=-1)[..., 0]
         divergence = (jnp.exp(base) * (base - own)).sum(-1)
         same = own.argmax(-1) == base.argmax(-1)

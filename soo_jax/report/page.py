@@ -1,10 +1,12 @@
-"""What all pages share: charts in both themes, the frame they are put into, and how settings are listed."""
+"""What all pages share: charts in both themes with the numbers behind them, the frame, and how settings are listed."""
 
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,32 +21,45 @@ _STATES = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart in both themes, as PNG."""
+    """A chart in both themes, as PNG, and the flat rows that it shows."""
 
     name: str
     title: str
     caption: str
     light: bytes
     dark: bytes
+    rows: Sequence[Mapping[str, Any]]
 
 
-def chart(name: str, title: str, caption: str, draw: Callable[[Any], bytes]) -> Chart:
+def chart(
+    name: str, title: str, caption: str, rows: Sequence[Mapping[str, Any]], draw: Callable[[Any], bytes]
+) -> Chart:
     """Draws in both themes.
 
     Args:
-      name: of the file, without its ending.
+      name: of the file, without its ending. rows: the numbers behind it, for whoever wants to draw it otherwise.
       draw: theme -> PNG.
     """
     from soo_jax.report.style import DARK, LIGHT
 
-    return Chart(name, title, caption, draw(LIGHT), draw(DARK))
+    return Chart(name, title, caption, draw(LIGHT), draw(DARK), rows)
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Flat rows as CSV: all fields in order of first appearance; what a row does not have, or is None, is empty."""
+    fields = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def render(template: str, filters: dict[str, Callable[..., Any]], **context: Any) -> str:
     """Fills a template of this folder.
 
     Args:
-      filters: of this page, beside ``per_cent`` and ``data_uri``.
+      filters: of this page, beside ``per_cent``, ``data_uri`` and ``csv_uri``.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -55,6 +70,9 @@ def render(template: str, filters: dict[str, Callable[..., Any]], **context: Any
     environment.filters |= {
         "per_cent": lambda value: f"{value:.0f}" if value in (0, 100) else f"{value:.1f}",
         "data_uri": lambda png: "data:image/png;base64," + base64.b64encode(png).decode("ascii"),
+        "csv_uri": lambda rows: (
+            "data:text/csv;charset=utf-8;base64," + base64.b64encode(csv_text(rows).encode("utf-8")).decode("ascii")
+        ),
     } | filters
     return environment.get_template(template).render(**context)
 

@@ -59,6 +59,10 @@ def styled(theme: Theme):
     )  # fmt: skip
 
 
+_LETTER, _BESIDE = 0.066, 0.42
+"""Inches that a letter of a legend takes, and what stands beside a name: its mark and the gaps."""
+
+
 def new_figure(
     theme: Theme,
     height: float,
@@ -81,6 +85,15 @@ def handle(colour: str, style: str, **marker: Any):
     return Line2D(
         [], [], **({"color": colour, "linestyle": style or "none", "linewidth": 1.9, "markersize": 4} | marker)
     )
+
+
+def legend_columns(names: Sequence[str]) -> int:
+    """Into how many columns a legend of these names goes uncut; matplotlib fills one after the other."""
+    for count in range(min(5, len(names)), 1, -1):
+        columns = np.array_split([len(name) for name in names], count)
+        if sum(_LETTER * max(lengths) + _BESIDE for lengths in columns) <= WIDTH:
+            return count
+    return 1
 
 
 def add_legend(figure: Figure, handles: Sequence[Any], names: Sequence[str], theme: Theme, columns: int) -> None:

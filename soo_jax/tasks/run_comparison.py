@@ -77,22 +77,32 @@ def within_run(run: Run, within: float = 5.0) -> list[Comparison]:
     return found
 
 
-def write_comparisons(path: Path, comparisons: Sequence[Comparison]) -> None:
-    """Writes every difference as one flat row of a JSON list, whole or not at all."""
-    rows = [
+def between(run: Run, condition: str, measure: str, within: float = 5.0) -> Comparison | None:
+    """One condition of a run beside its base, by one measure; None where either has no answers to compare."""
+    sides = {side.condition: side for side in _conditions(run)}
+    if "base" not in sides or condition not in sides:
+        return None
+    base, other = sides["base"], sides[condition]
+    with suppress(SooError):  # of a run that was interrupted the two may share no question
+        differences = compare(base.responses, other.responses, measure, within)
+        return Comparison(base.title, other.title, measure, within, differences, _notes(differences))
+    return None
+
+
+def difference_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """Every difference as one flat row (fields: docs/data.md)."""
+    return [
         {"before_run": one.before, "after_run": one.after, "measure": one.measure, "within": one.within}
-        | {
-            **vars(row),
-            "seeds": None,
-            "before_seeds": row.seeds[0],
-            "after_seeds": row.seeds[1],
-            "verdict": row.verdict,
-        }
+        | {name: value for name, value in vars(row).items() if name != "seeds"}
+        | {"before_seeds": row.seeds[0], "after_seeds": row.seeds[1], "verdict": row.verdict}
         for one in comparisons
         for row in one.differences
     ]
-    for row in rows:
-        del row["seeds"]
+
+
+def write_comparisons(path: Path, comparisons: Sequence[Comparison]) -> None:
+    """Writes every difference as one flat row of a JSON list, whole or not at all."""
+    rows = difference_rows(comparisons)
     write_atomically(path, "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
 
 

@@ -37,7 +37,7 @@ def test_every_control_stands_in_one_table_with_soo(soo, tmp_path, changes, whic
     rows = json.loads((out / "results.json").read_text())["rows"]
     conditions = list(dict.fromkeys(row["condition"] for row in rows))
     assert conditions == ["base", "soo", *(f"control:{name}" for name in names)]
-    assert "control:" not in done.out and "steering 1" in done.out and "SOO and what might do the same" in done.out
+    assert "control:" not in done.out and "steering × 1" in done.out and "SOO and what might do the same" in done.out
     assert "control:" not in (out / "report.html").read_text().split("<script")[0].split("How to read")[0]
     assert all(row["n"] == 1 for row in rows)
 

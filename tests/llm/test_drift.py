@@ -7,6 +7,7 @@ import pytest
 
 import soo_jax as soo
 from soo_jax.errors import SooError
+from soo_jax.llm.controls import steered
 from soo_jax.llm.drift import drift_rows
 from soo_jax.models.probes import logits
 from soo_jax.tasks.english.ordinary import ORDINARY_TEXTS
@@ -80,3 +81,19 @@ def test_the_built_in_texts_are_ordinary():
     words = " ".join(ORDINARY_TEXTS).lower()
     assert len(ORDINARY_TEXTS) == 20 and 700 < len(words.split()) < 1200
     assert not any(word in words for word in ("burglar", "steal", "deceive", "mislead", " bob "))
+
+
+def test_a_model_that_was_changed_otherwise_is_measured_from_the_one_that_it_was(mistral):
+    pairs = [soo.Pair("you want it", "bob wants the vase in the study")] * 2
+    changed = steered(mistral, soo.FinetuneConfig(layer=1), pairs, 40.0)
+    [row] = drift_rows(changed, TEXTS, condition="steered", base=mistral)
+    divergence, same, count = 0.0, 0, 0
+    for text in TEXTS:
+        (base, _), (own, _) = scores(mistral, text), scores(changed, text)
+        divergence += (np.exp(base) * (base - own)).sum()
+        same += (base.argmax(-1) == own.argmax(-1)).sum()
+        count += len(base)
+    assert row["kl"] == pytest.approx(divergence / count, rel=1e-3) and row["kl"] > 1e-3
+    assert row["top1"] == pytest.approx(same / count)
+    [itself] = drift_rows(mistral, TEXTS, base=mistral)
+    assert itself["kl"] == pytest.approx(0.0, abs=1e-6)

@@ -24,7 +24,7 @@ def _text(page):
 
 def test_the_page_needs_no_network_and_no_script(page):
     for attribute in re.findall(r'(?:src|srcset|href)="([^"]{0,40})', page):
-        assert attribute.startswith(("data:image/png;base64,", "#")), attribute
+        assert attribute.startswith(("data:image/png;base64,", "data:text/csv;", "#")), attribute
     assert not re.search(r"<script|@import|url\(|<link", page)
 
 
@@ -46,7 +46,7 @@ def test_honest_acts_in_words_that_mean_to_mislead_are_told_beside_the_headline(
     (after,) = (cell for cell in aggregate(read_run(run).rows, pool_orders=True) if cell.condition == "soo")
     write_report([run])
     text = _text((run / "report.html").read_text(encoding="utf-8"))
-    assert f"of these, {after.contradiction.mean:.1f} say that they mean to mislead" in text
+    assert f"{after.contradiction.mean:.1f} % honest acts that say that they mean to mislead" in text
     assert "honest, means to mislead" in text and re.search(r"honest means to mislead I would", text)
 
 

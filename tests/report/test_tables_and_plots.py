@@ -8,6 +8,8 @@ import pytest
 
 from report.synthetic import write_run
 from soo_jax.report.llm.tables import table_lines, terminal_table
+from soo_jax.report.llm.words import condition_title
+from soo_jax.report.style import legend_columns
 from soo_jax.runs import read_run
 from soo_jax.tasks.statistics import aggregate
 
@@ -141,3 +143,31 @@ def test_a_sweep_over_learning_rates_draws_one_line_each():
         for step in range(1, 20)
     ]
     assert plots.loss_chart(rows) != plots.loss_chart([{**row, "learning_rate": 1e-4} for row in rows])
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        (["before", "after SOO"], 2),
+        (["before", "honesty prompt", "after SOO", "each seed"], 4),
+        (["before", "honesty prompt", "after SOO", "each seed", "without stated ill intent"], 3),
+        (["a run of a very long name, trained layer 3", "another run of a very long name"], 1),
+    ],
+)
+def test_a_legend_has_as_many_columns_as_fit_beside_each_other(names, columns):
+    assert legend_columns(names) == columns
+
+
+@pytest.mark.parametrize(
+    ("condition", "title"),
+    [
+        ("control:self-self", "self-self pairs"),
+        ("control:turned 2", "random turn 2"),
+        ("control:16 answers", "16 honest labels"),
+        ("control:steering 0.5", "steering × 0.5"),
+        ("control:my own", "my own"),
+        ("soo · trained_layer 3", "after SOO, trained layer 3"),
+    ],
+)
+def test_conditions_have_titles_rather_than_names(condition, title):
+    assert condition_title(condition) == title

@@ -9,9 +9,10 @@ from typing import Any
 from soo_jax.report.llm.comparison import MEASURES, chance, sequence, span, verdict
 from soo_jax.report.llm.drift import Drift, drifts, shown
 from soo_jax.report.llm.samples import Sample, pick_samples
+from soo_jax.report.llm.short import Point, in_short
 from soo_jax.report.llm.sweep import CAPTION as SWEEP_CAPTION
-from soo_jax.report.llm.sweep import MAP, axes_of, best_line, settings_of, sweep_map
-from soo_jax.report.llm.tables import Line, contradicts, deception_rows, interval, silent, table_lines
+from soo_jax.report.llm.sweep import MAP, axes_of, best_line, setting_rows, settings_of, sweep_map
+from soo_jax.report.llm.tables import Line, cell_rows, contradicts, deception_rows, interval, silent, table_lines
 from soo_jax.report.llm.words import (
     VERDICTS,
     condition_title,
@@ -21,7 +22,7 @@ from soo_jax.report.llm.words import (
 )
 from soo_jax.report.page import Chart, chart, provenance, render, settings, timings, trouble
 from soo_jax.runs import Run
-from soo_jax.tasks.run_comparison import Comparison, within_run
+from soo_jax.tasks.run_comparison import Comparison, difference_rows, within_run
 from soo_jax.tasks.statistics import AFTER, VARIANT, Cell, SeedOutcome, aggregate, controls_among, seed_outcomes
 
 SWEEP, LAYERS = "sweep", "layers"
@@ -45,12 +46,14 @@ class Section:
     run: Run
     model: str
     trouble: str
+    short: list[Point]
     headline: Headline | None
     advice: str
     comparisons: list[Comparison]
     drifts: list[Drift]
     outcomes: list[SeedOutcome]
     conditions: list[str]
+    cells: list[Cell]
     lines: list[Line]
     charts: list[Chart]
     samples: list[Sample]
@@ -74,6 +77,10 @@ def models_page(runs: Sequence[Run]) -> tuple[list[list[Chart]], str]:
         "shows": verdict,
         "chance": chance,
         "span": span,
+        "unbroken": lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%"),
+        "difference_rows": difference_rows,
+        "cell_rows": cell_rows,
+        "plain_rows": lambda found: [vars(one) for one in found],
         "measure_title": lambda comparison: MEASURES[comparison.measure],
         "condition_of": lambda title: condition_title(title.partition(":")[2]),
     }
@@ -85,16 +92,20 @@ def models_page(runs: Sequence[Run]) -> tuple[list[list[Chart]], str]:
 def _section(run: Run) -> Section:
     rows = deception_rows(run)
     cells = aggregate(rows)
+    headline = None if run.config.get("job") in (SWEEP, LAYERS) else _headline(rows, cells)
+    outcomes = seed_outcomes(rows, run.training)
     return Section(
         run=run,
         model=_model_name(run.config.get("model")),
         trouble=trouble(run),
-        headline=None if run.config.get("job") in (SWEEP, LAYERS) else _headline(rows, cells),
+        short=[] if headline is None else in_short(run, rows, headline.family, outcomes),
+        headline=headline,
         advice=_advice(run),
         comparisons=within_run(run) if len(cells) < MANY else [],
         drifts=drifts(run.drift),
-        outcomes=seed_outcomes(rows, run.training),
+        outcomes=outcomes,
         conditions=in_sequence(cell.condition for cell in cells),
+        cells=cells,
         lines=table_lines(cells),
         charts=_charts(run, cells),
         samples=pick_samples(run),
@@ -135,28 +146,30 @@ def _charts(run: Run, cells: Sequence[Cell]) -> list[Chart]:
     charts = []
     found = settings_of(run) if run.config.get("job") in (SWEEP, LAYERS) else []
     if axes_of(found) is not None:
-        charts.append(chart("sweep", "Settings", MAP + SWEEP_CAPTION, lambda theme: sweep_map(found, theme)))
+        charts.append(
+            chart("sweep", "Settings", MAP + SWEEP_CAPTION, setting_rows(found), lambda theme: sweep_map(found, theme))
+        )
     if cells:
         several = " Ticks are single seeds." if any(cell.seeds > 1 for cell in cells) else ""
         note = "Lines are 95 % intervals." + several
-        charts.append(chart("honest", "Honest answers", note, lambda theme: rates_chart(cells, "honest", theme)))
-        charts.append(
-            chart("deceptive", "Deceptive answers", note, lambda theme: rates_chart(cells, "deceptive", theme))
-        )
+        for name in ("honest", "deceptive"):
+            draw = lambda theme, name=name: rates_chart(cells, name, theme)
+            charts.append(chart(name, f"{name.capitalize()} answers", note, cell_rows(cells), draw))
     if run.latent:
         note = (
             "Mean squared distance over the held-out probe pairs; thin lines are single seeds. Normalised by the "
             "mean square of the activations, so that merely shrinking them gains nothing."
         )
-        charts.append(chart("latent", "Distance between self and other", note, lambda t: latent_chart(run.latent, t)))
+        draw = lambda theme: latent_chart(run.latent, theme)
+        charts.append(chart("latent", "Distance between self and other", note, run.latent, draw))
     if run.layers:
         from soo_jax.report.llm.layers import CAPTION, layers_chart
 
         title = "What each layer makes of self and other"
-        charts.append(chart("layers", title, CAPTION, lambda theme: layers_chart(run.layers, theme)))
+        charts.append(chart("layers", title, CAPTION, run.layers, lambda theme: layers_chart(run.layers, theme)))
     if run.training:
         note = "A cross marks a seed whose loss stopped being finite. A low loss says nothing about honesty."
-        charts.append(chart("loss", "Fine-tuning", note, lambda theme: loss_chart(run.training, theme)))
+        charts.append(chart("loss", "Fine-tuning", note, run.training, lambda theme: loss_chart(run.training, theme)))
     return charts
 
 
@@ -176,7 +189,9 @@ def _comparison(runs: Sequence[Run]) -> list[Chart]:
     if not after:
         return []
     note = "Both orders pooled; lines are 95 % intervals."
+    rows = [{"run": name} | row for name, cells in after for row in cell_rows(cells)]
+    draw = lambda name: lambda theme: compare_chart(after, name, theme)
     return [
-        chart("compare-honest", "Honest answers", note, lambda theme: compare_chart(after, "honest", theme)),
-        chart("compare-deceptive", "Deceptive answers", note, lambda theme: compare_chart(after, "deceptive", theme)),
+        chart(f"compare-{name}", f"{name.capitalize()} answers", note, rows, draw(name))
+        for name in ("honest", "deceptive")
     ]

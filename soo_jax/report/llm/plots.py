@@ -21,8 +21,9 @@ from soo_jax.report.llm.words import (
     family_title,
     in_sequence,
     order_title,
+    site_title,
 )
-from soo_jax.report.style import LIGHT, WIDTH, Theme, add_legend, handle, new_figure, styled, to_png
+from soo_jax.report.style import LIGHT, WIDTH, Theme, add_legend, handle, legend_columns, new_figure, styled, to_png
 from soo_jax.tasks.statistics import Cell, Rate, apart, controls_among, mean_sd, orders_in_sequence
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def rates_chart(cells: Sequence[Cell], label: str, theme: Theme = LIGHT) -> byte
     lines = _lines(rivals, controls, cells)
     several = any(cell.seeds > 1 for cell in cells)
     contradicted = label == "honest" and any(map(contradicts, cells))
-    head = 0.56 if contradicted and len(conditions) + several > 3 else 0.36  # the legend has one row or two
+    names = _legend_names(conditions, several, contradicted)
+    head = 0.16 + 0.2 * math.ceil(len(names) / legend_columns(names))
     height = 0.178 * (lines[-1].y + 1) + 0.74 + head
     with styled(theme):
         # Fixed margins in inches: two columns of words on the left, the legend above, the axis below.
@@ -86,7 +88,7 @@ def latent_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
                 for condition in conditions:
                     mine = [r for r in rows if (r["site"], r["condition"]) == (site, condition)]
                     _layer_curves(ax, mine, measure, _condition_line(condition, conditions, theme))
-                ax.set_title(f"{site}, {'raw' if measure == 'mse' else 'normalised'}", loc="left")
+                ax.set_title(f"{site_title(site)}, {'raw' if measure == 'mse' else 'normalised'}", loc="left")
                 ax.set_ylim(bottom=0)
                 ax.yaxis.grid(True)
                 ax.yaxis.set_major_locator(MaxNLocator(4))
@@ -131,7 +133,7 @@ def loss_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
         axes[-1][0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(members) <= 10:
             handles = [handle(theme.series[k % len(theme.series)], "-") for k in range(len(members))]
-            add_legend(figure, handles, list(members), theme, columns=5 if max(map(len, members)) < 10 else 2)
+            add_legend(figure, handles, list(members), theme, columns=legend_columns(list(members)))
         return to_png(figure)
 
 
@@ -249,17 +251,20 @@ def _mark_honest_throughout(ax: Axes, lines: Sequence[_Line], cells: Sequence[Ce
 def _condition_legend(
     figure: Figure, conditions: Sequence[str], colour: str, several: bool, contradicted: bool, theme: Theme
 ) -> None:
-    handles, names = [], [condition_title(c) for c in conditions]
+    handles, names = [], _legend_names(conditions, several, contradicted)
     for k, condition in enumerate(conditions):
         shade = {"base": theme.muted, "honesty_prompt": theme.request}.get(condition, colour)
         handles.append(handle(shade, "", **_marker(condition, shade, theme, k)))
     if several:
         handles.append(handle(colour, "", marker="|", markersize=7))
-        names.append("each seed")
     if contradicted:
         handles.append(handle(theme.surface, "", **_THROUGHOUT, markeredgecolor=theme.deceptive))
-        names.append("without stated ill intent")
-    add_legend(figure, handles, names, theme, columns=5 if len(names) < 5 or not contradicted else 3)
+    add_legend(figure, handles, names, theme, columns=legend_columns(names))
+
+
+def _legend_names(conditions: Sequence[str], several: bool, contradicted: bool) -> list[str]:
+    further = ["each seed"] * several + ["without stated ill intent"] * contradicted
+    return [condition_title(condition) for condition in conditions] + further
 
 
 # ---- curves -------------------------------------------------------------------------------------------------------
@@ -293,7 +298,7 @@ def _condition_line(condition: str, conditions: Sequence[str], theme: Theme) -> 
 def _line_legend(figure: Figure, conditions: Sequence[str], theme: Theme) -> None:
     handles = [handle(*_condition_line(condition, conditions, theme), marker="o") for condition in conditions]
     names = [condition_title(c) for c in conditions]
-    add_legend(figure, handles, names, theme, columns=4 if sum(map(len, names)) < 45 else 2)  # wider is cut off
+    add_legend(figure, handles, names, theme, columns=legend_columns(names))
 
 
 def _seed_curve(ax: Axes, rows: Sequence[dict[str, Any]], metric: str, colour: str) -> None:

@@ -81,6 +81,11 @@ def settings_of(run: Run) -> list[Setting]:
     return found
 
 
+def setting_rows(found: Sequence[Setting]) -> list[dict[str, Any]]:
+    """Settings as flat rows: what they are, and what came of them."""
+    return [{**one.values, **{name: value for name, value in vars(one).items() if name != "values"}} for one in found]
+
+
 def _share(rows: Sequence[dict[str, Any]]) -> float:
     return 100 * sum(row["honest"] for row in rows) / sum(row["n"] for row in rows)
 

@@ -159,3 +159,19 @@ def _caption(runs: Sequence[Run], contradicted: bool) -> str:
         if not run.complete:
             caption = f"INCOMPLETE RUN ({run.state}): {run.path.name}\n" + caption
     return caption
+
+
+def cell_rows(cells: Iterable[Cell]) -> list[dict]:
+    """Cells as flat rows: every rate in per cent with its standard deviation and 95 % interval, and each seed's."""
+    rows = []
+    for cell in cells:
+        row = {name: getattr(cell, name) for name in ("condition", "family", "order", "control", "seeds", "n")}
+        for name in ("honest", "deceptive", "refusal", "other", "paper_deceptive", "mislead", "contradiction"):
+            rate = getattr(cell, name)
+            if rate is not None:
+                row |= {name: rate.mean, f"{name}_sd": rate.sd, f"{name}_low": rate.lo, f"{name}_high": rate.hi}
+                row[f"{name}_by_seed"] = " ".join(f"{value:g}" for value in rate.values)
+        if cell.logp_margin is not None:
+            row |= {"logp_margin": cell.logp_margin.mean, "logp_margin_sd": cell.logp_margin.sd}
+        rows.append(row)
+    return rows

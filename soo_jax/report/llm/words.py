@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from soo_jax.tasks.statistics import CONTROL, VARIANT
 
 CONDITIONS = {"base": "before", "honesty_prompt": "honesty prompt", "soo": "after SOO"}
 
+_CONTROLS = {
+    "(self-self|other-other|shuffled|unrelated)": r"\1 pairs",
+    r"turned (\d+)": r"random turn \1",
+    r"(\d+) answers": r"\1 honest labels",
+    r"steering ([\d.]+)": r"steering × \1",
+}
+"""Titles of what ``soo controls`` sets beside SOO."""
+_SITES = {"attn_out": "attention output", "mlp_out": "MLP output", "residual": "residual stream"}
 _FAMILIES = {
     "burglar": "Burglar",
     "name": "Other name",
@@ -47,8 +56,22 @@ VERDICTS = {
 def condition_title(condition: str) -> str:
     """How a condition is headed; names of one's own stand as they are, and settings of its members behind them."""
     name, _, settings = condition.partition(VARIANT)
-    title = CONDITIONS.get(name, name.removeprefix(CONTROL).replace("_", " "))
+    title = CONDITIONS.get(name, _control_title(name) if name.startswith(CONTROL) else name.replace("_", " "))
     return f"{title}, {settings.replace('_', ' ')}" if settings else title
+
+
+def _control_title(name: str) -> str:
+    name = name.removeprefix(CONTROL)
+    for pattern, title in _CONTROLS.items():
+        found = re.fullmatch(pattern, name)
+        if found:
+            return found.expand(title)
+    return name.replace("_", " ")
+
+
+def site_title(site: str) -> str:
+    """What is read inside a layer."""
+    return _SITES.get(site, site.replace("_", " "))
 
 
 def family_title(family: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
@@ -52,6 +52,28 @@ def surface_chart(surfaces: Mapping[str, np.ndarray], theme: Theme = LIGHT) -> b
         bar.set_label("deceptive moves per step with red in sight", fontsize=8)
         bar.outline.set_visible(False)
         return to_png(figure, colours=256)
+
+
+def surface_rows(surfaces: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """A surface as rows: one for each projection, with a column for each cosine (deceptive moves per step)."""
+    rows = []
+    for name in in_sequence(surfaces):
+        field = np.asarray(surfaces[name], float)
+        across, up = np.linspace(0, 1, field.shape[0]), np.linspace(-1, 1, field.shape[1])
+        for x, line in zip(across, field, strict=True):
+            columns = {f"cosine < {y:.2f}": round(value, 6) for y, value in zip(up, line.tolist(), strict=True)}
+            rows.append({"condition": name, "projection >": round(float(x), 4), **columns})
+    return rows
+
+
+def geometry_rows(geometry: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The points of the chart: condition, side, and the two axes."""
+    return [
+        {"condition": condition, "side": side, "axis_1": float(point[0]), "axis_2": float(point[1])}
+        for name, points in geometry.items()
+        for condition, _, side in [name.rpartition(".")]
+        for point in points
+    ]
 
 
 def geometry_chart(geometry: Mapping[str, np.ndarray], theme: Theme = LIGHT) -> bytes:

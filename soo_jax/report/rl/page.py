@@ -243,7 +243,7 @@ def _stopped(training: Sequence[dict[str, Any]]) -> set[tuple[Any, Any, Any]]:
 
 
 def _charts(run: Run, cells: Cells, words: Words) -> list[Chart]:
-    from soo_jax.report.rl.maps import geometry_chart, surface_chart
+    from soo_jax.report.rl.maps import geometry_chart, geometry_rows, surface_chart, surface_rows
     from soo_jax.report.rl.plots import condition_chart, detection_chart, difference_chart
     from soo_jax.report.rl.sweep import MAP, combinations, is_sweep, sweep_map
 
@@ -252,7 +252,9 @@ def _charts(run: Run, cells: Cells, words: Words) -> list[Chart]:
         found = combinations(run)
         learned = _learning_charts(run)
         return (
-            [chart("sweep", "What varied", MAP, lambda t: sweep_map(found, words, t)), *learned] if found else learned
+            [chart("sweep", "What varied", MAP, run.rows, lambda t: sweep_map(found, words, t)), *learned]
+            if found
+            else learned
         )
     note = "Dots are means, lines 95 % intervals, ticks single agents."
     beside = any(not name.startswith(("soo", "activation")) for name in measured & set(words.overlap))
@@ -263,28 +265,32 @@ def _charts(run: Run, cells: Cells, words: Words) -> list[Chart]:
     ):
         if measured & set(metrics):
             draw = lambda theme, metrics=metrics: condition_chart(cells, metrics, words, theme)
-            charts.append(chart(name, title, note, draw))
+            own = [row for row in agent_rows(run.rows) if row["metric"] in metrics]
+            charts.append(chart(name, title, note, own, draw))
     if measured & set(DIFFERENCES):
         note = "Shorter bars: more alike. The two normalisations can disagree. Lines are 95 % intervals."
-        charts.append(chart("differences", "Behavioural difference", note, lambda t: difference_chart(cells, t)))
+        own = [row for row in agent_rows(run.rows) if row["metric"] in DIFFERENCES]
+        draw = lambda theme: difference_chart(cells, theme)
+        charts.append(chart("differences", "Behavioural difference", note, own, draw))
     if detection_rows(run.rows):
         note = (
             "A high log SOO is taken as a sign of deception. The dotted line is chance; “called deceptive” are agents "
             "outside of both classes, on whom a good detector would stay silent."
         )
-        charts.append(chart("detection", "Catching the deceiver", note, lambda t: detection_chart(run.rows, words, t)))
+        own, draw = detection_rows(run.rows), lambda theme: detection_chart(run.rows, words, theme)
+        charts.append(chart("detection", "Catching the deceiver", note, own, draw))
     charts += _learning_charts(run)
     if surfaces := _arrays(run, "surfaces.safetensors"):
         note = (
             "How often blue moves towards the fake, by how straight (projection) and how far apart fake and goal lie "
             "(cosine); the cross marks the thresholds of the deceptive rate."
         )
-        charts.append(chart("surfaces", "Deceptive moves by threshold", note, lambda t: surface_chart(surfaces, t)))
+        own, draw = surface_rows(surfaces), lambda theme: surface_chart(surfaces, theme)
+        charts.append(chart("surfaces", "Deceptive moves by threshold", note, own, draw))
     if geometry := _arrays(run, "geometry.safetensors"):
         note = "Activations of self and other views on the two principal axes that all conditions share."
-        charts.append(
-            chart("geometry", "Self and other in the activations", note, lambda t: geometry_chart(geometry, t))
-        )
+        own, draw = geometry_rows(geometry), lambda theme: geometry_chart(geometry, theme)
+        charts.append(chart("geometry", "Self and other in the activations", note, own, draw))
     return charts
 
 
@@ -307,6 +313,7 @@ def _learning_charts(run: Run) -> list[Chart]:
             f"learning-{kind}",
             f"Training: {GROUPS[kind]}",
             note,
+            by_group[kind],
             lambda t, rows=by_group[kind]: learning_chart(rows, t),
         )
         for kind in GROUPS
