@@ -92,35 +92,21 @@ def run_controls(
     judged_by = _validation(pack, pack.families[:1] + pack.controls, 5, seed=1) if examples else []
     treatments = dict(_treatments(lm, config, controls, pairs, texts, examples, judged_by))
     told = {"model": lm.identity, "settings": settings or {}, "finetune": config.as_dict(), "controls": vars(controls)}
-<<<<<<< HEAD
     told |= {"eval": eval_config.as_dict(), "measure": vars(measure), "pairs": len(pairs), "dtype": lm.dtype}
     told |= {"hashes": {"texts": digest(content([pairs, texts, asked, examples]))}}
     job = Job("controls", LANGUAGE, out, told, same=SAME_WORK, resume=resume, force=force, reporter=reporter)
     with job:
-=======
-    told |= {"eval": eval_config.as_dict(), "measure": vars(measure), "pairs": len(pairs)}
-    with Job("controls", LANGUAGE, out, told, force=force, reporter=reporter) as job:
         tell_power(job, asked, len(config.seeds))
-        rows, drift = [], []
->>>>>>> e0f565a0687e222eafc7a1dda6975ab5a2a3b5d4
 
         def ask(condition: str, scenarios: Sequence[Scenario], model: LM, adapters: Stack | None) -> dict[str, Any]:
             with job.stage("eval", f"ask: {condition.removeprefix(CONTROL)}") as bar:
-<<<<<<< HEAD
                 done = evaluate(
                     model, scenarios, eval_config, adapters=adapters, condition=condition,
                     journal=job.journal(_file(condition)), resume=job.resume, progress=bar,
                 )  # fmt: skip
             ordinary = texts if condition != "honesty_prompt" else []
-            drift = drift_rows(model, ordinary, adapters=adapters, condition=condition) if ordinary else []
+            drift = drift_rows(model, ordinary, adapters=adapters, condition=condition, base=lm) if ordinary else []
             return {"rows": done.rows, "drift": drift, "responses": done.responses}
-=======
-                done = evaluate(model, scenarios, eval_config, adapters=adapters, condition=condition, progress=bar)
-            job.run.append_responses(done.responses)
-            rows.extend(done.rows)
-            if texts and condition != "honesty_prompt":
-                drift.extend(drift_rows(model, texts, adapters=adapters, condition=condition, base=lm))
->>>>>>> e0f565a0687e222eafc7a1dda6975ab5a2a3b5d4
 
         def treated(name: str) -> dict[str, Any]:
             with job.stage("treat", name.removeprefix(CONTROL)) as bar:

@@ -10,8 +10,9 @@ from soo_jax.report.llm.tables import silent
 from soo_jax.report.llm.words import family_title
 from soo_jax.runs import Run
 from soo_jax.tasks.comparison import FEW_SEEDS, Difference
+from soo_jax.tasks.fitness import APART, unfit
 from soo_jax.tasks.run_comparison import Comparison, between
-from soo_jax.tasks.statistics import AFTER, APART, Cell, SeedOutcome, aggregate, apart, unfit
+from soo_jax.tasks.statistics import AFTER, Cell, SeedOutcome, aggregate, apart
 
 _SOME = 5
 """Points from which on a change is worth a sentence."""
@@ -47,7 +48,7 @@ def in_short(run: Run, rows: Sequence[dict[str, Any]], family: str, outcomes: Se
         _real(honest, family),
     ]
     doubts = [
-        *_of_the_base(rows),
+        *_of_the_base(rows, run),
         *_of_broken_answers(before, after),
         *_of_seeds(outcomes, after),
         *_of_controls(honest),
@@ -148,8 +149,8 @@ def _real(honest: Comparison, family: str) -> Point:
 # ---- what a sceptic would say -------------------------------------------------------------------------------------
 
 
-def _of_the_base(rows: Sequence[dict[str, Any]]) -> list[str]:
-    reasons = unfit(rows)
+def _of_the_base(rows: Sequence[dict[str, Any]], run: Run) -> list[str]:
+    reasons = unfit(rows, run.responses)
     named = "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
     return [f"Before, its rate of deception means little: {named}."] if reasons else []
 
