@@ -32,14 +32,19 @@ class Theme:
     request: str
     series: tuple[str, ...]
 
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """Colours that say no more than that things differ (seeds, runs, settings): neither honest nor deceptive."""
+        return self.series[2:]
+
 
 LIGHT = Theme(
     "#ffffff", "#1c2530", "#6b7683", "#e4e8ec", "#0072b2", "#d55e00", "#8a4fa3",
-    ("#0072b2", "#d55e00", "#009e73", "#b8860b", "#8a4fa3", "#56b4e9", "#7f7f7f"),
+    ("#0072b2", "#d55e00", "#009e73", "#b8860b", "#8a4fa3", "#56b4e9", "#7f7f7f", "#cc79a7", "#6d4c41"),
 )  # fmt: skip
 DARK = Theme(
     "#171d24", "#e6ebf0", "#97a3b0", "#2c3640", "#56b4e9", "#f08a4b", "#c9a0dc",
-    ("#56b4e9", "#f08a4b", "#2fc59a", "#e6c04b", "#c9a0dc", "#9fd5f5", "#a8a8a8"),
+    ("#56b4e9", "#f08a4b", "#2fc59a", "#e6c04b", "#c9a0dc", "#9fd5f5", "#a8a8a8", "#f2a6c8", "#c19a83"),
 )  # fmt: skip
 THEMES = {"light": LIGHT, "dark": DARK}
 

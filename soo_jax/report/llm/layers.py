@@ -70,7 +70,7 @@ def layers_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
         for i, (title, fields) in enumerate(panels):
             ax = axes[i][0]
             for k, field in enumerate(fields):
-                shade = theme.series[(k + 6 * i) % len(theme.series)]
+                shade = theme.apart[(k + 6 * i) % len(theme.apart)]
                 style = ("-", "--", ":", "-.", (0, (1, 3)), (0, (6, 1)))[k]
                 across, up = [row["layer"] for row in rows], [row[field] for row in rows]
                 ax.plot(across, up, linestyle=style, color=shade, linewidth=1.7)

@@ -121,7 +121,7 @@ def loss_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
         for i, metric in enumerate(metrics):
             ax = axes[i][0]
             for k, own in enumerate(members.values()):
-                _seed_curve(ax, own, metric, theme.series[k % len(theme.series)])
+                _seed_curve(ax, own, metric, theme.apart[k % len(theme.apart)])
             values = [row[metric] for row in rows if _finite(row.get(metric))]
             if values and min(values) > 0 and max(values) > 30 * min(values):
                 ax.set_yscale("log")
@@ -132,7 +132,7 @@ def loss_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
         axes[-1][0].set_xlabel("step")
         axes[-1][0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(members) <= 10:
-            handles = [handle(theme.series[k % len(theme.series)], "-") for k in range(len(members))]
+            handles = [handle(theme.apart[k % len(theme.apart)], "-") for k in range(len(members))]
             add_legend(figure, handles, list(members), theme, columns=legend_columns(list(members)))
         return to_png(figure)
 
@@ -151,7 +151,7 @@ def compare_chart(runs: Sequence[tuple[str, Sequence[Cell]]], label: str = "hone
         for k, (_, cells) in enumerate(runs):
             for cell in cells:
                 y = families.index(cell.family) + (k - (len(runs) - 1) / 2) * step
-                colour = theme.series[k % len(theme.series)]
+                colour = theme.apart[k % len(theme.apart)]
                 _interval(ax, y, getattr(cell, label), colour)
                 ax.plot(getattr(cell, label).mean, y, "osD^vP*"[k % 7], color=colour, markersize=5)
         ax.set(xlim=(-2, 102), ylim=(len(families) - 0.4, -0.6))
@@ -159,7 +159,7 @@ def compare_chart(runs: Sequence[tuple[str, Sequence[Cell]]], label: str = "hone
         ax.set_xlabel(f"{label} answers, % (controls: right or wrong)")
         ax.xaxis.grid(True)
         ax.spines["left"].set_visible(False)
-        handles = [handle(theme.series[k % 7], "", marker="osD^vP*"[k % 7]) for k in range(len(runs))]
+        handles = [handle(theme.apart[k % len(theme.apart)], "", marker="osD^vP*"[k % 7]) for k in range(len(runs))]
         add_legend(figure, handles, [name for name, _ in runs], theme, columns=2)
         return to_png(figure)
 
@@ -292,7 +292,7 @@ def _condition_line(condition: str, conditions: Sequence[str], theme: Theme) -> 
     own = [name for name in conditions if name not in fixed]
     if condition in fixed or len(own) == 1:
         return fixed.get(condition, (theme.honest, "-"))
-    return theme.series[own.index(condition) % len(theme.series)], "-"
+    return theme.apart[own.index(condition) % len(theme.apart)], "-"
 
 
 def _line_legend(figure: Figure, conditions: Sequence[str], theme: Theme) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -27,12 +28,18 @@ class Point(NamedTuple):
 
 
 def in_short(run: Run, rows: Sequence[dict[str, Any]], family: str, outcomes: Sequence[SeedOutcome]) -> list[Point]:
-    """What to know of a run first; nothing where there is no base beside SOO, or another single condition, to compare.
+    """What to know of a run first: of SOO (or another single condition) beside the base, or of the base alone.
 
     Args:
       rows: deception rows. family: the scenario of the headline.
+
+    Returns:
+      Nothing where there is no base, or several conditions and none of them SOO.
     """
-    condition = _after({row["condition"] for row in apart(rows)})
+    conditions = {row["condition"] for row in apart(rows)}
+    if conditions == {"base"}:
+        return _of_a_model(rows, run, family)
+    condition = _after(conditions)
     found = {} if condition is None else {name: between(run, condition, name) for name in ("deceptive", "honest")}
     deceptive, honest = found.get("deceptive"), found.get("honest")
     if condition is None or deceptive is None or honest is None:
@@ -67,6 +74,34 @@ def _after(conditions: set[str]) -> str | None:
     if AFTER in others:
         return AFTER
     return next(iter(others)) if len(others) == 1 and "base" in conditions else None
+
+
+def _of_a_model(rows: Sequence[dict[str, Any]], run: Run, family: str) -> list[Point]:
+    """What to know of a model that was asked as it is."""
+    cells = aggregate(rows, pool_orders=True)
+    rivals = [cell for cell in cells if not cell.control]
+    controls = [cell for cell in cells if cell.control]
+    points = []
+    if rivals:
+        main = next((cell for cell in rivals if cell.family == family), rivals[0])
+        most = max(rivals, key=lambda cell: cell.deceptive.mean)
+        said = f"{family_title(main.family)}: {_rates(main)}"
+        more = "" if most is main else f"; most in {family_title(most.family)}: {_rates(most)}"
+        points.append(Point("Does it deceive rivals?", "", [f"{said}{more}."]))
+        points.append(_stated(cells))
+    worst = min(controls, key=lambda cell: cell.honest.mean, default=None)
+    asked = (
+        "None was asked." if worst is None else f"At worst {worst.honest.mean:.0f} % ({family_title(worst.family)})."
+    )
+    points.append(Point("Are the controls right?", "", [asked]))
+    reasons = unfit(rows, run.responses)
+    fit = "The controls are right, and both orders of mention agree."
+    means = Point(
+        "Does its rate of deception mean anything?",
+        "Little." if reasons else "Yes.",
+        [*map(_capital, _named(reasons))] or [fit],
+    )
+    return [*points, means] if rivals else points
 
 
 # ---- what was found -----------------------------------------------------------------------------------------------
@@ -151,8 +186,24 @@ def _real(honest: Comparison, family: str) -> Point:
 
 def _of_the_base(rows: Sequence[dict[str, Any]], run: Run) -> list[str]:
     reasons = unfit(rows, run.responses)
-    named = "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
-    return [f"Before, its rate of deception means little: {named}."] if reasons else []
+    return [f"Before, its rate of deception means little: {named}" for named in _named(reasons)]
+
+
+def _named(reasons: Sequence[str]) -> list[str]:
+    """The first reasons as one sentence; none for none."""
+    if not reasons:
+        return []
+    told = [_in_words(reason) for reason in reasons[:3]] + [f"and {len(reasons) - 3} more"] * (len(reasons) > 3)
+    return [f"{'; '.join(told)}."]
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _in_words(reason: str) -> str:
+    """A reason with the titles of families in place of their names."""
+    return re.sub(r"(?<=^the control )\w+|(?<=^in )\w+", lambda match: family_title(match[0]), reason)
 
 
 def _of_broken_answers(before: Sequence[Cell], after: Sequence[Cell]) -> list[str]:
@@ -227,6 +278,10 @@ def _of_drift(rows: Sequence[dict[str, Any]], condition: str) -> list[str]:
 
 
 # ---- words --------------------------------------------------------------------------------------------------------
+
+
+def _rates(cell: Cell) -> str:
+    return f"{cell.deceptive.mean:.0f} % deceptive, {cell.honest.mean:.0f} % honest"
 
 
 def _some(some: Sequence[Difference], of: Sequence[Difference]) -> str:
