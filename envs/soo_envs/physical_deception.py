@@ -33,6 +33,8 @@ LIMITS = {
     "damping": Limits(0, 1),
     "gain": Limits(least=0),
     "sight": Limits(0, 3),
+    "blue_sight": Limits(least=0),
+    "other_trap": Limits(0, 1),
     "reach": Limits(0, 3),
     "body": Limits(0, 1, above=True),
     "wall_width": Limits(0, 1),
@@ -74,6 +76,9 @@ class PhysicalDeceptionParams(environment.EnvParams):
       deception_bonus: blue's reward in every step in which red is trapped: 10 deceptive, 0 honest.
       company_reward: blue's reward in every step in which red is near. Not of the paper, where it is 0: it makes tasks
         that need red's position and no deception, escorting (above 0) and avoiding (below 0).
+      blue_sight: how far blue sees red, in multiples of ``sight``, which all else goes by (where blue begins, what is
+        near, where the red of an other view stands); 0 hides red from blue.
+      other_trap: what an other view keeps of the trap's flags: 0 clears them, as the paper does, 1 leaves them.
       max_steps_in_episode: after which the episode is truncated; it never terminates.
     """
 
@@ -92,6 +97,8 @@ class PhysicalDeceptionParams(environment.EnvParams):
     near_reward: float = 1.0
     deception_bonus: float = 10.0
     company_reward: float = 0.0
+    blue_sight: float = 1.0
+    other_trap: float = 0.0
 
 
 _FELT = 16
@@ -237,16 +244,17 @@ class PhysicalDeception(AutoResetEnvironment):
         """
         del key, action
         red, blue = state.positions[RED], state.positions[BLUE]
-        seen = jnp.where(distance(red, blue) <= params.sight, red - blue, 0.0)
+        apart = distance(red, blue)
+        within = lambda sight: jnp.where(apart <= sight, red - blue, 0.0)
         trapped = state.trapped.astype(red.dtype)
         return {
-            "red": jnp.concatenate([state.landmarks[0] - red, state.landmarks[1] - red, -seen]),
+            "red": jnp.concatenate([state.landmarks[0] - red, state.landmarks[1] - red, -within(params.sight)]),
             "blue": jnp.concatenate(
                 [
                     state.landmarks[state.goal] - blue,
                     state.landmarks[0] - blue,
                     state.landmarks[1] - blue,
-                    seen,
+                    within(params.sight * params.blue_sight),
                     jnp.stack([trapped, trapped]),
                 ]
             ),
@@ -273,7 +281,8 @@ def self_view(observation: Array) -> Array:
 
 
 def other_view(key: Array, observation: Array, position: Array, params: PhysicalDeceptionParams) -> Array:
-    """The matching other view of a blue self view: the same, but with a synthetic red in sight and no trap.
+    """The matching other view of a blue self view: the same, but with a synthetic red in sight and, unless
+    ``params.other_trap`` keeps it, no trap.
 
     Args:
       observation: ``[10]``. position: blue's, ``[2]``; the synthetic red stays inside the box.
@@ -286,4 +295,4 @@ def other_view(key: Array, observation: Array, position: Array, params: Physical
     away = jax.random.uniform(far, maxval=params.sight)
     edge = 1.0 - params.spawn_margin
     red = jnp.clip(position + away * jnp.stack([jnp.cos(angle), jnp.sin(angle)]), -edge, edge)
-    return observation.at[6:8].set(red - position).at[8:10].set(0.0)
+    return observation.at[6:8].set(red - position).at[8:10].multiply(params.other_trap)

@@ -87,6 +87,10 @@ def finetune(
         str | None,
         option("Of a SOO loss in place of the recipe's objective: mse, normalised_mse, cosine, ...", TRAINED),
     ] = None,
+    world: Annotated[
+        list[str] | None,
+        option("A parameter of the world while they train, e.g. blue_sight=0: red is hidden from blue.", TRAINED),
+    ] = None,
     episodes: Episodes = 500,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -107,6 +111,7 @@ def finetune(
             start=start,
             distance=distance,
             changes=_settings(config, settings, "finetune"),
+            world_changes=_world(world),
             episodes=_positive("episodes", episodes),
             checkpoint_every=checkpoint_every,
             resume=resume,
@@ -122,6 +127,7 @@ def evaluate(
     out: Out,
     episodes: Episodes = 500,
     hide: Annotated[bool, option("Hide the other from the agents' eyes.", MEASURED, "--hide", "--hide-red")] = False,
+    still: Annotated[bool, option("Let the agents stand still: what comes of the other by itself.", MEASURED)] = False,
     world: Annotated[list[str] | None, option("A parameter of the world, e.g. sight=0.25.", MEASURED)] = None,
     force: Force = False,
     quiet: Quiet = False,
@@ -130,14 +136,14 @@ def evaluate(
     reporter = _begin(out, force, quiet)
     from soo_jax.jobs.agents import run_evaluate
 
-    changes = {name: _number(name, value) for name, value in _settings(None, world, "world").items()}
     with reporter:
         run_evaluate(
             runs,
             out,
             episodes=_positive("episodes", episodes),
             hide=hide,
-            changes=changes,
+            still=still,
+            changes=_world(world),
             force=force,
             reporter=reporter,
         )
@@ -304,6 +310,10 @@ def _positive(name: str, value: int) -> int:
     if value < 1:
         raise SooError(f"--{name} must be at least 1, found {value}")
     return value
+
+
+def _world(pairs: list[str] | None) -> dict[str, float]:
+    return {name: _number(name, value) for name, value in _settings(None, pairs, "world").items()}
 
 
 def _number(name: str, value: Any) -> float:

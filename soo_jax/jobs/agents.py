@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from soo_jax.errors import SooError, SooWarning
+from soo_jax.errors import SooError
 from soo_jax.jobs.agent_folders import changed_settings, described, read_agents
+from soo_jax.jobs.agent_stages import Stages, by_condition, measure
 from soo_jax.jobs.job import AGENTS, Job
 from soo_jax.overlap import DISTANCES
-from soo_jax.overlap.content import content
 from soo_jax.progress import Reporter
-from soo_jax.rl.agents import AgentName, Agents, load_agents, save_agents, together
+from soo_jax.rl.agents import AgentName, Agents, together
 from soo_jax.rl.config import changed, check_game
-from soo_jax.rl.evaluation import ANCHORS, EVALUATION_KEY, geometry, measure_all
-from soo_jax.rl.experiment import finetune, like, train_baselines, train_followers
+from soo_jax.rl.evaluation import ANCHORS, EVALUATION_KEY, geometry
+from soo_jax.rl.experiment import finetune, standing_still, train_baselines, train_followers
 from soo_jax.rl.games import Game, game, problem
-from soo_jax.rl.learning import NEVER
-from soo_jax.rl.population import History
 from soo_jax.rl.presets import Recipe
 from soo_jax.rl.reproduce import Extent, parties, train_all
 from soo_jax.rl.sweep import baselines, grid, treated
@@ -35,8 +29,6 @@ from soo_jax.runs import RunFolder
 
 MOST_EPISODES = 1000
 """Episodes from which pictures are drawn: all up to the last one are played."""
-_POINTS = 50
-"""Points of a learning curve that are kept of each agent."""
 _SAME = ("preset", "settings", "recipe")
 
 
@@ -62,12 +54,12 @@ def run_train(
     settings = {"seeds": list(seeds), "reds": reds, "conditions": list(conditions), "episodes": episodes}
     told = _told(recipe, settings)
     with Job("rl-train", AGENTS, out, told, same=_SAME, resume=resume, force=force, reporter=reporter) as job:
-        stages = _Stages(job, world, recipe, checkpoint_every)
+        stages = Stages(job, world, recipe, checkpoint_every)
         followers = None
         if recipe.follower is not None:
             followers = stages("followers", lambda bar, **more: train_followers(world, recipe, reds, bar, **more))
         agents = stages("agents", lambda bar, **more: train_baselines(world, recipe, names, followers, bar, **more))
-        _measure(job, world, _by_condition(agents), episodes, stages.training)
+        measure(job, world, by_condition(agents), episodes, stages.training)
 
 
 def run_finetune(
@@ -78,6 +70,7 @@ def run_finetune(
     start: str = "deceptive",
     distance: str | None = None,
     changes: dict[str, Any] | None = None,
+    world_changes: dict[str, float] | None = None,
     episodes: int = 500,
     checkpoint_every: int = 0,
     resume: bool = False,
@@ -88,7 +81,8 @@ def run_finetune(
 
     Args:
       distance: of a SOO loss in the objective's stead, a name of ``soo_jax.overlap.DISTANCES``; None keeps the recipe's
-        objective. changes: to the recipe's config.
+        objective. changes: to the recipe's config. world_changes: to the params of the world in which they are
+        fine-tuned, e.g. ``{"blue_sight": 0.0}``; they are measured in the world that they come from.
     """
     base, recipe = read_agents(source)
     world, base = game(recipe.game), base.of(start)
@@ -102,14 +96,16 @@ def run_finetune(
     if recipe.finetune.hidden != recipe.baseline.hidden:
         raise SooError(f"setting hidden: the agents of {source} have {list(recipe.baseline.hidden)}; leave it out")
     check_game(recipe.finetune, world.agents, world.scripts)
+    elsewhere = _world_changes(world, world_changes or {})
     settings = {"source": str(source), "treatments": list(treatments), "start": start, "distance": distance}
-    told = _told(recipe, settings | {"changes": changes or {}, "episodes": episodes})
+    told = _told(recipe, settings | {"changes": changes or {}, "world": elsewhere, "episodes": episodes})
     with Job("rl-finetune", AGENTS, out, told, same=_SAME, resume=resume, force=force, reporter=reporter) as job:
-        stages = _Stages(job, world, recipe, checkpoint_every)
+        stages = Stages(job, world, recipe, checkpoint_every)
         whole = together([base] * len(treatments))
         hows = [how for how in treatments for _ in base.names]
-        tuned = stages("agents", lambda bar, **more: finetune(world, recipe.finetune, whole, hows, bar, **more))
-        _measure(job, world, _by_condition(base) | _by_condition(tuned), episodes, stages.training)
+        make = lambda bar, **more: finetune(world, recipe.finetune, whole, hows, bar, worlds=elsewhere, **more)
+        tuned = stages("agents", make)
+        measure(job, world, by_condition(base) | by_condition(tuned), episodes, stages.training)
 
 
 def run_evaluate(
@@ -118,6 +114,7 @@ def run_evaluate(
     *,
     episodes: int = 500,
     hide: bool = False,
+    still: bool = False,
     changes: dict[str, float] | None = None,
     force: bool = False,
     reporter: Reporter | None = None,
@@ -125,7 +122,8 @@ def run_evaluate(
     """Measures the agents of one run or several, on the same resets; further runs' conditions get their preset's name.
 
     Args:
-      hide: hide the other from the agent's eyes. changes: to the params of the world, e.g. ``{"sight": 0.25}``.
+      hide: hide the other from the agent's eyes. still: let the agents do nothing: what comes of the other by itself.
+      changes: to the params of the world, e.g. ``{"sight": 0.25}``.
     """
     everybody: dict[str, tuple[Agents, bool]] = {}
     rows: dict[str, dict[str, Any]] = {}
@@ -138,7 +136,8 @@ def run_evaluate(
     world = game(read[0][2].game)
     for i, (source, agents, recipe) in enumerate(read):
         agents = agents.with_params(**_world_changes(world, changes or {}))
-        for condition, (some, _) in _by_condition(agents).items():
+        agents = standing_still(agents, world.agent) if still else agents
+        for condition, (some, _) in by_condition(agents).items():
             label = condition if not i else f"{recipe.name}:{condition}"
             if label in everybody:  # another run of the same preset: its folder's name tells it apart
                 label = f"{recipe.name}:{condition} ({source.name})"
@@ -148,10 +147,11 @@ def run_evaluate(
                 raise SooError(f"{source}: is given twice; name each run once")
             everybody[label] = (some.called(label), hide)
             rows[label] = {"preset": recipe.name, "source": source.name, **changed_settings(source, recipe)}
-    settings = {"sources": [str(s) for s in sources], "episodes": episodes, "hide": hide, "world": changes or {}}
+    settings = {"sources": [str(s) for s in sources], "episodes": episodes, "hide": hide, "still": still}
+    settings["world"] = changes or {}
     told = {"game": world.name, "words": world.words.as_dict(), "settings": settings}
     with Job("rl-evaluate", AGENTS, out, told, force=force, reporter=reporter) as job:
-        _measure(job, world, everybody, episodes, (), rows)
+        measure(job, world, everybody, episodes, (), rows)
 
 
 def run_sweep(
@@ -186,7 +186,7 @@ def run_sweep(
     settings = {"vary": {name: list(values) for name, values in vary.items()}, "seeds": list(seeds), "reds": reds}
     told = _told(recipe, settings | {"conditions": list(conditions), "episodes": episodes, "stack": stack})
     with Job("rl-sweep", AGENTS, out, told, same=_SAME, resume=resume, force=force, reporter=reporter) as job:
-        stages = _Stages(job, world, recipe, checkpoint_every)
+        stages = Stages(job, world, recipe, checkpoint_every)
         followers = None
         if recipe.follower is not None:
             followers = stages("followers", lambda bar, **more: train_followers(world, recipe, reds, bar, **more))
@@ -206,7 +206,7 @@ def run_sweep(
             parts.append(stages(name, make))
         about = {cell.called("soo"): cell.row for cell in cells}
         about |= {cell.called(condition): cell.row for cell in begun for condition in conditions}
-        _measure(job, world, _by_condition(together(parts)), episodes, stages.training, about)
+        measure(job, world, by_condition(together(parts)), episodes, stages.training, about)
 
 
 def run_reproduce(
@@ -240,12 +240,12 @@ def run_reproduce(
     }
     told = _told(recipe, settings | {"smoke_test": smoke_test})
     with Job("rl-reproduce", AGENTS, out, told, same=_SAME, resume=resume, force=force, reporter=reporter) as job:
-        stages = _Stages(job, world, recipe, checkpoint_every)
+        stages = Stages(job, world, recipe, checkpoint_every)
         everybody = parties(world, extent, train_all(world, recipe, extent, stages))
         job.save_arrays(
             "geometry.safetensors", geometry(world, {name: everybody[name][0] for name in (*ANCHORS, "soo")})
         )
-        _measure(job, world, everybody, extent.episodes, stages.training)
+        measure(job, world, everybody, extent.episodes, stages.training)
 
 
 def run_render(
@@ -271,92 +271,6 @@ def run_render(
     for path in made:
         folder.claim(path.name)
     return made
-
-
-class _Stages:
-    """Does the stages of training of a run: each ends with a file of agents, and is skipped if the file is there."""
-
-    def __init__(self, job: Job, world: Game, recipe: Recipe, checkpoint_every: int):
-        self._job, self._world, self._recipe, self._every = job, world, recipe, checkpoint_every
-        self.training: list[dict[str, Any]] = []
-
-    def __call__(self, name: str, make: Callable[..., tuple[Agents, History]]) -> Agents:
-        run = self._job.run
-        path, curves = run.path / f"{name}.safetensors", run.path / f"{name}-training.json"
-        config = self._recipe.follower if name == "followers" else self._recipe.baseline
-        if self._job.resume and path.is_file() and curves.is_file():
-            self.training += json.loads(curves.read_text(encoding="utf-8"))
-            return load_agents(path, like(self._world, config))
-        identity = {"stage": name, "config": content(config), "finetune": content(self._recipe.finetune)}
-        with self._job.checkpoints(name, identity, self._every) as states, self._job.stage(name) as bar:
-            agents, history = make(bar, checkpoints=states)
-        rows = _training_rows(agents, history)
-        self._tell_frozen(agents, history)
-        run.write_text(curves.name, json.dumps(rows) + "\n")
-        run.claim(path.name)
-        save_agents(path, agents, {"stage": name, "preset": self._recipe.name})
-        self.training += rows
-        return agents
-
-    def _tell_frozen(self, agents: Agents, history: History) -> None:
-        frozen = [at for at in history.frozen_at.tolist() if at != NEVER]
-        for name, at in zip(agents.names, history.frozen_at.tolist(), strict=True):
-            if at != NEVER:
-                self._job.run.log(
-                    f"{name.condition}, red {name.red}, seed {name.seed}: a number was not finite in iteration "
-                    f"{at + 1}; the agent is kept as it was before"
-                )
-        if frozen:
-            warnings.warn(
-                f"{len(frozen)} of {len(agents)} agents stopped learning, the first in iteration {min(frozen) + 1}: a "
-                f"number was not finite; lower the rates, or see log.txt",
-                SooWarning,
-                stacklevel=2,
-            )
-
-
-def _measure(
-    job: Job,
-    world: Game,
-    everybody: dict[str, tuple[Agents, bool]],
-    episodes: int,
-    training: Sequence[dict[str, Any]],
-    about: Mapping[str, dict[str, Any]] | None = None,
-) -> None:
-    """Measures everybody, and writes the results.
-
-    Args:
-      about: what is to stand in the rows of a condition, beside what they say of themselves.
-    """
-    with job.stage("evaluate") as bar:
-        rows, surfaces = measure_all(world, everybody, episodes, bar)
-    job.save_arrays("surfaces.safetensors", surfaces)
-    rows = [{**(about or {}).get(row["condition"], {}), **row} for row in rows]
-    job.results(rows=rows, training=list(training))
-
-
-def _training_rows(agents: Agents, history: History) -> list[dict[str, Any]]:
-    """Learning curves, each thinned to ``_POINTS`` means over as many stretches of the run.
-
-    From where an agent was frozen on, its rows say so.
-    """
-    total = len(next(iter(history.values.values())))
-    edges = np.unique(np.linspace(0, total, min(_POINTS, total) + 1).astype(int))
-    rows = []
-    for i, name in enumerate(agents.names):
-        for begin, end in pairwise(edges.tolist()):
-            row: dict[str, Any] = {**name._asdict(), "step": int(end)}
-            if NEVER != history.frozen_at[i] < end:
-                row["frozen"] = True
-            for metric, values in history.values.items():
-                mean = float(np.mean(values[begin:end, i]))
-                row[metric] = mean if np.isfinite(mean) else None
-            rows.append(row)
-    return rows
-
-
-def _by_condition(agents: Agents) -> dict[str, tuple[Agents, bool]]:
-    return {c: (agents.of(c), False) for c in dict.fromkeys(name.condition for name in agents.names)}
 
 
 def _check(world: Game, seeds: Sequence[int], reds: int, conditions: Sequence[str]) -> None:

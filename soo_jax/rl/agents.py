@@ -17,6 +17,8 @@ from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
 
 FORMAT = "soo-agents/1"
+_PARAMS = "1."
+"""With what the names of the params' leaves begin."""
 
 
 class AgentName(NamedTuple):
@@ -47,6 +49,11 @@ class Agents:
     def policies(self) -> dict[str, Any]:
         """Of everybody, ``[A, ...]``."""
         return self.learner.policies
+
+    @property
+    def reds(self) -> tuple[int, ...]:
+        """Which opponent each met."""
+        return tuple(name.red for name in self.names)
 
     def where(self, keep: Callable[[AgentName], bool], asked: str = "these") -> Agents:
         """Those whose names are kept.
@@ -141,6 +148,9 @@ def load_agents(path: Path, like: Callable[[int], tuple[Any, Any]]) -> Agents:
     found = load_file(path)
     learner, params = like(len(names))
     template = Agents(names, learner, params)
+    known = {name: leaf for name, leaf in _leaves(template, arrays=False).items() if name.startswith(_PARAMS)}
+    # A number of the world that an earlier version did not know was not at work: its default stands for it.
+    found = {name: leaf for name, leaf in known.items() if isinstance(leaf, Array)} | found
     wanted = {name: tuple(leaf.shape) for name, leaf in _leaves(template, arrays=False).items()}
     shapes = {name: tuple(leaf.shape) for name, leaf in found.items()}
     if wanted != shapes:

@@ -14,13 +14,11 @@ from jax.sharding import PartitionSpec
 
 from soo_jax.progress import Progress
 from soo_jax.rl.agents import Agents
+from soo_jax.rl.detection import Scored, detection_rows
 from soo_jax.rl.games import Evaluation, Game
 from soo_jax.rl.networks import hidden, read
 from soo_jax.rl.population import device_mesh, padded
 from soo_jax.rl.views import paired
-
-EPISODES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-"""Numbers of episodes over which a detector may average."""
 
 ANCHORS = ("deceptive", "honest")
 """The conditions that others are compared with, and that a detector is to tell apart."""
@@ -76,8 +74,8 @@ def measure_all(
     rows = [row for agents, result in found.values() for row in metric_rows(agents, result)]
     rows += difference_rows(game, found, [anchor for anchor in ANCHORS if anchor in found])
     if all(anchor in found for anchor in ANCHORS):
-        scores = {name: result.episode_soo for name, (_, result) in found.items()}
-        rows += detection_rows(*(scores.pop(name) for name in ANCHORS), scores, game.overlaps)
+        scored = {c: Scored(result.episode_soo, agents.reds) for c, (agents, result) in found.items()}
+        rows += detection_rows(*(scored.pop(name) for name in ANCHORS), scored, game.overlaps)
     surfaces = {name: result.extras["surface"] for name, (_, result) in found.items() if "surface" in result.extras}
     return rows, {name: np.asarray(surface).mean(axis=0) for name, surface in surfaces.items()}
 
@@ -151,70 +149,6 @@ def difference_rows(game: Game, parties: Mapping[str, tuple[Agents, Evaluation]]
                     for i, value in zip(mine, np.asarray(values), strict=True)
                 ]
     return rows
-
-
-def detection_rows(
-    deceptive: Array, honest: Array, bystanders: Mapping[str, Array] | None = None, overlaps: Sequence[str] = ("all",)
-) -> list[Row]:
-    """Telling deceptive from honest agents by their mean log SOO alone.
-
-    Args:
-      deceptive, honest: ``Evaluation.episode_soo``, ``[A, K, B]`` each.
-      bystanders: further agents by name, on whom the detector should have an opinion.
-      overlaps: what the K rows are (``Game.overlaps``).
-
-    Returns:
-      Rows with ``steps`` (out of ``overlaps``) and ``episodes`` (averaged over): ``auroc``, the chance that a deceptive
-      agent scores above an honest one; ``accuracy`` of a threshold half-way between the class means of one half of the
-      agents, on the other half, averaged over the two ways; and of every bystander ``flagged_<name>``, the fraction
-      above the threshold half-way between the means of all.
-    """
-    rows = []
-    for i, steps in enumerate(overlaps):
-        for count in [n for n in EPISODES if n <= deceptive.shape[-1]]:
-            score = lambda x, i=i, count=count: _scores(np.asarray(x)[:, i, :count])
-            bad, good = score(deceptive), score(honest)
-            values = {"auroc": auroc(bad, good), "accuracy": _accuracy(bad, good)}
-            line = (_mean(bad) + _mean(good)) / 2
-            values |= {f"flagged_{name}": _beyond(score(x), line) for name, x in (bystanders or {}).items()}
-            rows += [
-                {"condition": "detection", "steps": steps, "episodes": count, "metric": name, "value": _finite(value)}
-                for name, value in values.items()
-            ]
-    return rows
-
-
-def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Probability that a positive scores above a negative, ties counted half."""
-    above = positive[:, None] > negative[None]
-    equal = positive[:, None] == negative[None]
-    return _mean(above + 0.5 * equal)
-
-
-def _accuracy(bad: np.ndarray, good: np.ndarray) -> float:
-    halves = []
-    for test in (0, 1):
-        fit = 1 - test
-        line = (_mean(bad[fit::2]) + _mean(good[fit::2])) / 2
-        halves.append((_beyond(bad[test::2], line) + 1 - _beyond(good[test::2], line)) / 2)
-    return _mean(np.asarray(halves))
-
-
-def _beyond(scores: np.ndarray, line: float) -> float:
-    """The fraction of scores above the line."""
-    return _mean(np.where(np.isnan(line), np.nan, scores > line))
-
-
-def _mean(values: np.ndarray) -> float:
-    """NaN of nothing: no agent had a score, or there is only one to fit a line to."""
-    return float(np.mean(values)) if values.size else float("nan")
-
-
-def _scores(values: np.ndarray) -> np.ndarray:
-    """Means over episodes ``[A, n]`` that have a value; agents that never met a self view have no score."""
-    known = np.isfinite(values)
-    kept = known.any(axis=-1)
-    return np.where(known, values, 0.0).sum(axis=-1)[kept] / known.sum(axis=-1)[kept]
 
 
 def _take(tree: Any, rows: np.ndarray) -> Any:

@@ -97,12 +97,14 @@ def finetune(
     progress: Progress | None = None,
     stage: int = FINETUNING,
     configs: Sequence[Mapping[str, float]] | None = None,
+    worlds: Mapping[str, float] | None = None,
     **running: Any,
 ) -> tuple[Agents, History]:
     """Goes on training agents in their worlds, one treatment each.
 
     Args:
       treatments: one per agent: names of ``TREATMENTS``. configs: changes of numbers of the learner for each agent.
+      worlds: changes of numbers of all worlds while they train; agents come back with the worlds that they had.
 
     Returns:
       The agents under the treatment's name, with ``_on_<condition>`` behind it where it was not a deceptive one.
@@ -116,7 +118,8 @@ def finetune(
         start.replace(**{**_changes(TREATMENTS, name, "treatment"), **changes})
         for name, changes in zip(treatments, own, strict=True)
     ]
-    begin = setup(agent_keys(agents.names, stage), agents.params, _stack(each), _fresh_moments(game, config, agents))
+    params = agents.with_params(**(worlds or {})).params
+    begin = setup(agent_keys(agents.names, stage), params, _stack(each), _fresh_moments(game, config, agents))
     learner, history = train_population(game, begin, progress=progress, **running)
     names = tuple(
         name._replace(condition=how if name.condition == "deceptive" else f"{how}_on_{name.condition}")
@@ -141,6 +144,12 @@ def random_direction(agents: Agents, tuned: Agents, agent: str, key: Array) -> A
         out.append(old + step * norm(new - old) / norm(step))
     policy = before.replace(params=jax.tree.unflatten(treedef, out))
     return agents.with_policy(agent, policy).called("control:random_direction")
+
+
+def standing_still(agents: Agents, agent: str) -> Agents:
+    """A yardstick: the same agents with policies that do nothing (every action 0), whatever they see."""
+    policy = agents.policies[agent]
+    return agents.with_policy(agent, policy.replace(params=jax.tree.map(jnp.zeros_like, policy.params)))
 
 
 def unseen_red(agents: Agents, followers: Agents, opponent: str) -> Agents:

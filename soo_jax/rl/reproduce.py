@@ -17,6 +17,7 @@ from soo_jax.rl.experiment import (
     TREATMENTS,
     finetune,
     random_direction,
+    standing_still,
     train_baselines,
     train_followers,
     unseen_red,
@@ -126,6 +127,7 @@ def parties(game: Game, extent: Extent, done: dict[str, Agents]) -> dict[str, tu
             found[condition] = (stack.of(condition), False)
     deceptive, soo, honest = base.of("deceptive"), tuned.of("soo"), base.of("honest")
     found["control:hidden"] = (deceptive.called("control:hidden"), True)
+    found["control:still"] = (standing_still(deceptive, game.agent).called("control:still"), False)
     random = random_direction(deceptive, soo, game.agent, jax.random.key(DIRECTION_KEY))
     found["control:random_direction"] = (random, False)
     for world in ("escort", "avoid"):

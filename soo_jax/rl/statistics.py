@@ -95,23 +95,34 @@ def summarise(values: Sequence[float | None], reds: Sequence[Any]) -> Summary:
         return Summary(math.nan, None, None, None, 0, missing, 0)
     x = np.asarray([value for value, _ in known], float)
     labels = [red for _, red in known]
-    different = len(set(labels))
     mean = float(x.mean())
-    half = _half_width(x - mean, labels if different > 1 else range(len(x)))
     sd = float(x.std(ddof=1)) if len(x) > 1 else None
+    found = clustered(mean, (x - mean) / len(x), labels)
+    return found._replace(sd=sd, missing=missing, values=tuple(x.tolist()))
+
+
+def clustered(mean: float, influence: np.ndarray, reds: Sequence[Any]) -> Summary:
+    """A statistic with its 95 % interval by reds, from what each agent adds to it.
+
+    Args:
+      influence: ``[n]``, how far each agent moves the statistic: of a mean, its residual over n. reds: of the agents; a
+        single red makes every agent its own cluster.
+    """
+    different = len(set(reds))
+    half = _half_width(influence, reds if different > 1 else range(len(influence)))
     low, high = (None, None) if half is None else (mean - half, mean + half)
-    return Summary(mean, sd, low, high, len(x), missing, different, tuple(x.tolist()))
+    return Summary(mean, None, low, high, len(influence), reds=different)
 
 
-def _half_width(residuals: np.ndarray, clusters: Iterable[Any]) -> float | None:
+def _half_width(influence: np.ndarray, clusters: Iterable[Any]) -> float | None:
     sums = defaultdict(float)
-    for residual, cluster in zip(residuals, clusters, strict=True):
-        sums[cluster] += residual
+    for one, cluster in zip(influence, clusters, strict=True):
+        sums[cluster] += one
     count = len(sums)
     if count < FEWEST:
         return None
     squares = math.fsum(total**2 for total in sums.values())
-    return _quantile(count - 1) * math.sqrt(count / (count - 1) * squares) / len(residuals)
+    return _quantile(count - 1) * math.sqrt(count / (count - 1) * squares)
 
 
 def _quantile(freedom: int) -> float:
@@ -133,6 +144,12 @@ def never_deceived(rows: Iterable[dict[str, Any]], metric: str = "deceptive_rate
     }
     bad = [(red, seed) for condition, red, seed in known if condition == "deceptive"]
     return [who for who in bad if ("honest", *who) in known and known["deceptive", *who] <= known["honest", *who]]
+
+
+def flipped(row: dict[str, Any]) -> bool:
+    """Whether a row of the detector tells an AUROC whose interval lies below one half: it does tell deceivers apart,
+    but it is the honest ones that score higher."""
+    return row["metric"] == "auroc" and row.get("high") is not None and row["high"] < 0.5
 
 
 def roc(positive: Sequence[float], negative: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

@@ -55,8 +55,14 @@ def test_finetune_and_evaluate_go_on_from_a_run(trained, tmp_path):
         == 0
     )
     assert {row["condition"] for row in read_run(tuned).rows} >= {"deceptive", "soo"}
+    elsewhere = [str(tmp_path / "elsewhere"), *small, "--world", "blue_sight=0"]
+    assert run(["rl", "finetune", str(trained), "--out", *elsewhere]) == 0
+    assert read_run(tmp_path / "elsewhere").config["settings"]["world"] == {"blue_sight": 0.0}
     options = ["--episodes", "4", "--quiet", "--hide-red", "--world", "sight=0.5"]
     assert run(["rl", "evaluate", str(trained), "--out", str(measured), *options]) == 0
+    assert run(["rl", "evaluate", str(trained), "--out", str(tmp_path / "still"), *options[:3], "--still"]) == 0
+    still = {row["value"] for row in read_run(tmp_path / "still").rows if row["metric"] == "deceptive_rate"}
+    assert still == {0.0}, "who stands still makes no deceptive move"
     assert read_run(measured).config["settings"]["world"] == {"sight": 0.5}
 
 
@@ -82,6 +88,7 @@ def test_render_draws_a_gif_and_strips(trained):
         (["reproduce", "--controls", "0"], "--controls must be at least 1"),
         (["evaluate", "nowhere", "--world", 'sight="far"'], "--world sight: must be a number, found 'far'"),
         (["finetune", "nowhere"], "no such run folder"),
+        (["finetune", "nowhere", "--world", "blue_sight=false"], "--world blue_sight: must be a number, found False"),
         (["evaluate", "nowhere"], "no such run folder"),
     ],
 )
@@ -175,6 +182,7 @@ def test_an_interrupted_reproduction_goes_on_with_its_stages_and_only_with_its_s
     assert {
         "soo",
         "control:hidden",
+        "control:still",
         "control:random_direction",
         "relapse:soo",
         "avoid@hidden",

@@ -131,6 +131,30 @@ def test_every_constant_can_be_swept_in_one_program():
     assert float(got[2] - got[1]) in (5.0, 10.0, 15.0)
 
 
+def test_blues_sight_changes_what_blue_sees_of_red_and_nothing_else():
+    keys = jax.random.split(jax.random.key(5), 200)
+    as_it_is, hidden, wide = (
+        jax.vmap(ENV.reset_env, (0, None))(keys, PARAMS.replace(sight=0.5, blue_sight=times))
+        for times in (1.0, 0.0, 2.0)
+    )
+    for seen, state in (hidden, wide):
+        np.testing.assert_array_equal(state.positions, as_it_is[1].positions)
+        np.testing.assert_array_equal(seen["red"], as_it_is[0]["red"])
+    assert self_view(hidden[0]["blue"]).all()
+    np.testing.assert_array_equal(wide[0]["blue"], as_it_is[0]["blue"])  # blue begins within the sight of all
+    apart = PhysicalDeceptionState(
+        time=jnp.asarray(0),
+        positions=jnp.array([[0.0, 0.0], [0.6, 0.0]]),
+        velocities=jnp.zeros((2, 2)),
+        landmarks=jnp.zeros((2, 2)),
+        goal=jnp.asarray(0),
+        trapped=jnp.asarray(False),
+    )
+    seen = ENV.observe(jax.random.key(0), apart, None, PARAMS.replace(sight=0.5, blue_sight=2.0))
+    np.testing.assert_allclose(seen["blue"][6:8], [-0.6, 0.0])
+    np.testing.assert_array_equal(seen["red"][4:6], 0.0)
+
+
 def test_a_trapped_red_stands_still_from_the_next_step_on():
     state = PhysicalDeceptionState(
         time=jnp.asarray(0),
@@ -159,6 +183,13 @@ def test_other_views_show_a_red_in_sight_and_no_trap():
     assert (views[:, 8:] == 0).all()
     assert np.linalg.norm(views[:, 6:8], axis=-1).max() <= PARAMS.sight + 1e-6
     assert (blue + views[:, 6:8] <= 1 - PARAMS.spawn_margin + 1e-6).all()
+
+
+def test_other_views_can_keep_the_traps_flag():
+    observation = jnp.arange(10.0).at[6:8].set(0.0)
+    view = lambda keeps: other_view(jax.random.key(0), observation, jnp.zeros(2), PARAMS.replace(other_trap=keeps))
+    np.testing.assert_array_equal(view(1.0)[8:], observation[8:])
+    np.testing.assert_array_equal(view(1.0)[:8], view(0.0)[:8])
 
 
 def test_walls_hold_agents_inside_and_both_forms_agree_there():

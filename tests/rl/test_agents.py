@@ -7,7 +7,8 @@ import pytest
 from soo_jax.errors import SooError
 from soo_jax.rl import AgentName, PpoConfig, load_agents, preset, save_agents
 from soo_jax.rl.agents import agent_keys, read_about, together
-from soo_jax.rl.experiment import finetune, like, random_direction, train_baselines
+from soo_jax.rl.experiment import finetune, like, random_direction, standing_still, train_baselines
+from soo_jax.rl.networks import act
 
 TINY = PpoConfig(iterations=2, environments=2, steps=5, hidden=(8, 8), learns=("blue",), epochs=1, minibatches=1)
 
@@ -34,6 +35,40 @@ def test_agents_come_back_from_disk_as_they_were(world, agents, tmp_path):
     for x, y in zip(jax.tree.leaves(agents.learner), jax.tree.leaves(again.learner), strict=True):
         np.testing.assert_array_equal(x, y)
     assert read_about(tmp_path / "a.safetensors")[1] == {"stage": "test"}
+
+
+def test_agents_of_a_version_that_knew_fewer_numbers_of_the_world_come_back_with_their_defaults(
+    world, agents, tmp_path
+):
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    path = tmp_path / "a.safetensors"
+    save_agents(path, agents, {})
+    with safe_open(path, "np") as file:
+        header = file.metadata()
+    leaves = load_file(path)
+    assert leaves.pop("1.blue_sight").shape == (len(agents),)
+    save_file(leaves, path, header)
+    again = load_agents(path, like(world, TINY))
+    np.testing.assert_array_equal(again.params.blue_sight, np.ones(len(agents)))
+
+
+def test_what_an_agent_would_do_is_taken_from_it_where_it_is_to_stand_still(world, agents):
+    still = standing_still(agents, "blue").policies
+    seen = jax.random.normal(jax.random.key(0), (len(agents), 5, 10))
+    np.testing.assert_array_equal(jax.vmap(act)(still["blue"], seen), 0.0)
+    assert still["red"] is agents.policies["red"]
+
+
+def test_agents_train_in_another_world_and_come_back_to_their_own(world, recipe, agents):
+    few = agents.of("deceptive")
+    how = ["soo"] * len(few)
+    own, _ = finetune(world, recipe.finetune, few, how)
+    blind, _ = finetune(world, recipe.finetune, few, how, worlds={"blue_sight": 0.0})
+    np.testing.assert_array_equal(blind.params.blue_sight, np.ones(len(few)))
+    kernel = lambda found: np.asarray(found.policies["blue"].params["Dense_0"]["kernel"])
+    assert np.abs(kernel(own) - kernel(blind)).max() > 1e-6
 
 
 def test_agents_of_another_config_are_refused(world, agents, tmp_path):

@@ -1,12 +1,10 @@
 """Measures of agents, and detection."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from soo_envs.physical_deception import BLUE
 
-from soo_jax.rl.evaluation import auroc, detection_rows
 from soo_jax.rl.games.game import TINY
 from soo_jax.rl.games.physical_deception.measures import evaluate, overlap_metrics, play, red_decoded
 from soo_jax.rl.networks import Policy, init_policy
@@ -77,6 +75,12 @@ def test_hiding_red_changes_what_blue_does_not_what_happens_else(world, params, 
     assert not np.allclose(open_eyes.positions[:, 2, BLUE], shut.positions[:, 2, BLUE])
 
 
+def test_a_world_in_which_blue_sees_nothing_of_red_is_red_hidden(world, params, red, blue):
+    shut = play(world, params, red, blue, jax.random.key(2), EPISODES, hide=1.0)
+    blind = play(world, params.replace(blue_sight=0.0), red, blue, jax.random.key(2), EPISODES)
+    np.testing.assert_array_equal(shut.positions, blind.positions)
+
+
 def test_an_evaluation_vmaps_over_agents(world, params, red):
     blues = jax.vmap(lambda key: init_policy(key, 10, 2, (16, 16)))(jax.random.split(jax.random.key(4), 2))
     one = lambda blue: evaluate(world, params, red, blue, jax.random.key(5), EPISODES)
@@ -84,37 +88,3 @@ def test_an_evaluation_vmaps_over_agents(world, params, red):
     assert found.extras["surface"].shape == (2, 100, 100) and found.episode_soo.shape == (2, 2, EPISODES)
     alone = one(jax.tree.map(lambda leaf: leaf[1], blues))
     np.testing.assert_allclose(found.metrics["soo"][1], alone.metrics["soo"], rtol=1e-4)
-
-
-def test_auroc_is_the_chance_that_a_positive_scores_higher():
-    assert auroc(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == 1.0
-    assert auroc(np.array([0.0, 3.0]), np.array([1.0, 2.0])) == 0.5
-    assert auroc(np.array([1.0]), np.array([1.0])) == 0.5
-
-
-def test_detection_separates_what_is_separate_and_not_what_is_not():
-    rng = np.random.default_rng(0)
-    draw = lambda mean: jnp.asarray(rng.normal(mean, 1.0, (40, 2, 100)))
-    rows = detection_rows(draw(1.0), draw(0.0), {"bystander": draw(5.0)}, ("all", "untrapped"))
-    value = {(r["steps"], r["episodes"], r["metric"]): r["value"] for r in rows}
-    assert value["all", 100, "auroc"] == 1.0 and value["all", 100, "accuracy"] == 1.0
-    assert 0.6 < value["all", 1, "auroc"] < 0.9
-    assert value["untrapped", 100, "flagged_bystander"] == 1.0
-    same = detection_rows(draw(0.0), draw(0.0))
-    assert 0.3 < next(r["value"] for r in same if r["episodes"] == 100 and r["metric"] == "accuracy") < 0.7
-
-
-def test_agents_without_a_self_view_have_no_score():
-    scores = jnp.full((4, 2, 10), jnp.nan).at[:2].set(1.0)
-    rows = detection_rows(scores, jnp.zeros((4, 2, 10)))
-    assert all(np.isfinite(r["value"]) for r in rows)
-
-
-def test_of_one_agent_a_kind_the_detector_has_no_accuracy_and_of_nobody_no_opinion():
-    alone, nobody = jnp.ones((1, 2, 10)), jnp.full((2, 2, 10), jnp.nan)
-    rows = detection_rows(alone, 0.0 * alone, {"bystander": nobody})
-    found = {(row["steps"], row["episodes"], row["metric"]): row["value"] for row in rows}
-    assert found["all", 10, "auroc"] == 1.0
-    assert found["all", 10, "accuracy"] is None and found["all", 10, "flagged_bystander"] is None
-    rows = detection_rows(alone, nobody, {"bystander": alone})
-    assert {row["value"] for row in rows} == {None}  # with nobody to compare to there is no line to be above

@@ -30,6 +30,7 @@ from soo_jax.rl.statistics import (
     aggregate,
     changes,
     detection_rows,
+    flipped,
     never_deceived,
 )
 from soo_jax.runs import Run
@@ -193,15 +194,21 @@ def _further(cells: Cells, words: Words) -> Table | None:
 
 def _detection(rows: Sequence[dict[str, Any]], words: Words) -> tuple[list[str], list[list[str]]]:
     """Headings and lines of the detector's table, one line per number of episodes."""
-    found = {(row["metric"], row["steps"], row["episodes"]): row["value"] for row in detection_rows(rows)}
+    found = {(row["metric"], row["steps"], row["episodes"]): _opinion(row, words) for row in detection_rows(rows)}
     columns = list(dict.fromkeys((name, steps) for name, steps, _ in found))
     known = {**words.steps, "auroc": "AUROC"}
     called = lambda name: known.get(name, name.replace("flagged_", "called deceptive: ").replace("_", " "))
     counts = sorted({count for *_, count in found})
-    body = [
-        [f"{n:,}", *(number(found.get((*column, n)), metric(column[0], words)) for column in columns)] for n in counts
-    ]
+    body = [[f"{n:,}", *(found.get((*column, n), "–") for column in columns)] for n in counts]
     return [f"{called(name)}, {called(steps)}" for name, steps in columns], body
+
+
+def _opinion(row: dict[str, Any], words: Words) -> str:
+    about = metric(row["metric"], words)
+    text = number(row["value"], about)
+    if row.get("low") is not None:
+        text += f" [{number(row['low'], about)}, {number(row['high'], about)}]"
+    return f"{text} (sign flipped)" if flipped(row) else text
 
 
 # ---- every agent --------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ CONDITIONS = {
     "soo:strong": "strong SOO",
     "control:more_rl": "more RL, no SOO",
     "control:hidden": "red hidden",
+    "control:still": "standing still",
     "control:stop_self": "SOO, self stopped",
     "control:stop_other": "SOO, other stopped",
     "control:random_pairs": "SOO, random pairs",
