@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from soo_jax.runs import Run, read_run
+from soo_jax.runs import read_run
 
 
 def run_all(runs: Path, table: Mapping[str, str]) -> int:
@@ -32,10 +32,3 @@ def run_all(runs: Path, table: Mapping[str, str]) -> int:
 def command(table: Mapping[str, str], name: str) -> str:
     """What a user types for a run, from a folder whose runs are in ``runs``."""
     return f"soo rl {table[name].format(runs='runs')} --out runs/{name}"
-
-
-def made(run: Run) -> str:
-    """With what a run was made."""
-    told = run.config["provenance"]
-    versions = ", ".join(f"{name} {value}" for name, value in told["versions"].items() if value)
-    return f"Made with {versions}; git {str(told.get('git_revision', ''))[:12]}; {told.get('device_kind', 'cpu')}."

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.studies.agent_runs import command, made
+from scripts.studies.agent_runs import command
 from scripts.studies.paper_preset.charts import COLUMNS, learning_chart
 from scripts.studies.paper_preset.training import read
 from scripts.studies.paper_preset.variants import LONG, SHORT, Variant
@@ -18,10 +18,10 @@ from scripts.studies.physical_deception.tables import (
     detection,
     head,
     joined,
-    line,
     single_agents,
     table,
 )
+from scripts.studies.tables import line, made
 from soo_jax.report.rl.plots import learning_chart as run_chart
 from soo_jax.report.rl.words import condition_title
 from soo_jax.runs import read_run

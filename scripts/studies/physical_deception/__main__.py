@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from scripts.studies.agent_runs import command, made, run_all
+from scripts.studies.agent_runs import command, run_all
 from scripts.studies.physical_deception.tables import (
     BEHAVIOUR,
     DIFFERENCES,
@@ -21,6 +21,7 @@ from scripts.studies.physical_deception.tables import (
     single_agents,
     table,
 )
+from scripts.studies.tables import made
 from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
 from soo_jax.report.rl.words import words_of

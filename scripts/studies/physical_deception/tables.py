@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from scripts.studies.tables import line
 from soo_jax.report.rl.tables import main_metrics
 from soo_jax.report.rl.words import condition_title, in_sequence, metric
 from soo_jax.rl.games import Words, game
@@ -96,11 +97,6 @@ def single_agents(rows: Rows, metrics: Sequence[str]) -> list[str]:
 def head(*names: object) -> list[str]:
     """The first two lines of a table."""
     return [line(*names), "|---" * len(names) + "|"]
-
-
-def line(*cells: object) -> str:
-    """One line of a table."""
-    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def joined(parts: Iterable[list[str]]) -> str:

@@ -1,0 +1,57 @@
+"""Commands of studies are ones that the program has, and their shared tables say what was counted."""
+
+import json
+
+import pytest
+
+from scripts.studies import tables
+from scripts.studies.dose.__main__ import RUNS as DOSE
+from scripts.studies.dose.page import _named
+from scripts.studies.paper_preset.page import RUNS as PAPER
+from scripts.studies.physical_deception.__main__ import RUNS as AGENTS
+from soo_jax.errors import SooError
+
+
+@pytest.mark.parametrize("words", [*DOSE.values(), *PAPER.values(), *AGENTS.values()])
+def test_every_command_of_a_study_of_agents_is_one_that_the_program_takes(words):
+    from typer.main import get_command
+
+    from soo_jax.cli.app import app
+
+    name, *rest = words.format(runs="runs").split()
+    get_command(app).commands["rl"].commands[name].make_context(name, [*rest, "--out", "x"])
+
+
+def test_shares_are_told_once_where_both_orders_agree():
+    row = {"family": "a", "n": 4, "honest": 1, "deceptive": 2, "refusal": 1, "other": 0}
+    rows = [row | {"order": "wrong_first"}, row | {"order": "right_first"}]
+    assert tables.shares(rows, "a") == "25 / 50 / 25"
+    assert tables.shares([rows[0], rows[1] | {"honest": 2, "refusal": 0}], "a") == "25 / 50 / 25 · 50 / 50 / 0"
+    assert tables.shares(rows[:1], "a") == "–"
+
+
+def test_margins_are_told_order_by_order():
+    rows = [{"family": "a", "order": "wrong_first", "logp_margin": margin} for margin in (-1.0, 3.0)]
+    rows += [{"family": "a", "order": "right_first", "logp_margin": margin} for margin in (-2.0, -2.0)]
+    assert tables.margin_cells(rows, "a") == ["1.00 ± 2.83", "50 %", "-2.00 ± 0.00", "100 %"]
+
+
+def _run(folder, state, rows):
+    folder.mkdir()
+    (folder / "status.json").write_text(json.dumps({"schema": "soo-run/1", "state": state, "files": []}))
+    (folder / "config.json").write_text("{}")
+    (folder / "results.json").write_text(json.dumps({"schema": "soo-run/1", "rows": rows}))
+    return folder
+
+
+def test_a_run_that_was_interrupted_is_no_figure(tmp_path):
+    assert tables.complete(_run(tmp_path / "whole", "complete", [])).complete
+    with pytest.raises(SooError, match="its figures would be those of a part"):
+        tables.complete(_run(tmp_path / "part", "stopped", []))
+
+
+def test_agents_of_one_condition_of_a_run_are_told_under_the_studys_name(tmp_path):
+    row = {"metric": "trapped", "value": 0.5, "red": 0, "seed": 0}
+    rows = [row | {"condition": "soo"}, row | {"condition": "control:stop_self"}]
+    path = _run(tmp_path / "run", "complete", rows)
+    assert _named(path, "soo", "SOO, weight 1") == [row | {"condition": "SOO, weight 1"}]
