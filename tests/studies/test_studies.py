@@ -1,7 +1,5 @@
 """Commands of studies are ones that the program has, and their shared tables say what was counted."""
 
-import json
-
 import pytest
 
 from scripts.studies import tables
@@ -10,6 +8,7 @@ from scripts.studies.dose.page import _named
 from scripts.studies.paper_preset.page import RUNS as PAPER
 from scripts.studies.physical_deception.__main__ import RUNS as AGENTS
 from soo_jax.errors import SooError
+from soo_jax.runs import RunFolder
 
 
 @pytest.mark.parametrize("words", [*DOSE.values(), *PAPER.values(), *AGENTS.values()])
@@ -36,22 +35,24 @@ def test_margins_are_told_order_by_order():
     assert tables.margin_cells(rows, "a") == ["1.00 ± 2.83", "50 %", "-2.00 ± 0.00", "100 %"]
 
 
-def _run(folder, state, rows):
-    folder.mkdir()
-    (folder / "status.json").write_text(json.dumps({"schema": "soo-run/1", "state": state, "files": []}))
-    (folder / "config.json").write_text("{}")
-    (folder / "results.json").write_text(json.dumps({"schema": "soo-run/1", "rows": rows}))
+def _run(folder, rows):
+    with RunFolder.create(folder) as run:
+        run.write_config({"job": "eval"})
+        run.write_results({"job": "eval", "rows": rows})
     return folder
 
 
 def test_a_run_that_was_interrupted_is_no_figure(tmp_path):
-    assert tables.complete(_run(tmp_path / "whole", "complete", [])).complete
+    assert tables.complete(_run(tmp_path / "whole", [])).complete
+    with pytest.raises(KeyboardInterrupt), RunFolder.create(tmp_path / "part") as run:
+        run.write_config({"job": "eval"})
+        raise KeyboardInterrupt
     with pytest.raises(SooError, match="its figures would be those of a part"):
-        tables.complete(_run(tmp_path / "part", "stopped", []))
+        tables.complete(tmp_path / "part")
 
 
 def test_agents_of_one_condition_of_a_run_are_told_under_the_studys_name(tmp_path):
     row = {"metric": "trapped", "value": 0.5, "red": 0, "seed": 0}
     rows = [row | {"condition": "soo"}, row | {"condition": "control:stop_self"}]
-    path = _run(tmp_path / "run", "complete", rows)
+    path = _run(tmp_path / "run", rows)
     assert _named(path, "soo", "SOO, weight 1") == [row | {"condition": "SOO, weight 1"}]
