@@ -43,8 +43,8 @@ def page(runs: Path, commands: Mapping[str, str], weights: Sequence[str]) -> str
         "# How much SOO, how much less deception: the record",
         "Written by `python -m scripts.studies.dose page runs/dose` from the runs of `python -m scripts.studies.dose "
         f"run runs/dose`; what it means is said in [rl.md](../rl.md). {agents} MADDPG deceivers, {reds} reds that "
-        f"trust and {agents // reds} seeds each; none was left out. Mean ± standard deviation over agents; brackets are 95 % "
-        "intervals of the mean over reds.",
+        f"trust and {agents // reds} seeds each; none was left out. Mean ± standard deviation over agents; brackets "
+        "are 95 % intervals of the mean over reds.",
         made(first),
         "\n".join(f"- `{command(commands, name)}`" for name in commands),
         "## What each is like",
