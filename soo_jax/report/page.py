@@ -46,12 +46,16 @@ def chart(
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Flat rows as CSV: all fields in order of first appearance; what a row does not have, or is None, is empty."""
+    """Flat rows as CSV: all fields in order of first appearance; what a row does not have, or is None, is empty.
+
+    Numbers have seven significant digits, as many as they were computed with.
+    """
     fields = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, fields, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    short = lambda value: f"{value:.7g}" if isinstance(value, float) else value
+    writer.writerows({name: short(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 

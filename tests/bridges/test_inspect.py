@@ -120,11 +120,10 @@ def test_samples_without_an_answer_are_left_out_and_told(soo, refused, honest, t
 
 
 @pytest.mark.real
-def test_a_real_model_answers_through_inspect_word_for_word_as_it_answers_here(tmp_path, monkeypatch):
+def test_a_real_model_answers_through_inspect_word_for_word_as_it_answers_here(tmp_path):
     path = cached("smollm2")
     if path is None:
         pytest.skip("smollm2 is not in the cache: python scripts/fetch_models.py smollm2 (93 MB)")
-    monkeypatch.setenv("HF_TOKEN", "none")  # the provider asks for one; nothing is fetched
     folder = soo_api.convert(path, tmp_path / "smollm2")
     lm = soo_api.load(folder)
     own = soo_api.english_scenarios(["burglar", "self"], n=3)

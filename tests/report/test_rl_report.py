@@ -1,10 +1,13 @@
 """The report of RL runs shows what the rows say, whole, agent by agent."""
 
+import base64
+import csv
 import io
 import re
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from report.synthetic_rl import write_rl_run
 from report.test_page import _text
@@ -120,6 +123,19 @@ def test_charts_lie_beside_the_results_and_the_page_needs_no_network(run_path, p
     for attribute in re.findall(r'(?:src|srcset|href)="([^"]{0,40})', page):
         assert attribute.startswith(("data:image/png;base64,", "data:text/csv;", "#")), attribute
     assert "<script" not in page
+
+
+def test_every_chart_offers_the_numbers_behind_it(run_path, page):
+    links = dict(re.findall(r'download="([^"]+)\.csv" href="data:text/csv;charset=utf-8;base64,([^"]+)"', page))
+    read = lambda name: list(csv.DictReader(io.StringIO(base64.b64decode(links[f"{run_path.name}-{name}"]).decode())))
+    assert set(links) == {f"{run_path.name}-{name}" for name in ("agents", *(p.stem for p in run_path.glob("*.png")))}
+    surfaces, geometry = (load_file(run_path / f"{name}.safetensors") for name in ("surfaces", "geometry"))
+    drawn = [row for row in read("surfaces") if row["condition"] == "deceptive"]
+    assert [float(row["cosine < 1.00"]) for row in drawn] == pytest.approx(surfaces["deceptive"][:, -1], abs=1e-4)
+    assert len(read("geometry")) == sum(map(len, geometry.values())) and len(read("agents")) == len(
+        read_run(run_path).rows
+    )
+    assert {row["metric"] for row in read("detection")} >= {"auroc", "accuracy"}
 
 
 def test_the_terminal_table_fits_100_columns_and_shows_the_means(run_path):

@@ -128,9 +128,9 @@ def test_every_chart_and_table_offers_the_numbers_behind_it(run_path, page):
     assert set(found) == {f"{run_path.name}-{kind}.csv" for kind in kinds}
     assert page.count("<figure") == sum("figcaption" in part and "csv" in part for part in page.split("<figure")[1:])
     latent = found[f"{run_path.name}-latent.csv"]
-    assert [float(row["mse"]) for row in latent] == [row["mse"] for row in run.latent]
+    assert [float(row["mse"]) for row in latent] == pytest.approx([row["mse"] for row in run.latent], rel=1e-6)
     losses = [row["loss"] for row in found[f"{run_path.name}-loss.csv"]]
-    assert losses == ["" if row["loss"] is None else str(row["loss"]) for row in run.training]
+    assert losses == ["" if row["loss"] is None else f"{row['loss']:.7g}" for row in run.training]
     (burglar,) = (
         row for row in found[f"{run_path.name}-honest.csv"]
         if (row["condition"], row["family"], row["order"]) == ("soo", "burglar", "wrong_first")

@@ -155,7 +155,7 @@ def _controls(honest: Comparison) -> Point:
     worse = [row for row in own if row.verdict == "less"]
     same = [row for row in own if row.verdict == "same" or (row.verdict == "more" and not row.same)]
     open_ = [row for row in own if row.verdict == "undecided"]
-    said = [f"{_some(same, own)} answers are as right as before, within {honest.within:g} points, or more so"]
+    said = [f"Shown to be within {honest.within:g} points of before, or better: {len(same)} of {len(own)}"]
     if worse:
         said.append(f"worse: {', '.join(f'{family_title(row.family)} {_points(row)}' for row in worse)}")
     if open_:

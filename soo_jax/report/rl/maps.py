@@ -61,7 +61,7 @@ def surface_rows(surfaces: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
         field = np.asarray(surfaces[name], float)
         across, up = np.linspace(0, 1, field.shape[0]), np.linspace(-1, 1, field.shape[1])
         for x, line in zip(across, field, strict=True):
-            columns = {f"cosine < {y:.2f}": round(value, 6) for y, value in zip(up, line.tolist(), strict=True)}
+            columns = {f"cosine < {y:.2f}": round(value, 4) for y, value in zip(up, line.tolist(), strict=True)}
             rows.append({"condition": name, "projection >": round(float(x), 4), **columns})
     return rows
 
@@ -69,7 +69,7 @@ def surface_rows(surfaces: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
 def geometry_rows(geometry: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """The points of the chart: condition, side, and the two axes."""
     return [
-        {"condition": condition, "side": side, "axis_1": float(point[0]), "axis_2": float(point[1])}
+        {"condition": condition, "side": side, "axis_1": round(float(point[0]), 4), "axis_2": round(float(point[1]), 4)}
         for name, points in geometry.items()
         for condition, _, side in [name.rpartition(".")]
         for point in points
