@@ -23,12 +23,12 @@ RUNS = {
     "maddpg": "train --preset trusting-red-maddpg --reds 8 --condition deceptive",
     "hidden": "evaluate {runs}/maddpg --hide-red",
     "still": "evaluate {runs}/maddpg --still",
-    **{
-        f"dose-{weight}": f"finetune {{runs}}/maddpg --treatment soo,control:stop_self --set soo_weight={weight}"
-        for weight in ("10", "100", "1", "0.1", "1000")
-    },
     "more": "finetune {runs}/maddpg --treatment control:more_rl",
     "blind": f"finetune {{runs}}/maddpg --treatment control:more_rl {HIDDEN}",
+    **{
+        f"dose-{weight}": f"finetune {{runs}}/maddpg --treatment soo,control:stop_self --set soo_weight={weight}"
+        for weight in ("10", "100", "1", "1000", "0.1")
+    },
     "blind-hidden": "evaluate {runs}/blind --hide-red",
     "soo-hidden": "evaluate {runs}/dose-10 --hide-red",
     "strong-hidden": "evaluate {runs}/dose-100 --hide-red",
