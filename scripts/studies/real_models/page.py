@@ -75,7 +75,9 @@ def _drift(found: dict[str, Run]) -> str:
 
 def _controls(run: Run) -> str:
     header, *lines = controls_lines(run)
-    return table(header, lines)
+    # An earlier version measured how far steering moves a model from the steered model itself: that says nothing.
+    void = lambda name, kl: name.startswith("steering") and kl == "0.000"
+    return table(header, ((*line[:-1], "–" if void(line[0], line[-1]) else line[-1]) for line in lines))
 
 
 def _card(out: Path, subject: Subject) -> str:
