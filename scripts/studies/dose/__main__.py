@@ -29,6 +29,8 @@ RUNS = {
         f"dose-{weight}": f"finetune {{runs}}/maddpg --treatment soo,control:stop_self --set soo_weight={weight}"
         for weight in ("10", "100", "1", "1000", "0.1")
     },
+    "honest-reward": "finetune {runs}/maddpg --treatment control:more_rl,soo --world deception_bonus=0",
+    "flag": "finetune {runs}/maddpg --treatment soo --world other_trap=1",
     "blind-hidden": "evaluate {runs}/blind --hide-red",
     "soo-hidden": "evaluate {runs}/dose-10 --hide-red",
     "strong-hidden": "evaluate {runs}/dose-100 --hide-red",

@@ -19,6 +19,8 @@ from soo_jax.rl.statistics import Summary, agent_rows, aggregate, changes
 METRICS = ("trapped", "blue_at_goal", "deceptive_rate", "soo_relative_untrapped", "steps_in_sight")
 DECEPTIVE, HIDDEN, STILL, MORE = "deceptive", "deceptive, red hidden", "blue stands still", "more RL, no SOO"
 BLIND, BLIND_HIDDEN = "more RL with red hidden", "more RL with red hidden, red hidden"
+HONEST, HONEST_SOO = "honest reward from then on, no SOO", "honest reward from then on, SOO, weight 10"
+FLAG = "SOO, weight 10, other view with the trap's flag"
 CHECKED = {"10": "soo-hidden", "100": "strong-hidden"}
 """Weights whose agents were also measured with red hidden, and the runs."""
 Rows = list[dict[str, Any]]
@@ -96,6 +98,10 @@ def _rows(runs: Path, weights: Sequence[str]) -> Rows:
             found += _named(runs / f"dose-{weight}", how, name)
     found += _named(runs / "blind", "control:more_rl", BLIND) + _named(runs / "blind-hidden", None, BLIND_HIDDEN)
     found += _named(runs / "more-hidden", None, f"{MORE}, red hidden")
+    found += _named(runs / "honest-reward", "control:more_rl", HONEST) + _named(
+        runs / "honest-reward", "soo", HONEST_SOO
+    )
+    found += _named(runs / "flag", "soo", FLAG)
     for weight, name in CHECKED.items():
         found += _named(runs / name, "soo", f"{both(weight)}, red hidden")
     return found
