@@ -17,6 +17,9 @@ if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
 
 import pytest
 
+PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=300"
+"""For XLA on several CPU devices: a busy machine may take longer than the usual 40 seconds to bring them together."""
+
 
 def pytest_collection_finish():
     """What is imported by now stays; the collector need not look at these millions of objects again and again."""

@@ -40,7 +40,7 @@ def begin(place, command, count, devices):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices} {shared.PATIENT}"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags.strip()}
     join = lambda i: [f"--distributed=127.0.0.1:{port},{count},{i}"] if count > 1 else []
     start = lambda i: subprocess.Popen(

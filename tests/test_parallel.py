@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_model
+from conftest import PATIENT, write_model
 
 from soo_jax.errors import SooError
 from soo_jax.models.architectures import read_config
@@ -75,7 +75,7 @@ open(out + "/layouts.json", "w").write(json.dumps({"layouts": layouts, "answers"
 
 def on_eight_devices(script, *arguments):
     """Runs a script in a process that has eight CPU devices."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {PATIENT}"
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)],
         capture_output=True,
@@ -169,7 +169,7 @@ for folder in sys.argv[1:]:
 
 def test_norms_of_queries_and_keys_and_layers_without_positions_give_the_same_logits_on_a_mesh(tmp_path):
     folders = [write_model(tmp_path / name, name) for name in ("qwen3", "gemma3", "olmo2", "smollm3", "phi3")]
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {PATIENT}"
     done = subprocess.run(
         [sys.executable, "-c", LOGITS, *map(str, folders)],
         capture_output=True,

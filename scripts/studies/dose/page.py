@@ -66,9 +66,9 @@ def chart(runs: Path, weights: Sequence[str], path: Path) -> None:
     found = aggregate(_rows(runs, weights))
     doses = [float(weight) for weight in weights]
     with styled(LIGHT):
-        figure, axes = new_figure(LIGHT, 3.2, 1, 2, sharex=True)
+        figure, axes = new_figure(LIGHT, 3.4, 1, 2, sharex=True)
         for axis, name in zip(np.ravel(axes), ("trapped", "blue_at_goal"), strict=True):
-            for title, one, color in (("SOO", both, LIGHT.honest), ("self side held", held, LIGHT.deceptive)):
+            for title, one, color in (("SOO", both, LIGHT.apart[0]), ("SOO, self side held", held, LIGHT.apart[2])):
                 own = [found[one(weight), name] for weight in weights]
                 axis.plot(doses, [each.mean for each in own], "o-", color=color, markersize=3, label=title)
                 axis.fill_between(
@@ -84,7 +84,7 @@ def chart(runs: Path, weights: Sequence[str], path: Path) -> None:
             axis.set_xlabel("weight of SOO", fontsize=8)
             axis.set_ylabel(metric(name, WORDS).title, fontsize=8)
             axis.set_ylim(0, 1.02)
-        np.ravel(axes)[0].legend(fontsize=7, loc="lower left")
+        np.ravel(axes)[1].legend(fontsize=7, loc="upper right")
         write_atomically(path, to_png(figure))
 
 
