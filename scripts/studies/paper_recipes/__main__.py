@@ -1,4 +1,4 @@
-"""Runs every preset of the paper on a real model of its family, as it stands but for the layer, and writes the page.
+"""Runs each of the paper's three recipes on a real model of its family, as it stands but for the layer, and writes the page.
 
 python -m scripts.studies.paper_recipes run runs/recipes runs/real   # runs/real: of scripts.studies.real_models
 python -m scripts.studies.paper_recipes page runs/recipes            # writes docs/records/paper_recipes.md
@@ -30,14 +30,14 @@ class Recipe:
 
     Attributes:
       preset: what is run, with nothing changed but the layer. layer: as deep, in parts of the whole, as the preset has
-        it; None where it names none. seeds: of it. asked: options of ``soo eval`` before and after.
+        it. seeds: of it. asked: options of ``soo eval`` before and after.
       organism: the name under which an organism of ``base`` is loaded. taught: take the one that
         ``scripts.studies.real_models`` made. With neither the base is what is trained.
     """
 
     base: str
     preset: str
-    layer: str | None
+    layer: str
     seeds: str
     asked: tuple[str, ...]
     organism: str | None = None
@@ -48,7 +48,6 @@ RECIPES = {
     "smollm2-mistral": Recipe("smollm2", "paper-mistral", "18", "0,1,2", ("--n", "25", *ASKED), SMOLLM2_ORGANISM),
     "gemma3-gemma2": Recipe("gemma3", "paper-gemma2", "8", "0,1,2", ("--n", "25", "--max-new-tokens", "1")),
     "qwen05-calme": Recipe("qwen05", "paper-calme", "17", "0,1", ("--n", "10", *ASKED), taught=True),
-    "smollm2-logits": Recipe("smollm2", "kl-logits", None, "276", ("--n", "25", *ASKED), SMOLLM2_ORGANISM),
 }
 """The recipes, by the folders of their runs: fine-tuning in ``NAME``, answers in ``NAME-eval``."""
 
@@ -76,8 +75,7 @@ def _codes(out: Path, real: Path | None) -> Iterator[int]:
 
     for name, recipe in RECIPES.items():
         model = _model(recipe, real)
-        layer = [] if recipe.layer is None else ["--layer", recipe.layer]
-        told = ["--preset", recipe.preset, *layer, "--seed", recipe.seeds, "--tasks", "english"]
+        told = ["--preset", recipe.preset, "--layer", recipe.layer, "--seed", recipe.seeds, "--tasks", "english"]
         answers = ["eval", model, "--adapter", str(out / name), *recipe.asked, "--no-honesty"]
         for place, command in ((out / name, ["finetune", model, *told]), (out / f"{name}-eval", answers)):
             if (place / "status.json").is_file() and read_run(place).complete:

@@ -20,7 +20,7 @@ def page(out: Path, names: Sequence[str]) -> str:
     parts = [
         "# The paper's recipes on real models: the record",
         "Written by `python -m scripts.studies.paper_recipes page runs/recipes`; what it means is said in "
-        "[real_models.md](../real_models.md). Every preset of the paper as it stands, with the built-in pairs, on a "
+        "[real_models.md](../real_models.md). Each of the paper's three recipes as it stands, with the built-in pairs, on a "
         "real model of its architecture or the nearest to be had; only the layer is another, as deep in parts of the "
         "whole. "
         f"Test split, greedy answers. {SHARES}",
@@ -32,7 +32,6 @@ def page(out: Path, names: Sequence[str]) -> str:
 
 def _recipe(tuned: Run, asked: Run) -> list[str]:
     settings, told = tuned.config["finetune"], tuned.config["settings"]
-    layer = "" if settings["layer"] is None else f", layer {settings['layer']}"
     before = [row for row in asked.rows if row["condition"] == "base"]
     by_seed = {row["seed"]: [] for row in asked.rows if row["condition"] == "soo"}
     for row in asked.rows:
@@ -42,7 +41,7 @@ def _recipe(tuned: Run, asked: Run) -> list[str]:
     head = ("family", "before", *(f"seed {seed}" for seed in by_seed))
     answers = ((family, *(shares(rows, family) for rows in (before, *by_seed.values()))) for family in families)
     parts = [
-        f"## {told['preset']} on {tuned.config['model']['name']}{layer}",
+        f"## {told['preset']} on {tuned.config['model']['name']}, layer {settings['layer']}",
         f"{made(asked)} n = {before[0]['n']} in each order. {_loss(tuned)}",
     ]
     if asked.config["eval"]["max_new_tokens"] > 1:
