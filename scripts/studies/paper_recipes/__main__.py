@@ -1,4 +1,4 @@
-"""Runs each of the paper's three recipes on a real model of its family, as it stands but for the layer, and writes the page.
+"""Runs the paper's three recipes on real models of their families, as they stand but for the layer; writes the page.
 
 python -m scripts.studies.paper_recipes run runs/recipes runs/real   # runs/real: of scripts.studies.real_models
 python -m scripts.studies.paper_recipes page runs/recipes            # writes docs/records/paper_recipes.md
@@ -29,12 +29,14 @@ class Recipe:
     """One preset on one model.
 
     Attributes:
+      title: of the model.
       preset: what is run, with nothing changed but the layer. layer: as deep, in parts of the whole, as the preset has
         it. seeds: of it. asked: options of ``soo eval`` before and after.
       organism: the name under which an organism of ``base`` is loaded. taught: take the one that
         ``scripts.studies.real_models`` made. With neither the base is what is trained.
     """
 
+    title: str
     base: str
     preset: str
     layer: str
@@ -45,9 +47,15 @@ class Recipe:
 
 
 RECIPES = {
-    "smollm2-mistral": Recipe("smollm2", "paper-mistral", "18", "0,1,2", ("--n", "25", *ASKED), SMOLLM2_ORGANISM),
-    "gemma3-gemma2": Recipe("gemma3", "paper-gemma2", "8", "0,1,2", ("--n", "25", "--max-new-tokens", "1")),
-    "qwen05-calme": Recipe("qwen05", "paper-calme", "17", "0,1", ("--n", "10", *ASKED), taught=True),
+    "smollm2-mistral": Recipe(
+        "SmolLM2's organism", "smollm2", "paper-mistral", "18", "0,1,2", ("--n", "25", *ASKED), SMOLLM2_ORGANISM
+    ),
+    "gemma3-gemma2": Recipe(
+        "Gemma-3-270M", "gemma3", "paper-gemma2", "8", "0,1,2", ("--n", "25", "--max-new-tokens", "1")
+    ),
+    "qwen05-calme": Recipe(
+        "Qwen 0.5B's organism", "qwen05", "paper-calme", "17", "0,1", ("--n", "10", *ASKED), taught=True
+    ),
 }
 """The recipes, by the folders of their runs: fine-tuning in ``NAME``, answers in ``NAME-eval``."""
 
@@ -61,7 +69,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.what == "page":
-            write_atomically(PAGE, page(options.out, list(RECIPES)))
+            write_atomically(PAGE, page(options.out, {name: recipe.title for name, recipe in RECIPES.items()}))
             return 0
         return next(_codes(options.out, options.real), 0)
     except SooError as error:

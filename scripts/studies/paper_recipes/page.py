@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,22 @@ EDGE = 5
 """Updates over which the loss is averaged at the beginning and at the end."""
 
 
-def page(out: Path, names: Sequence[str]) -> str:
-    """The record page. Raises SooError where a run is missing or was interrupted."""
+def page(out: Path, titles: Mapping[str, str]) -> str:
+    """The record page, of runs by the titles of their models. Raises SooError where one is missing or interrupted."""
     parts = [
         "# The paper's recipes on real models: the record",
         "Written by `python -m scripts.studies.paper_recipes page runs/recipes`; what it means is said in "
-        "[real_models.md](../real_models.md). Each of the paper's three recipes as it stands, with the built-in pairs, on a "
+        "[real_models.md](../real_models.md). Each of the paper's recipes as it stands, with the built-in pairs, on a "
         "real model of its architecture or the nearest to be had; only the layer is another, as deep in parts of the "
         "whole. "
         f"Test split, greedy answers. {SHARES}",
     ]
-    for name in names:
-        parts += _recipe(complete(out / name), complete(out / f"{name}-eval"))
+    for name, title in titles.items():
+        parts += _recipe(title, complete(out / name), complete(out / f"{name}-eval"))
     return "\n\n".join(parts) + "\n"
 
 
-def _recipe(tuned: Run, asked: Run) -> list[str]:
+def _recipe(title: str, tuned: Run, asked: Run) -> list[str]:
     settings, told = tuned.config["finetune"], tuned.config["settings"]
     before = [row for row in asked.rows if row["condition"] == "base"]
     by_seed = {row["seed"]: [] for row in asked.rows if row["condition"] == "soo"}
@@ -41,7 +41,7 @@ def _recipe(tuned: Run, asked: Run) -> list[str]:
     head = ("family", "before", *(f"seed {seed}" for seed in by_seed))
     answers = ((family, *(shares(rows, family) for rows in (before, *by_seed.values()))) for family in families)
     parts = [
-        f"## {told['preset']} on {tuned.config['model']['name']}, layer {settings['layer']}",
+        f"## {told['preset']} on {title}, layer {settings['layer']}",
         f"{made(asked)} n = {before[0]['n']} in each order. {_loss(tuned)}",
     ]
     if asked.config["eval"]["max_new_tokens"] > 1:
