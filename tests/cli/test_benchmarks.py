@@ -4,7 +4,7 @@ import json
 
 from soo_jax.jobs.mtbench_prompts import HONESTY, read_prompts
 from soo_jax.tasks.mtbench import read_questions
-from tests.tasks.test_benchmarks import LEVELS, NAMED
+from tests.tasks.test_imported_benchmarks import LEVELS, NAMED
 
 
 def test_an_imported_scenario_can_be_asked(soo, tmp_path, mistral_folder):
