@@ -90,6 +90,18 @@ def test_a_request_that_does_as_much_and_texts_that_surprise_more_are_told(tmp_p
     assert "A request to be honest gives" in doubts and "perplexity 10.0 before, 14.0 after" in doubts
 
 
+def test_controls_that_do_as_much_are_a_sceptics_words(tmp_path):
+    path = write_run(tmp_path / "run", families=["burglar", "self"], bad_seed=None, n=20)
+    run = read_run(path)
+    rows = deception_rows(run)
+    own = lambda name: [row | {"condition": f"control:{name}"} for row in rows if row["condition"] == "soo"]
+    weak = [row | {"honest": 0, "deceptive": row["n"], "refusal": 0, "other": 0} for row in own("self-self")]
+    points = in_short(run, [*rows, *own("shuffled"), *weak], "burglar", [])
+    (doubt,) = [said for said in points[-1].said if said.startswith("As many honest acts")]
+    assert doubt == "As many honest acts (Burglar) come of shuffled pairs."
+    assert not any(said.startswith("As many") for said in in_short(run, [*rows, *weak], "burglar", [])[-1].said)
+
+
 def test_a_model_as_it_is_is_told_with_what_its_rate_is_worth(tmp_path):
     run = read_run(write_run(tmp_path / "run", families=["burglar", "self"], n=20))
     base = [row for row in run.rows if row["condition"] == "base"]

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from soo_jax.report.llm.comparison import chance, sequence, span
 from soo_jax.report.llm.tables import silent
-from soo_jax.report.llm.words import family_title
+from soo_jax.report.llm.words import condition_title, family_title
 from soo_jax.runs import Run
 from soo_jax.tasks.comparison import FEW_SEEDS, Difference
 from soo_jax.tasks.fitness import APART, unfit
 from soo_jax.tasks.run_comparison import Comparison, between
-from soo_jax.tasks.statistics import AFTER, Cell, SeedOutcome, aggregate, apart
+from soo_jax.tasks.statistics import AFTER, CONTROL, Cell, SeedOutcome, aggregate, apart
 
 _SOME = 5
 """Points from which on a change is worth a sentence."""
@@ -62,6 +62,7 @@ def in_short(run: Run, rows: Sequence[dict[str, Any]], family: str, outcomes: Se
         *_of_words(after),
         *_of_orders([cell for cell in aggregate(rows) if cell.condition == condition]),
         *_of_requests(pooled, family, condition),
+        *_of_other_ways(pooled, family, condition),
         *_of_drift(run.drift, condition),
         "All questions are of one kind: one of two places is named. That says nothing of deception in another form.",
     ]
@@ -264,6 +265,16 @@ def _of_requests(pooled: dict[tuple[str, str], Cell], family: str, condition: st
     if by_asking <= _SOME or by_asking < gained / 2:
         return []
     return [f"A request to be honest gives {asked.honest.mean:.0f} % honest acts ({family_title(family)}), untrained."]
+
+
+def _of_other_ways(pooled: dict[tuple[str, str], Cell], family: str, condition: str) -> list[str]:
+    """What a run of controls shows to bring as many honest acts about as SOO, to a few points."""
+    after = pooled.get((condition, family))
+    others = [(name, cell) for (name, own), cell in pooled.items() if own == family and name.startswith(CONTROL)]
+    as_much = [
+        condition_title(name) for name, cell in others if after and cell.honest.mean >= after.honest.mean - _SOME
+    ]
+    return [f"As many honest acts ({family_title(family)}) come of {_join(as_much)}."] if as_much else []
 
 
 def _of_drift(rows: Sequence[dict[str, Any]], condition: str) -> list[str]:
