@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -147,7 +148,16 @@ class Checkpoints:
         """Removes what a save that did not come to its end has left."""
         if is_first():
             for path in self.folder.glob(f"{part_name('*')}*"):
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
+
+
+def _remove(folder: Path, pause: float = 0.05, most: int = 40) -> None:
+    """Removes a folder that threads of a save that failed may still be writing into: until it stays away."""
+    for _ in range(most):
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(pause)
+        if not folder.exists():
+            return
 
 
 def _quiet() -> None:

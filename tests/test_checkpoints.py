@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 
 import jax.numpy as jnp
 import numpy as np
@@ -155,6 +156,24 @@ def limited():
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     return limit
+
+
+def test_what_threads_write_while_a_half_save_is_removed_is_removed_too(saved, monkeypatch):
+    """TensorStore goes on for a moment after an array was refused, and makes anew the folders that it misses."""
+    part = saved / ".40.part.orbax-checkpoint-tmp"
+    late = [threading.Timer(0.02, lambda: (part / "x").mkdir(parents=True))]
+    remove = shutil.rmtree
+
+    def removed(path, **options):
+        remove(path, **options)
+        if late:
+            late.pop().start()
+
+    part.mkdir()
+    kept = opened(saved)
+    monkeypatch.setattr("soo_jax.checkpoints.shutil.rmtree", removed)
+    kept.save(40, state(40))
+    assert late == [] and sorted(path.name for path in saved.iterdir()) == ["30", "40"]
 
 
 def test_what_a_refused_save_tells_from_its_threads_stays_off_the_screen(tmp_path):
