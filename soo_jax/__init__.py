@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from soo_jax.threads import make_room_for_forced_devices
+
 __version__ = "0.1.0"
 
 _WHERE = {
@@ -37,6 +39,9 @@ _WHERE = {
 }
 _NAMES = {name: module for module, names in _WHERE.items() for name in names.split()}
 __all__ = sorted(["__version__", *_NAMES])
+
+
+make_room_for_forced_devices()
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from soo_jax.errors import SooError, StorageError
+from soo_jax.threads import make_room
 
 AUTO = "auto"
 SILENCE = 60
@@ -42,6 +43,7 @@ def begin(told: str = AUTO) -> None:
       SooError: ``told`` is malformed, no cluster is there, or the others do not come.
     """
     logging.getLogger("jax._src.distributed").setLevel(logging.WARNING)
+    make_room(1)
     try:
         if told == AUTO:
             jax.distributed.initialize(heartbeat_timeout_seconds=SILENCE)
