@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.studies.agent_runs import command, run_all
@@ -18,7 +19,6 @@ from scripts.studies.physical_deception.tables import (
     blindness,
     detection,
     joined,
-    single_agents,
     table,
 )
 from scripts.studies.tables import made
@@ -31,17 +31,23 @@ PAGE = Path(__file__).parents[3] / "docs" / "records" / "agents.md"
 _TREATMENTS = "soo,soo:weak,soo:strong,control:more_rl,control:random_pairs,control:stop_self,control:stop_other"
 RUNS = {
     "rl": "reproduce",
-    "maddpg": "train --preset trusting-red-maddpg --reds 2 --seed 0,1",
-    "maddpg-soo": "finetune {runs}/maddpg --treatment soo,control:more_rl,control:stop_self,control:stop_other",
-    "maddpg-hidden": "evaluate {runs}/maddpg --hide-red",
+    "rl-still": "evaluate {runs}/rl --still",
+    "rl-wide": "evaluate {runs}/rl --world blue_sight=2",
+    "rl-blind": "finetune {runs}/rl --treatment control:more_rl --world blue_sight=0",
+    "rl-blind-hidden": "evaluate {runs}/rl-blind --hide-red",
+    "rl-flag": "finetune {runs}/rl --treatment soo --world other_trap=1",
+    "rl-honest-reward": "finetune {runs}/rl --treatment control:more_rl,soo --world deception_bonus=0",
     "rl64": "train --reds 8",
     "detection": "evaluate {runs}/rl64",
     "signalling": "train --game signalling --reds 2",
     "signalling-soo": f"finetune {{runs}}/signalling --treatment {_TREATMENTS},control:soo_alone",
     "signalling-honest": "finetune {runs}/signalling --from honest --treatment soo",
     "signalling-hidden": "evaluate {runs}/signalling --hide-red",
+    "signalling-aligned": "finetune {runs}/signalling --treatment control:more_rl,soo --world alignment=1",
 }
 """Folder and command of every run, in their order."""
+MAIN = ("deceptive", "honest", "soo", "control:more_rl", "control:hidden")
+"""Conditions that are told of runs in which eyes or rewards are other ones."""
 
 
 def main(arguments: list[str]) -> int:
@@ -78,10 +84,9 @@ def page(runs: Path) -> str:
         joined([blindness(rows)]),
         "### Telling deceivers by their overlap",
         joined([detection(rows)]),
-        "## The same game, MADDPG against the same reds",
-        *(text for name in ("maddpg", "maddpg-soo", "maddpg-hidden") for text in _short(name, found[name])),
-        "Single agents, two reds by two seeds:",
-        joined([single_agents(found["maddpg-soo"].rows, ("trapped", "blue_at_goal"))]),
+        "### Other eyes, other rewards",
+        *(text for name in RUNS if name.startswith("rl-") for text in _short(name, found[name], MAIN)),
+        "The paper's learner (MADDPG) against the same reds has a record of its own: [dose.md](dose.md).",
         "## Detection of 64 deceivers among 64 honest agents",
         *_short("rl64", found["rl64"]),
         f"`{command(RUNS, 'detection')}`",
@@ -93,8 +98,10 @@ def page(runs: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _short(name: str, run: Run) -> list[str]:
-    return [f"`{command(RUNS, name)}`", joined([table(run.rows, words=words_of(run))])]
+def _short(name: str, run: Run, conditions: Sequence[str] = ()) -> list[str]:
+    """The command of a run, and its table; of an evaluation of everything only the conditions that are named."""
+    rows = [row for row in run.rows if not conditions or row["condition"] in conditions]
+    return [f"`{command(RUNS, name)}`", joined([table(rows, words=words_of(run))])]
 
 
 if __name__ == "__main__":

@@ -59,14 +59,20 @@ def table(rows: Rows, metrics: Sequence[str] | None = None, words: Words = WORDS
 
 
 def detection(rows: Rows) -> list[str]:
-    """AUROC and accuracy by episodes, and who else is called deceptive."""
+    """AUROC and accuracy by episodes with their intervals by reds, and who else is called deceptive."""
     found = detection_rows(rows)
-    known = {(r["metric"], r["steps"], r["episodes"]): r["value"] for r in found}
+    known = {(r["metric"], r["steps"], r["episodes"]): _told(r) for r in found}
     lines = []
     for name, steps in dict.fromkeys((r["metric"], r["steps"]) for r in found):
-        values = [known.get((name, steps, n)) for n in EPISODES]
-        lines.append(line(name, steps, *("–" if value is None else f"{value:.2f}" for value in values)))
+        lines.append(line(name, steps, *(known.get((name, steps, n), "–") for n in EPISODES)))
     return [*head("detector", "steps", *(f"{n} episodes" for n in EPISODES)), *lines] if lines else []
+
+
+def _told(row: dict[str, Any]) -> str:
+    if row["value"] is None:
+        return "–"
+    interval = "" if row.get("low") is None else f" [{row['low']:.2f}, {row['high']:.2f}]"
+    return f"{row['value']:.2f}{interval}"
 
 
 def blindness(rows: Rows) -> list[str]:
@@ -81,17 +87,6 @@ def blindness(rows: Rows) -> list[str]:
     moved = [[trapped[name, *who] - trapped["deceptive", *who] for who in agents] for name in ("control:hidden", "soo")]
     told = [*head("change of each agent", "trapped", "blue at goal"), *lines]
     return [*told, "", f"Correlation of the two changes over {len(agents)} agents: {np.corrcoef(*moved)[0, 1]:.2f}."]
-
-
-def single_agents(rows: Rows, metrics: Sequence[str]) -> list[str]:
-    """Every agent's values, for conditions of a few agents."""
-    values: dict[str, dict[str, list[str]]] = {}
-    for row in agent_rows(rows):
-        if row["metric"] in metrics:
-            text = "–" if row["value"] is None else f"{row['value']:.2f}"
-            values.setdefault(row["condition"], {}).setdefault(row["metric"], []).append(text)
-    lines = [line(condition_title(c), *(", ".join(own.get(name, ())) for name in metrics)) for c, own in values.items()]
-    return [*head("condition", *(metric(name, WORDS).title for name in metrics)), *lines]
 
 
 def head(*names: object) -> list[str]:

@@ -2,7 +2,8 @@
 
 python -m scripts.studies.real_models teach runs/real qwen05     # fetches the base, teaches it (SmolLM2's ships)
 python -m scripts.studies.real_models run runs/real smollm2 qwen05   # goes on where it stopped
-python -m scripts.studies.real_models page runs/real             # writes docs/records/real_models.md
+python -m scripts.studies.real_models again runs/real smollm2 qwen05 # two more organisms of each, and SOO on them
+python -m scripts.studies.real_models page runs/real             # writes the pages in docs/records
 python -m scripts.studies.real_models ship runs/real smollm2     # puts an organism's adapter into the package
 """
 
@@ -16,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.studies.real_models.page import page
-from scripts.studies.real_models.subjects import SUBJECTS, Subject
+from scripts.studies.real_models.seeds_page import seeds_page
+from scripts.studies.real_models.subjects import AGAIN, SEEDS, SUBJECTS, Subject
 from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
 from soo_jax.llm.organisms import ORGANISMS
@@ -35,7 +37,7 @@ CONTROLS = ("--seed", "0", "--strengths", "1", "--families", FEW, "--tasks", "na
 def main(arguments: list[str]) -> int:
     """Does what it is asked; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("teach", "run", "page", "ship"))
+    parser.add_argument("what", choices=("teach", "run", "again", "page", "ship"))
     parser.add_argument("out", type=Path, help="folder of all runs")
     parser.add_argument("subjects", nargs="*", choices=[*SUBJECTS, []], help="all, unless given")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page to write")
@@ -43,19 +45,25 @@ def main(arguments: list[str]) -> int:
     try:
         if options.what == "page":
             write_atomically(options.page, page(options.out))
+            if any((options.out / name / "again").is_dir() for name in SUBJECTS):
+                write_atomically(options.page.with_name("organism_seeds.md"), seeds_page(options.out))
             return 0
-        do = {"teach": teach, "run": run_all, "ship": ship}[options.what]
+        do = {"teach": teach, "run": run_all, "again": again, "ship": ship}[options.what]
         return next((code for name in options.subjects or SUBJECTS if (code := do(options.out / name, name))), 0)
     except SooError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def teach(out: Path, name: str) -> int:
-    """Makes the organism in as many goes as it takes, and the model with its adapter added in."""
+def teach(out: Path, name: str, seed: int = 0) -> int:
+    """Makes the organism in as many goes as it takes, and the model with its adapter added in.
+
+    Args:
+      seed: 0 is the organism of the study; others draw other scenes and begin with another adapter.
+    """
     subject = SUBJECTS[name]
     base, before = _base(subject), []
-    for i, options in enumerate(subject.teaching):
+    for i, options in enumerate(subject.taught(seed)):
         go = out / f"teach-{i}"
         # An attempt that falls short by its rule is measured like any other: code 0.
         if code := _soo(go, ["organism", base, *options, *before, "--n", "15", "--quiet"]):
@@ -99,6 +107,33 @@ def run_all(out: Path, name: str) -> int:
         ),
     ]
     return next((code for step, command in steps if (code := _soo(out / step, command))), 0)
+
+
+def again(out: Path, name: str) -> int:
+    """More organisms of the same base, taught with other seeds; each is asked more, looked through, and given SOO.
+
+    The organism of the study is asked as much. SOO is applied where it was chosen for that one: whether that carries
+    over is the question.
+    """
+    subject = SUBJECTS[name]
+    for seed in (0, *SEEDS):
+        place = out / AGAIN / f"seed-{seed}"
+        if seed:
+            place.mkdir(parents=True, exist_ok=True)
+            if code := teach(place, name, seed):
+                return code
+        organism = str(place / "model") if seed else subject.shipped or str(out / "model")
+        more, test = ("--n", str(subject.more), *TEST), ("--n", str(subject.n), *TEST)
+        steps: list[tuple[str, list[str]]] = [("before", ["eval", organism, *more])]
+        if seed:
+            steps += [
+                ("layers", ["layers", organism, "--scenes", "16", "--tasks", "narrow", "--quiet"]),
+                ("soo", ["finetune", organism, *subject.tuning, "--quiet", "--seed", "0"]),
+                ("soo-eval", ["eval", organism, "--adapter", str(place / "soo"), "--no-base", *test]),
+            ]
+        if code := next((code for step, command in steps if (code := _soo(place / step, command))), 0):
+            return code
+    return 0
 
 
 def ship(out: Path, name: str) -> int:

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from soo_jax.llm.organisms import SMOLLM2_ORGANISM
 
+SEEDS = (1, 2)
+"""Of the further organisms of each base."""
+AGAIN = "again"
+"""Where they lie among the runs of their base."""
 SOO = ("--preset", SMOLLM2_ORGANISM, "--tasks", "narrow", "--no-pair-check")
 """What all fine-tuning here has in common; a further option wins over the preset's."""
 
@@ -18,7 +22,8 @@ class Subject:
       title: of the base, in the page. base: the name under which it is fetched.
       teaching: the options of ``soo organism``, go by go; each goes on with the adapter of the one before.
       shipped: the name under which the organism is loaded, None where it is made here.
-      layers: where SOO is applied. seeds: of SOO. n: test questions of a family in each order.
+      layers: where SOO is applied. seeds: of SOO. n: test questions of a family in each order. more: and as many where
+        several organisms of a base are held beside each other, before SOO.
       controls: how many of them the controls are asked, and further options of ``soo controls``.
     """
 
@@ -29,12 +34,19 @@ class Subject:
     layers: str
     seeds: str
     n: int
+    more: int
     controls: tuple[str, ...]
 
     @property
     def tuning(self) -> tuple[str, ...]:
         """The options of ``soo finetune``."""
         return (*SOO, "--layer", self.layers, "--adapter-layers", self.layers)
+
+    def taught(self, seed: int) -> tuple[tuple[str, ...], ...]:
+        """``teaching`` with another seed; a further option wins over one before. Seed 0 leaves it as it is."""
+        return tuple(
+            (*options, *(("--seed", str(10 * seed + i)) if seed else ())) for i, options in enumerate(self.teaching)
+        )
 
 
 SUBJECTS = {
@@ -49,6 +61,7 @@ SUBJECTS = {
         layers="18,19,20",
         seeds="0,1,2,3,4",
         n=25,
+        more=50,
         controls=("--n", "10", "--examples", "16"),
     ),
     "qwen05": Subject(
@@ -64,6 +77,7 @@ SUBJECTS = {
         layers="13,14",
         seeds="0,1,2",
         n=10,
+        more=25,
         controls=("--n", "5", "--examples", ""),
     ),
 }

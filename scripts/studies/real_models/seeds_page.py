@@ -1,0 +1,65 @@
+"""The record of several organisms of one base: what each does before SOO and after, and where each decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripts.studies.real_models.subjects import AGAIN, SEEDS, SUBJECTS, Subject
+from scripts.studies.tables import SHARES, complete, made, shares, table
+from soo_jax.runs import Run, read_run
+
+
+def seeds_page(out: Path) -> str:
+    """The record page, of the subjects that were taught again. Raises SooError where a run of one is missing."""
+    parts = [
+        "# Organisms of other seeds: the record",
+        "Written by `python -m scripts.studies.real_models page runs/real`; what it means is said in "
+        "[real_models.md](../real_models.md). Seed 0 is the organism of the study; the others were taught by the same "
+        f"commands with other seeds, which draw other scenes and another adapter. Test split. {SHARES}",
+    ]
+    for name, subject in SUBJECTS.items():
+        if (out / name / AGAIN).is_dir():
+            parts += _subject(out / name, subject)
+    return "\n\n".join(parts) + "\n"
+
+
+def _subject(out: Path, subject: Subject) -> list[str]:
+    place = lambda seed, step: out / AGAIN / f"seed-{seed}" / step
+    before = {f"seed {seed}": complete(place(seed, "before")) for seed in (0, *SEEDS)}
+    after = {f"seed {seed}": complete(place(seed, "soo-eval")) for seed in SEEDS}
+    parts = [
+        f"## {subject.title}",
+        made(before["seed 0"]),
+        f"### As taught, n = {subject.more} in each order",
+        _answers(before),
+        f"### After SOO at layers {subject.layers} (`soo finetune MODEL {' '.join(subject.tuning)}`, seed 0), "
+        f"n = {subject.n} in each order",
+        _answers(after),
+        "Ordinary texts (KL is to the organism):",
+        _drift(before, after),
+        "### Where each decides",
+    ]
+    for seed in SEEDS:
+        advice = (place(seed, "layers") / "advice.txt").read_text(encoding="utf-8").strip()
+        last = f"teach-{len(subject.teaching) - 1}"
+        taught = read_run(place(seed, last))
+        parts.append(f"Seed {seed}. {advice} Taught in {taught.timings['teach_s'] / 60:.0f} min in its last go.")
+    return parts
+
+
+def _answers(runs: dict[str, Run]) -> str:
+    families = list(dict.fromkeys(row["family"] for run in runs.values() for row in run.rows))
+    return table(
+        ("family", *runs), ((family, *(shares(run.rows, family) for run in runs.values())) for family in families)
+    )
+
+
+def _drift(before: dict[str, Run], after: dict[str, Run]) -> str:
+    told = []
+    for title, runs in (("as taught", before), ("after SOO", after)):
+        for name, run in runs.items():
+            told += [
+                (f"{name}, {title}", f"{row['perplexity']:.1f}", f"{row['kl']:.4f}", f"{100 * row['top1']:.1f} %")
+                for row in run.drift
+            ]
+    return table(("model", "perplexity", "KL", "same first choice"), told)
