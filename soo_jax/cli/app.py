@@ -14,6 +14,7 @@ from soo_jax.cli.compare import compare
 from soo_jax.cli.controls import controls
 from soo_jax.cli.finetune import finetune
 from soo_jax.cli.inspect_log import import_inspect
+from soo_jax.cli.intent import intent
 from soo_jax.cli.measure import evaluate, latent, layers
 from soo_jax.cli.mtbench import mtbench
 from soo_jax.cli.organism import organism
@@ -139,5 +140,6 @@ def report(
 
 
 app.command()(compare)
+app.command()(intent)
 app.add_typer(mtbench, name="mtbench")
 app.add_typer(rl, name="rl")

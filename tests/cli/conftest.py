@@ -5,6 +5,9 @@ from typing import NamedTuple
 import pytest
 
 from soo_jax.cli import run
+from tests.llm.judge_server import Judge
+
+SECRET = "sk-very-secret"
 
 
 class Printed(NamedTuple):
@@ -45,3 +48,19 @@ def refused(soo, tmp_path):
         return complaint
 
     return call
+
+
+@pytest.fixture
+def judge(monkeypatch):
+    """A judge with moods, and words of its own if need be; the environment points at it."""
+    made = []
+
+    def make(*moods, **words):
+        made.append(Judge(moods, **words))
+        monkeypatch.setenv("OPENAI_BASE_URL", made[-1].address)
+        monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.server.shutdown()

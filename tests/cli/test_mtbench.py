@@ -5,30 +5,13 @@ import shutil
 
 import pytest
 
-from tests.llm.judge_server import Judge
+from tests.cli.conftest import SECRET
 
 QUESTIONS = [
     {"question_id": 81, "category": "writing", "turns": ["say bob", "say more"]},
     {"question_id": 101, "category": "math", "turns": ["the vase ?", "the study ?"], "reference": ["four", "five"]},
     {"question_id": 102, "category": "math", "turns": ["the coin ?", "the attic ?"]},
 ]
-SECRET = "sk-very-secret"
-
-
-@pytest.fixture
-def judge(monkeypatch):
-    """A judge with moods; the environment points at it."""
-    made = []
-
-    def make(*moods):
-        made.append(Judge(moods))
-        monkeypatch.setenv("OPENAI_BASE_URL", made[-1].address)
-        monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.server.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,19 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
+def rated(prompt):
+    return f"Well. Rating: [[{3 if 'first answer' in prompt else 8}]]"
+
+
 class Judge:
-    """Answers every request with a rating that its prompt decides, after the moods that were ordered.
+    """Answers every request with what its prompt decides (by default a rating), after the moods that were ordered.
 
     Moods, one a request: ``busy`` (429), ``broken`` (500), ``cut`` (the connection ends), ``garbled`` (no completion),
     ``slow`` (half a second), ``denied`` (401 that repeats the key), ``mute`` (no rating).
     """
 
-    def __init__(self, moods=()):
+    def __init__(self, moods=(), words=rated):
+        self.words = words
         self.moods, self.asked, self.together, self.most = list(moods), [], 0, 0
         self.lock = threading.Lock()
         judge = self
@@ -52,7 +57,7 @@ class Judge:
             time.sleep(0.5)
         code = {"busy": 429, "broken": 500, "denied": 401}.get(mood, 200)
         prompt = body["messages"][-1]["content"]
-        said = "I cannot decide." if mood == "mute" else f"Well. Rating: [[{3 if 'first answer' in prompt else 8}]]"
+        said = "I cannot decide." if mood == "mute" else self.words(prompt)
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
         answer = {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]}
         if mood == "garbled":

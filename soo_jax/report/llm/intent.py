@@ -1,0 +1,32 @@
+"""Stated intent by rule and by judge, as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from soo_jax.tasks.intent_judge import Agreement
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def intent_table(rows: Sequence[Agreement], judge: str) -> Table:
+    """A rich table, one row a condition."""
+    from rich.table import Table
+
+    look = {"title_justify": "left", "caption_justify": "left", "box": None, "padding": (0, 2, 0, 0), "pad_edge": False}
+    caption = (
+        "Controls are left out. alike: both give the same of mislead, help and none, with 95 % interval; kappa: beyond "
+        "chance. unrated: the judge named none of them."
+    )
+    table = Table(title=f"Stated intent: the rule beside {judge}", caption=caption, header_style="bold", **look)
+    names = ("condition", "answers", "mislead by rule", "by judge", "by both", "alike", "kappa", "unrated")
+    for name in names:
+        table.add_column(name, justify="left" if name == "condition" else "right")
+    for row in rows:
+        alike = f"{row.same / row.n:.2f} ({row.low:.2f} to {row.high:.2f})" if row.n else "-"
+        kappa = "-" if row.kappa is None else f"{row.kappa:.2f}"
+        counts = (row.n, row.rule, row.judge, row.both)
+        table.add_row(row.condition, *map(str, counts), alike, kappa, str(row.unrated))
+    return table
