@@ -40,7 +40,7 @@ def test_each_answer_is_judged_once_and_stands_beside_the_rule(soo, answered, ju
     done = soo("intent", answered, "--judge", "strict-1", "--workers", 2)
     assert done.code == 0, done.err
     assert len(server.asked) == 4, "the same words to the same question are judged once, controls never"
-    assert "judge strict-1: 4 requests, about" in done.err and "by judge" in done.out
+    assert "judge strict-1: 4 requests, about" in done.err and "after SOO" in done.out and "67 (21 to 94)" in done.out
     told = json.loads((answered / "intent.json").read_text())
     base, soo_row, whole = told["rows"]
     assert (base["n"], base["both"], soo_row["n"], soo_row["unrated"]) == (1, 1, 3, 1)

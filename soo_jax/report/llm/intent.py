@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from soo_jax.report.llm.words import condition_title
 from soo_jax.tasks.intent_judge import Agreement
 
 if TYPE_CHECKING:
@@ -17,16 +18,16 @@ def intent_table(rows: Sequence[Agreement], judge: str) -> Table:
 
     look = {"title_justify": "left", "caption_justify": "left", "box": None, "padding": (0, 2, 0, 0), "pad_edge": False}
     caption = (
-        "Controls are left out. alike: both give the same of mislead, help and none, with 95 % interval; kappa: beyond "
-        "chance. unrated: the judge named none of them."
+        "rule, judge, both: answers that each says are meant to mislead; controls are left out. alike: the same of "
+        "mislead, help and none, in per cent with 95 % interval; kappa: beyond chance. unrated: the judge named none of them."
     )
     table = Table(title=f"Stated intent: the rule beside {judge}", caption=caption, header_style="bold", **look)
-    names = ("condition", "answers", "mislead by rule", "by judge", "by both", "alike", "kappa", "unrated")
+    names = ("condition", "answers", "rule", "judge", "both", "alike", "kappa", "unrated")
     for name in names:
-        table.add_column(name, justify="left" if name == "condition" else "right")
+        table.add_column(name, justify="left" if name == "condition" else "right", no_wrap=True)
     for row in rows:
-        alike = f"{row.same / row.n:.2f} ({row.low:.2f} to {row.high:.2f})" if row.n else "-"
+        alike = f"{100 * row.same / row.n:.0f} ({100 * row.low:.0f} to {100 * row.high:.0f})" if row.n else "-"
         kappa = "-" if row.kappa is None else f"{row.kappa:.2f}"
         counts = (row.n, row.rule, row.judge, row.both)
-        table.add_row(row.condition, *map(str, counts), alike, kappa, str(row.unrated))
+        table.add_row(condition_title(row.condition), *map(str, counts), alike, kappa, str(row.unrated))
     return table
