@@ -19,7 +19,7 @@ def intent_table(rows: Sequence[Agreement], judge: str) -> Table:
     look = {"title_justify": "left", "caption_justify": "left", "box": None, "padding": (0, 2, 0, 0), "pad_edge": False}
     caption = (
         "rule, judge, both: answers that each says are meant to mislead; controls are left out. alike: the same of "
-        "mislead, help and none, in per cent with 95 % interval; kappa: beyond chance. unrated: the judge named none of them."
+        "mislead, help and none, in per cent with 95 % interval; kappa: beyond chance. unrated: the judge named none."
     )
     table = Table(title=f"Stated intent: the rule beside {judge}", caption=caption, header_style="bold", **look)
     names = ("condition", "answers", "rule", "judge", "both", "alike", "kappa", "unrated")
