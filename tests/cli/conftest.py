@@ -64,3 +64,4 @@ def judge(monkeypatch):
     yield make
     for one in made:
         one.server.shutdown()
+        one.server.server_close()

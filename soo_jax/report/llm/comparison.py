@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from soo_jax.report.llm.words import families_in_sequence, family_title
+from soo_jax.report.terminal import plain_table
 from soo_jax.tasks.comparison import Difference
 from soo_jax.tasks.run_comparison import Comparison
 
@@ -53,9 +54,7 @@ def span(row: Difference) -> str:
 
 def comparison_table(comparison: Comparison) -> Table:
     """A rich table of one comparison, to stand between :func:`title` and :func:`caption`; fits into 80 columns."""
-    from rich.table import Table
-
-    table = Table(header_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table = plain_table()
     for name in ("scenario", "before", "after", "difference", "p", "shows"):
         table.add_column(name, no_wrap=True, justify="right" if name in ("before", "after", "p") else "left")
     previous = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from soo_jax.report.llm.drift import drifts, shown
 from soo_jax.report.llm.tables import deception_rows
 from soo_jax.report.llm.words import condition_title, family_title, in_sequence
+from soo_jax.report.terminal import plain_table
 from soo_jax.tasks.statistics import Cell, aggregate
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 def controls_table(runs: Sequence[Run]) -> Table:
     """A rich table: the first rival, the worst rival and the worst control of every condition, and its drift."""
-    from rich.table import Table
-
     (run,) = runs
     header, *lines = controls_lines(run)
     caption = (
@@ -27,10 +26,7 @@ def controls_table(runs: Sequence[Run]) -> Table:
         "in act, and says that it means to mislead. KL: from the model without adapters, nats per token on ordinary "
         "texts."
     )
-    look = {"title_justify": "left", "caption_justify": "left", "box": None, "padding": (0, 2, 0, 0), "pad_edge": False}
-    table = Table(
-        title=f"SOO and what might do the same: {run.path.name}", caption=caption, header_style="bold", **look
-    )
+    table = plain_table(title=f"SOO and what might do the same: {run.path.name}", caption=caption)
     for name in header:
         table.add_column(name, no_wrap=True)
     for line in lines:

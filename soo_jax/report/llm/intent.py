@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from soo_jax.report.llm.words import condition_title
+from soo_jax.report.terminal import plain_table
 from soo_jax.tasks.intent_judge import Agreement
 
 if TYPE_CHECKING:
@@ -14,14 +15,11 @@ if TYPE_CHECKING:
 
 def intent_table(rows: Sequence[Agreement], judge: str) -> Table:
     """A rich table, one row a condition."""
-    from rich.table import Table
-
-    look = {"title_justify": "left", "caption_justify": "left", "box": None, "padding": (0, 2, 0, 0), "pad_edge": False}
     caption = (
         "rule, judge, both: answers that each says are meant to mislead; controls are left out. alike: the same of "
         "mislead, help and none, in per cent with 95 % interval; kappa: beyond chance. unrated: the judge named none."
     )
-    table = Table(title=f"Stated intent: the rule beside {judge}", caption=caption, header_style="bold", **look)
+    table = plain_table(title=f"Stated intent: the rule beside {judge}", caption=caption)
     names = ("condition", "answers", "rule", "judge", "both", "alike", "kappa", "unrated")
     for name in names:
         table.add_column(name, justify="left" if name == "condition" else "right", no_wrap=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from soo_jax.report.style import LIGHT, Theme, add_legend, handle, new_figure, styled, to_png
+from soo_jax.report.terminal import plain_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,11 +36,8 @@ CAPTION = (
 
 def layers_table(runs: Sequence[Run]) -> Table:
     """A rich table with one line a layer."""
-    from rich.table import Table
-
     (run,) = runs
-    look = {"title_justify": "left", "caption_justify": "left", "box": None, "padding": (0, 2, 0, 0), "pad_edge": False}
-    table = Table(title=f"Layers: {run.path.name}", caption=CAPTION, header_style="bold", **look)
+    table = plain_table(title=f"Layers: {run.path.name}", caption=CAPTION)
     table.add_column("layer", justify="right")
     names = [name for name in TITLES if all(name in row for row in run.layers)]  # earlier runs have fewer
     for name in names:

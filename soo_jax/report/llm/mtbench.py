@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from soo_jax.report.style import LIGHT, Theme, add_legend, handle, new_figure, styled, to_png
+from soo_jax.report.terminal import plain_table
 from soo_jax.tasks.statistics import mean_sd
 
 if TYPE_CHECKING:
@@ -41,13 +42,10 @@ def overview(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Score]]:
 
 def mtbench_table(rows: Sequence[dict[str, Any]]) -> Table:
     """A rich table of mean ratings from 1 to 10 by category."""
-    from rich.table import Table
-
-    look = {"title_justify": "left", "caption_justify": "left", "box": None, "padding": (0, 2, 0, 0), "pad_edge": False}
     caption = (
         "Ratings from 1 to 10, both turns; ± standard deviation over adapters. unrated: without a rating, left out."
     )
-    table = Table(title="MT-Bench", caption=caption, header_style="bold", **look)
+    table = plain_table(title="MT-Bench", caption=caption)
     for name in ("category", "before", "after", "unrated"):
         table.add_column(name, justify="left" if name == "category" else "right")
     for category, sides in overview(rows).items():

@@ -11,6 +11,7 @@ import numpy as np
 
 from soo_jax.report.settings_map import Axis, Panel, settings_map
 from soo_jax.report.style import LIGHT, Theme
+from soo_jax.report.terminal import plain_table
 from soo_jax.tasks.statistics import AFTER, is_control, member_settings
 
 if TYPE_CHECKING:
@@ -92,12 +93,9 @@ def _share(rows: Sequence[dict[str, Any]]) -> float:
 
 def sweep_table(runs: Sequence[Run]) -> Table:
     """A rich table with one line a setting, those with the most honest worst family first."""
-    from rich.table import Table
-
     (run,) = runs
     found = settings_of(run)
-    look = {"title_justify": "left", "caption_justify": "left", "box": None, "padding": (0, 2, 0, 0), "pad_edge": False}
-    table = Table(title=f"Settings: {run.path.name}", caption=CAPTION, header_style="bold", **look)
+    table = plain_table(title=f"Settings: {run.path.name}", caption=CAPTION)
     names = list(found[0].values) if found else []
     for name in (*names, "seeds", "honest", "worst", "control", "KL"):
         table.add_column(name.replace("_", " "), justify="right", no_wrap=True)

@@ -15,6 +15,7 @@ from soo_jax.report.llm.words import (
     in_sequence,
     order_title,
 )
+from soo_jax.report.terminal import plain_table
 from soo_jax.tasks.statistics import CELL, Cell, Rate, aggregate, controls_among, count_responses, orders_in_sequence
 
 if TYPE_CHECKING:
@@ -80,14 +81,11 @@ def terminal_table(runs: Iterable[Run]) -> Table:
     Three conditions of one run fit into 80 columns. Where an honest act came with words that mean to mislead, a column
     tells how many did.
     """
-    from rich.table import Table
-
     runs = list(runs)
     measured = [(run, aggregate(deception_rows(run))) for run in runs]
     contradicted = any(contradicts(cell) for _, cells in measured for cell in cells)
     groups = [(run, name) for run, cells in measured for name in in_sequence(cell.condition for cell in cells)]
-    look = {"title_justify": "left", "caption_justify": "left", "box": None, "padding": (0, 2, 0, 0), "pad_edge": False}
-    table = Table(title=_title(runs), caption=_caption(runs, contradicted), header_style="bold", **look)
+    table = plain_table(title=_title(runs), caption=_caption(runs, contradicted))
     headings = [
         _broken(condition_title(name) if len(runs) == 1 else f"{condition_title(name)}: {run.path.name}")
         for run, name in groups

@@ -12,6 +12,7 @@ from soo_jax.report.rl.tables import main_metrics
 from soo_jax.report.rl.words import metric, words_of
 from soo_jax.report.settings_map import Axis, Panel, settings_map
 from soo_jax.report.style import LIGHT, Theme
+from soo_jax.report.terminal import plain_table
 from soo_jax.rl.games.words import Words
 from soo_jax.rl.statistics import Summary, aggregate
 
@@ -68,12 +69,9 @@ def metrics_of(found: Sequence[Combination], words: Words) -> list[str]:
 
 def sweep_table(runs: Sequence[Run]) -> Table:
     """A rich table with one line for each combination."""
-    from rich.table import Table
-
     (run,) = runs
     found, words = combinations(run), words_of(run)
-    look = {"title_justify": "left", "caption_justify": "left", "box": None, "padding": (0, 2, 0, 0), "pad_edge": False}
-    table = Table(title=f"Combinations: {run.path.name}", caption=CAPTION, header_style="bold", **look)
+    table = plain_table(title=f"Combinations: {run.path.name}", caption=CAPTION)
     names, shown = list(found[0].values) if found else [], metrics_of(found, words)
     for name in (*names, "agents", *(metric(one, words).title for one in shown)):
         table.add_column(name.replace("_", " "), justify="right")
