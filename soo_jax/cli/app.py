@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from soo_jax.cli.benchmarks import import_benchmark
-from soo_jax.cli.common import Dtype, Force, Model, Quiet, bars, check_out, finish, numbers, start
 from soo_jax.cli.compare import compare
 from soo_jax.cli.controls import controls
+from soo_jax.cli.demo import demo
 from soo_jax.cli.finetune import finetune
+from soo_jax.cli.folders import convert, merge
 from soo_jax.cli.inspect_log import import_inspect
 from soo_jax.cli.intent import intent
 from soo_jax.cli.measure import evaluate, latent, layers
@@ -20,8 +19,11 @@ from soo_jax.cli.mtbench import mtbench
 from soo_jax.cli.organism import organism
 from soo_jax.cli.plan import plan
 from soo_jax.cli.published import import_reference
+from soo_jax.cli.report import report
 from soo_jax.cli.rl import rl
 from soo_jax.cli.sweep import sweep
+
+MEASURE = "Measure language models"
 
 app = typer.Typer(
     add_completion=False,
@@ -42,104 +44,19 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-@app.command()
-def demo(
-    model: Annotated[
-        str, typer.Argument(help="organism, or smollm2-organism: a real model's (93 MB are fetched at first).")
-    ] = "organism",
-    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/demo"),
-    seed: Annotated[str | None, typer.Option(help="Seeds, one adapter each.  [default: 0,1,2,3,4; 0,1,2]")] = None,
-    n: Annotated[int | None, typer.Option(help="Held-out instances per family and order.  [default: 100; 10]")] = None,
-    dtype: Dtype = "auto",
-    force: Force = False,
-    quiet: Quiet = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Two seeds, few instances and epochs: a smoke test.")] = False,
-) -> None:
-    """An organism that ships with the library: measure, fine-tune all seeds, measure again, report."""
-    check_out(out, force)
-    soo = start()
-    from dataclasses import replace
-
-    from soo_jax.jobs.demos import demo_of
-    from soo_jax.jobs.language import run_demo, with_quick
-    from soo_jax.report.llm.tables import terminal_table
-
-    config, measure, answers = demo_of(model)
-    config = replace(config, seeds=config.seeds if seed is None else numbers("seed", seed))
-    measure = replace(measure, n=measure.n if n is None else n)
-    if quick:
-        config, measure = with_quick(config), replace(measure, n=min(measure.n, 4))
-    lm = soo.load(model, dtype)
-    told = {"model": model, "dtype": dtype, "seed": seed, "n": n, "quick": quick}
-    with bars(quiet) as reporter:
-        run_demo(lm, config, measure, answers, out, force=force, settings=told, reporter=reporter)
-    finish(out, terminal_table)
-
-
-app.command()(finetune)
-app.command("eval")(evaluate)
-app.command()(latent)
-app.command()(layers)
-app.command()(controls)
-app.command()(organism)
-app.command()(sweep)
-app.command()(plan)
-app.command("import-reference")(import_reference)
-app.command("import-benchmark")(import_benchmark)
-app.command("import-inspect")(import_inspect)
-
-
-@app.command()
-def merge(
-    model: Model,
-    adapter: Annotated[Path, typer.Option(help="PEFT folder.")],
-    out: Annotated[Path, typer.Option(help="Model folder to write.")],
-    dtype: Dtype = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace a model folder.")] = False,
-) -> None:
-    """The model with an adapter added in, as a Hugging Face folder."""
-    soo = start()
-    from soo_jax.llm.folders import check_merge_out
-
-    check_merge_out(out, Path(model), force)
-    lm = soo.load(model, "stored" if dtype == "auto" else dtype)
-    print(soo.merge_folder(lm, soo.load_adapter(lm, adapter), out, force))
-
-
-@app.command()
-def convert(
-    model: Model,
-    out: Annotated[Path, typer.Argument(help="Model folder to write.")],
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            help="stored (default; float32 for GGUF), float32, bfloat16, float16; nf4 or int8, for this library alone."
-        ),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a model folder.")] = False,
-) -> None:
-    """A model as a Hugging Face folder: a GGUF file, or any model in another dtype or quantised."""
-    soo = start()
-    print(soo.convert(model, out, dtype, force))
-
-
-@app.command()
-def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders; several are compared.")],
-    out: Annotated[Path | None, typer.Option(help="Page to write; default: report.html in the first run.")] = None,
-) -> None:
-    """Draw a run's report again, or compare several runs."""
-    from soo_jax.report.html import write_report
-    from soo_jax.runs import read_run
-
-    page = write_report(runs, out)
-    for run in map(read_run, runs):
-        if not run.complete:
-            print(f"soo: {run.path}: this run is incomplete ({run.state})", file=sys.stderr)
-    print(page)
-
-
-app.command()(compare)
-app.command()(intent)
-app.add_typer(mtbench, name="mtbench")
-app.add_typer(rl, name="rl")
+for panel, commands in {
+    "To begin with": {"demo": demo},
+    "Train language models": {"finetune": finetune, "sweep": sweep, "organism": organism},
+    MEASURE: {"eval": evaluate, "latent": latent, "layers": layers, "controls": controls},
+    "Read results": {"report": report, "compare": compare, "intent": intent},
+    "Models": {"merge": merge, "convert": convert, "plan": plan},
+    "What others have published": {
+        "import-reference": import_reference,
+        "import-benchmark": import_benchmark,
+        "import-inspect": import_inspect,
+    },
+}.items():
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=panel)(command)
+app.add_typer(mtbench, name="mtbench", rich_help_panel=MEASURE)
+app.add_typer(rl, name="rl", rich_help_panel="Agents")
