@@ -246,8 +246,8 @@ def tuning(
 
     import soo_jax as soo
     from soo_jax.adapters import Member
-    from soo_jax.llm.finetune import make_varied
     from soo_jax.llm.training import Data, Static, Tokens, init_state, train
+    from soo_jax.llm.varied import make_varied
 
     objective = soo.weighted(overlap=(1.0, soo.overlap(soo.mse, at=soo.attn_out(work.layer), direction=direction)))
     updates = epochs * PAIRS // BATCH
@@ -257,7 +257,7 @@ def tuning(
     arrays = jax.tree.map(
         jnp.asarray, Data({"self": Tokens(own, own_mask), "other": Tokens(other, other_mask)}, np.float32(1.0))
     )
-    members = make_varied([Member.of(seed=seed, learning_rate=1e-4) for seed in range(seeds)], static)
+    members = make_varied([Member.of(seed=seed, learning_rate=1e-4) for seed in range(seeds)], [lora] * seeds, static)
 
     def run() -> None:
         state = train(static, params, arrays, members, init_state(static, members), jnp.asarray(updates))

@@ -45,6 +45,7 @@ scenarios = [
 config = soo.FinetuneConfig(
     layer=2, epochs=8, batch_size=4, learning_rate=1e-2, seeds=(0, 1), lora=soo.LoraConfig(rank=2, dropout=0.1)
 )
+members = [soo.Member.of(seed=0, learning_rate=1e-2), soo.Member.of(seed=1, learning_rate=1e-2, rank=3, alpha=8.0)]
 layouts, numbers, answers = {}, {}, {}
 for name, text in meshes.items():
     lm = soo.load(folder, mesh=None if text is None else soo.parse_mesh(text))
@@ -53,15 +54,15 @@ for name, text in meshes.items():
         jax.tree_util.keystr(path): [list(leaf.shape), [list(s.data.shape) for s in leaf.addressable_shards]]
         for path, leaf in leaves
     }
-    adapters, history = finetune(lm, pairs, config)
+    adapters, history = finetune(lm, pairs, config, members=members)
     if text is not None and "sweep" in text:
-        layouts[name]["adapters"] = [list(adapters.b["q_proj"].shape),
-                                     [list(s.data.shape) for s in adapters.b["q_proj"].addressable_shards]]
+        b = adapters.lora.b["q_proj"]
+        layouts[name]["adapters"] = [list(b.shape), [list(s.data.shape) for s in b.addressable_shards]]
     odd = soo.FinetuneConfig(**{**vars(config), "seeds": (0, 1, 2), "epochs": 1})
     three = soo.finetune(lm, pairs, odd)[0] if "sweep" in meshes else adapters
     ask = soo.EvalConfig(max_new_tokens=6, batch_size=16)
     done = [soo.evaluate(lm, scenarios, ask), soo.evaluate(lm, scenarios, ask, adapters=adapters)]
-    for part, tree in (("adapters", adapters), ("loss", history.values["loss"]), ("three", three)):
+    for part, tree in (("adapters", list(adapters)), ("loss", history.values["loss"]), ("three", list(three))):
         for i, leaf in enumerate(jax.tree.leaves(tree)):
             numbers[f"{name}/{part}/{i}"] = np.asarray(leaf)
     numbers[f"{name}/margins"] = np.asarray([r["logp_margin"] for each in done for r in each.responses])
@@ -226,9 +227,10 @@ COLLECTIVES = r"""
 import json, re, sys
 import jax, jax.numpy as jnp
 import soo_jax as soo
-from soo_jax.llm.finetune import make_varied, prepare
+from soo_jax.llm.finetune import prepare
 from soo_jax.llm.fixed import make_data
 from soo_jax.llm.training import init_state, train
+from soo_jax.llm.varied import make_varied
 from soo_jax.parallel import replicated, settled, stack_sharding
 
 folder, out, *meshes = sys.argv[1:]
@@ -242,7 +244,7 @@ for text in meshes:
     lm = soo.load(folder, mesh=soo.parse_mesh(text))
     made = prepare(lm, pairs, config)
     static, data = make_data(lm, made.static, made.inputs)
-    varied = jax.device_put(make_varied(made.members, static), stack_sharding(lm.mesh, 2))
+    varied = jax.device_put(make_varied(made.members, made.forms, static), stack_sharding(lm.mesh, 2))
     data, state = jax.device_put(data, replicated(lm.mesh)), settled(init_state(static, varied), lm.mesh)
     hlo = train.lower(static, lm.params, data, varied, state, jnp.asarray(2)).compile().as_text()
     names = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute"

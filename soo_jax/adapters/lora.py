@@ -63,6 +63,8 @@ class LoraConfig:
             object.__setattr__(self, "layers_by_target", None if alike else ordered)
         if self.rank < 1:
             raise SooError(f"adapter rank must be at least 1, found {self.rank}")
+        if not self.alpha:
+            raise SooError("adapter alpha must not be 0: the adapter would change nothing")
         if not 0.0 <= self.dropout < 1.0:
             raise SooError(f"adapter dropout must be in [0, 1), found {self.dropout}")
 
@@ -106,6 +108,11 @@ class Lora:
             "a": {target: spread(target, leaf) for target, leaf in self.a.items()},
             "b": {target: spread(target, leaf) for target, leaf in self.b.items()},
         }
+
+    def times(self, factor: Array) -> Lora:
+        """The same adapter with ``factor`` times its update; of a stack, one factor ``[S]`` for each."""
+        scaled = lambda leaf: leaf * factor.reshape(*factor.shape, *(1,) * (leaf.ndim - factor.ndim)).astype(leaf.dtype)
+        return self.replace(b={target: scaled(leaf) for target, leaf in self.b.items()})
 
     def delta(self, target: str, state: Any, x: Array, dropout_key: Array | None) -> Array | None:
         """What the adapter adds to ``target`` for its input ``x [..., in]``; computed in the dtype of ``x``."""
@@ -192,8 +199,8 @@ def stack(adapters: Sequence[Lora], model: DecoderConfig | None = None) -> Lora:
     if len(configs) > 1:
         if model is None:
             raise SooError("only adapters of the same rank, targets and layers can be stacked without a model config")
-        common = _common(configs, model.num_layers)
-        adapters = [_widened(adapter, common, model) for adapter in adapters]
+        common = common_form(configs, model.num_layers)
+        adapters = [in_common(one, common, model).times(jnp.asarray(one.config.scale)) for one in adapters]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *adapters)
 
 
@@ -202,27 +209,37 @@ def _layers_in(config: LoraConfig, target: str, num_layers: int) -> tuple[int, .
     return tuple(range(num_layers)) if layers is None else layers
 
 
-def _common(configs: Sequence[LoraConfig], num_layers: int) -> LoraConfig:
-    """The smallest config that has room for all of these. Its scale is 1: each adapter's own goes into factor b."""
+def common_form(forms: Iterable[LoraConfig], num_layers: int) -> LoraConfig:
+    """The one config, or else the smallest that has room for all of these and a scale of 1: each adapter's own scale
+    is a factor then (:meth:`Lora.times`)."""
+    forms = tuple(dict.fromkeys(forms))
+    if len(forms) == 1:
+        return forms[0]
     layers: dict[str, set[int]] = {}
-    for config in configs:
-        for target in config.targets:
-            layers.setdefault(target, set()).update(_layers_in(config, target, num_layers))
-    most = max(config.rank for config in configs)
+    for form in forms:
+        for target in form.targets:
+            layers.setdefault(target, set()).update(_layers_in(form, target, num_layers))
+    everywhere = all(own == set(range(num_layers)) for own in layers.values())
+    most = max(form.rank for form in forms)
     return LoraConfig(
         rank=most,
         alpha=float(most),
-        dropout=max(config.dropout for config in configs),
+        dropout=max(form.dropout for form in forms),
         targets=tuple(layers),
-        layers_by_target=tuple((target, tuple(own)) for target, own in layers.items()),
+        layers_by_target=None if everywhere else tuple((target, tuple(own)) for target, own in layers.items()),
     )
 
 
-def _widened(lora: Lora, common: LoraConfig, model: DecoderConfig) -> Lora:
-    """The same adapter in a form that has room for more."""
+def in_common(lora: Lora, common: LoraConfig, model: DecoderConfig) -> Lora:
+    """An adapter's factors in a form that has room for more: zeros fill the rest, and stay zeros in training.
+
+    Its own scale is left out: see :meth:`Lora.times`.
+    """
+    if lora.config == common:
+        return lora
     a, b = {}, {}
     for target in common.targets:
-        layers = common.layers_of(target)
+        layers = _layers_in(common, target, model.num_layers)
         wide, out = model.projection_shape(target)
         a[target] = jnp.zeros((len(layers), wide, common.rank), jnp.float32)
         b[target] = jnp.zeros((len(layers), common.rank, out), jnp.float32)
@@ -230,8 +247,20 @@ def _widened(lora: Lora, common: LoraConfig, model: DecoderConfig) -> Lora:
             rows = jnp.asarray([layers.index(layer) for layer in _layers_in(lora.config, target, model.num_layers)])
             rank = lora.config.rank
             a[target] = a[target].at[rows, :, :rank].set(lora.a[target])
-            b[target] = b[target].at[rows, :rank].set(lora.b[target] * (lora.config.scale / common.scale))
+            b[target] = b[target].at[rows, :rank].set(lora.b[target])
     return Lora(a, b, common)
+
+
+def in_own(lora: Lora, form: LoraConfig) -> Lora:
+    """An adapter out of a stack (:func:`stack`), as it was before: of config ``form``, with its own scale."""
+    if lora.config == form:
+        return lora
+    a, b = {}, {}
+    for target in form.targets:
+        there, own = lora.config.layers_of(target), form.layers_of(target)
+        rows = slice(None) if own is None else jnp.asarray(own if there is None else [there.index(i) for i in own])
+        a[target], b[target] = lora.a[target][rows, :, : form.rank], lora.b[target][rows, : form.rank]
+    return Lora(a, b, form).times(jnp.asarray(lora.config.scale / form.scale))
 
 
 def unstack(adapters: Lora) -> list[Lora]:

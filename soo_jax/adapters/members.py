@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from soo_jax.adapters.lora import Lora, stack_size, stacked, unstack
+from soo_jax.adapters.lora import Lora, LoraConfig, in_own, stack_size, stacked, unstack
 from soo_jax.errors import SooError
 from soo_jax.models.config import DecoderConfig
 
@@ -99,20 +99,25 @@ class Stack:
     """Adapters that are trained or measured in one program, and what sets them apart.
 
     Attributes:
-      lora: the adapters, leading axis S. members: S of them.
+      lora: the adapters, leading axis S, in a form that has room for all. members: S of them.
       frozen_at: per adapter the update at which its loss or gradient was not finite (it was kept as it was before),
         or None.
+      forms: per adapter its own rank, alpha, targets and layers, with which it comes out of the stack; unless given,
+        those of ``lora``.
     """
 
     lora: Lora
     members: tuple[Member, ...]
     frozen_at: tuple[int | None, ...] = field(default=())
+    forms: tuple[LoraConfig, ...] = field(default=())
 
     def __post_init__(self):
         if len(self.members) != stack_size(self.lora):
             raise SooError(f"{stack_size(self.lora)} adapters, but {len(self.members)} members to tell them apart")
         if not self.frozen_at:
             object.__setattr__(self, "frozen_at", (None,) * len(self.members))
+        if not self.forms:
+            object.__setattr__(self, "forms", (self.lora.config,) * len(self.members))
 
     @classmethod
     def of(
@@ -123,17 +128,19 @@ class Stack:
     ) -> Stack:
         """A stack of whatever holds adapters; without ``members`` their seeds are 0, 1, ..."""
         if isinstance(adapters, Stack):
-            return adapters if members is None else Stack(adapters.lora, tuple(members), adapters.frozen_at)
+            return adapters if members is None else replace(adapters, members=tuple(members))
+        adapters = adapters if isinstance(adapters, Lora) else tuple(adapters)
+        forms = () if isinstance(adapters, Lora) else tuple(one.config for one in adapters)
         lora = stacked(adapters, model)
         if members is None:
             members = [Member.of(seed=i) for i in range(stack_size(lora))]
-        return cls(lora, tuple(members))
+        return cls(lora, tuple(members), forms=forms)
 
     def __len__(self) -> int:
         return len(self.members)
 
     def __iter__(self) -> Iterator[Lora]:
-        return iter(unstack(self.lora))
+        return map(in_own, unstack(self.lora), self.forms)
 
     def one(self, **settings: Any) -> tuple[Member, Lora]:
         """The one adapter with these settings (``seed=276``, ``learning_rate=1e-3``).
@@ -153,20 +160,20 @@ class Stack:
             )
             many = f"{len(found)} adapters have" if found else "no adapter has"
             raise SooError(f"adapter: {many} {asked}; choose one of: {there}")
-        return self.members[found[0]], unstack(self.lora)[found[0]]
+        return self.members[found[0]], self[found[0]]
 
     def __getitem__(self, index: int) -> Lora:
-        return unstack(self.lora)[index]
+        return in_own(unstack(self.lora)[index], self.forms[index])
 
 
 def _flatten(stack: Stack) -> tuple[tuple[Lora], tuple[Any, ...]]:
-    return (stack.lora,), (stack.members, stack.frozen_at)
+    return (stack.lora,), (stack.members, stack.frozen_at, stack.forms)
 
 
 def _unflatten(rest: tuple[Any, ...], children: Sequence[Lora]) -> Stack:
     """Without a check: transformations put all kinds of things in place of the arrays."""
     made = object.__new__(Stack)
-    for name, value in zip(("lora", "members", "frozen_at"), (children[0], *rest), strict=True):
+    for name, value in zip(("lora", "members", "frozen_at", "forms"), (children[0], *rest), strict=True):
         object.__setattr__(made, name, value)
     return made
 

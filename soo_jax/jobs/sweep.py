@@ -188,7 +188,7 @@ class Work:
         asked, ordinary = sweep.measure.scenarios(pack), sweep.measure.texts(pack)
         check_scenarios(lm, asked, sweep.answers)
         told = {
-            "cells": [cell.config.as_dict() for cell in sweep.cells], "eval": sweep.answers.as_dict(),
+            "cells": [cell.as_dict() for cell in sweep.cells], "eval": sweep.answers.as_dict(),
             "measure": vars(sweep.measure), "tasks": pack.name, "rule": RULE, "dtype": lm.dtype, FILE: sweep.file,
             "hashes": {"texts": digest(content([*pairs, texts, asked, ordinary]))},
         }  # fmt: skip

@@ -187,7 +187,7 @@ def moved(lm: LM, adapters: Lora, contrasts: Contrasts, layer: int) -> dict[str,
     way = base["self"] - base["other"]
     if np.mean(way**2) < NO_GAP:
         return {side: [0.0] * stack_size(adapters) for side in base}
-    after = [replace(lm, params=merge(lm.params, one)) for one in unstack(adapters)]
+    after = [lm.with_params(merge(lm.params, one)) for one in unstack(adapters)]
     return {side: [float((read(model, side) - base[side]) @ way / (way @ way)) for model in after] for side in base}
 
 

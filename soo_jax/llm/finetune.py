@@ -14,8 +14,9 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from soo_jax.adapters import Member, Stack, init_lora
-from soo_jax.adapters.members import RATE, SEED, WEIGHT, columns, varying
+from soo_jax.adapters import LoraConfig, Member, Stack, init_lora
+from soo_jax.adapters.lora import common_form
+from soo_jax.adapters.members import SEED, columns
 from soo_jax.checkpoints import Checkpoints, check_identity, digest, stop_signal
 from soo_jax.distributed import whole
 from soo_jax.errors import SooError, SooWarning
@@ -35,6 +36,7 @@ from soo_jax.llm.training import (
     read_views,
     train,
 )
+from soo_jax.llm.varied import form_of, make_varied, members_of
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.finite import advice, first_not_finite
 from soo_jax.models.lm import LM
@@ -93,6 +95,7 @@ class Prepared:
     """A fine-tuning that nothing stands in the way of: everything checked, every text tokenised once.
 
     Attributes:
+      members: what is trained side by side. forms: the adapter of each.
       inputs: ids and mask of the texts, on the host. identity: what a checkpoint of this run must agree on.
     """
 
@@ -100,6 +103,7 @@ class Prepared:
     config: FinetuneConfig
     static: Static
     members: tuple[Member, ...]
+    forms: tuple[LoraConfig, ...]
     inputs: Inputs
     identity: dict[str, Any]
 
@@ -123,7 +127,8 @@ def finetune(
       objective: what is minimised instead of what the settings ask for, put together with ``soo.weighted``. A run that
         is resumed must be given the same.
       members: what is trained side by side, in place of the seeds and rates of the config. They may differ in
-        ``seed``, ``learning_rate`` and the weights of terms (``weight.overlap``).
+        ``seed``, ``learning_rate``, the weights of terms (``weight.overlap``), and in ``rank``, ``alpha`` and
+        ``rslora`` of their adapters.
       checkpoints: folder for training states; written every ``config.checkpoint_every`` updates and on Ctrl-C and
         SIGTERM. States of an earlier run in there are deleted, unless
       resume: go on from the newest complete state in ``checkpoints``, if there is one; ends with the same
@@ -156,15 +161,14 @@ def prepare(
     given = objective is not None
     objective = build_objective(config) if objective is None else objective
     check_served(objective.reads, SERVED, "fine-tuning of language models")
-    static = make_static(lm.config, len(pairs), config, objective, lm.mesh)
+    chosen = members_of(config, objective, given, members)
+    forms = tuple(form_of(member, config.lora) for member in chosen)
+    static = make_static(lm.config, len(pairs), config, objective, lm.mesh, forms)
     _check_reach(static)
     inputs = encode_inputs(lm, pairs, config, texts, objective)
     jax.eval_shape(lambda: init_lora(lm.config, config.lora, jax.random.key(0)))
     if given or config.terms:
         _try_terms(lm, static, inputs, objective.names if given else config.terms)
-    shared = _shared_settings(config, objective, given)
-    chosen = _members(config, shared) if members is None else tuple(_complete(m, shared, objective) for m in members)
-    _check_members(chosen)
     settings = {name: value for name, value in config.as_dict().items() if name != "checkpoint_every"}
     identity = {
         "base": lm.fingerprint,
@@ -176,7 +180,7 @@ def prepare(
     }
     if members is not None:
         identity["members"] = [member.as_dict() for member in chosen]
-    return Prepared(lm, config, static, chosen, inputs, identity)
+    return Prepared(lm, config, static, chosen, forms, inputs, identity)
 
 
 def run_prepared(
@@ -189,7 +193,7 @@ def run_prepared(
     """Trains what :func:`prepare` has checked; arguments and results as of :func:`finetune`."""
     lm, static = prepared.lm, prepared.static
     static, data = make_data(lm, static, prepared.inputs)
-    varied = make_varied(prepared.members, static)
+    varied = make_varied(prepared.members, prepared.forms, static)
     if lm.mesh is not None:
         varied = jax.device_put(varied, stack_sharding(lm.mesh, len(prepared.members)))
         data = jax.device_put(data, replicated(lm.mesh))
@@ -211,7 +215,8 @@ def run_prepared(
     history = History(prepared.members, {name: whole(value) for name, value in state.history.items()}, frozen)
     if set(frozen) == {1}:
         warnings.warn(_frozen_at_once(lm, prepared.inputs), SooWarning, stacklevel=2)
-    return Stack(final_adapters(static, state), prepared.members, frozen), history
+    trained = final_adapters(static, state).times(varied.scale)
+    return Stack(trained, prepared.members, frozen, prepared.forms), history
 
 
 def _frozen_at_once(lm: LM, inputs: Inputs) -> str:
@@ -265,15 +270,18 @@ def make_static(
     config: FinetuneConfig,
     objective: Objective,
     mesh: Mesh | None = None,
+    forms: Sequence[LoraConfig] = (),
 ) -> Static:
-    """The static part of a run; ``config.layer`` must be resolved."""
+    """The static part of a run of adapters of ``forms`` (unless given, that of ``config``); ``config.layer`` must be
+    resolved."""
+    forms = forms or (config.lora,)
     micro = config.epochs * -(-pairs // config.batch_size)
     updates = max(1, micro // config.accumulation)
     if config.warmup >= updates:
         raise SooError(f"warmup {config.warmup} leaves nothing of {updates} updates; lower it or train longer")
     return Static(
         model,
-        config.lora,
+        common_form(forms, model.num_layers),
         objective,
         updates,
         config.batch_size,
@@ -285,6 +293,7 @@ def make_static(
         config.ema,
         config.remat,
         mesh,
+        ranks=tuple(sorted({form.rank for form in forms})),
     )
 
 
@@ -304,66 +313,6 @@ def encode_inputs(
             )
         inputs[TEXT] = Tokens(*lm.encode(texts))
     return inputs
-
-
-# ---- members ------------------------------------------------------------------------------------------------------
-
-
-def _shared_settings(config: FinetuneConfig, objective: Objective, given: bool) -> dict[str, Any]:
-    """What all members of a run have in common, flat; what an objective of one's own does not use is left out."""
-    settings = config.as_dict()
-    lora = settings.pop("lora")
-    for name in ("seeds", RATE, "checkpoint_every", "remat", "retain", "overlap_weight", "terms"):
-        settings.pop(name)
-    if given:
-        for name in ("site", "layer", "tokens", "distance", "direction"):
-            settings.pop(name)
-    for name in [name for name in ("site", "layer") if name in settings]:
-        settings[f"trained_{name}"] = settings.pop(name)  # rows about layers have a site and a layer of their own
-    lora["adapter_layers"] = lora.pop("layers")
-    lora.pop("layers_by_target")
-    factors = {WEIGHT + name: weight for name, weight in zip(objective.names, objective.weights, strict=True)}
-    return {**settings, **lora, **factors}
-
-
-def _members(config: FinetuneConfig, shared: dict[str, Any]) -> tuple[Member, ...]:
-    return tuple(Member.of({SEED: seed, RATE: rate, **shared}) for rate in config.rates for seed in config.seeds)
-
-
-def _complete(member: Member, shared: dict[str, Any], objective: Objective) -> Member:
-    """A member that was given, with all that it leaves open."""
-    own = member.as_dict()
-    allowed = {SEED, RATE, *(WEIGHT + name for name in objective.names)}
-    same = Member.of(shared).as_dict()
-    for name, value in own.items():
-        if name not in allowed and same.get(name) != value:
-            raise SooError(
-                f"member setting {name!r}: members of one run may differ in {', '.join(sorted(allowed))}; what else is "
-                f"to differ needs a run of its own"
-            )
-    missing = {SEED, RATE} - set(own)
-    if missing:
-        raise SooError(f"member {own}: {' and '.join(sorted(missing))} must be given")
-    return Member.of({SEED: own[SEED], RATE: own[RATE], **same, **own})
-
-
-def _check_members(members: Sequence[Member]) -> None:
-    if not members:
-        raise SooError("members: none given; fine-tuning needs at least one")
-    if len(set(members)) != len(members):
-        raise SooError(f"members: two are the same ({', '.join(('seed', *varying(members)))} tell them apart)")
-
-
-def make_varied(members: Sequence[Member], static: Static) -> Varied:
-    """What members differ in, as arrays ``[S, ...]``."""
-    keys = jnp.stack([jax.random.key_data(jax.random.key(member.seed)) for member in members])
-    rates = jnp.asarray([member.get(RATE) for member in members], jnp.float32)
-    objective = static.objective
-    factors = {
-        name: jnp.asarray([member.get(WEIGHT + name, weight) for member in members], jnp.float32)
-        for name, weight in zip(objective.names, objective.weights, strict=True)
-    }
-    return Varied(keys, rates, factors)
 
 
 # ---- the loop -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 
-from soo_jax.adapters import Lora, Stack, is_stacked, load_peft, merge, save_peft, stack
+from soo_jax.adapters import Lora, Stack, is_stacked, load_peft, merge, save_peft
 from soo_jax.adapters.members import apart, folder_names
 from soo_jax.errors import SooError
 from soo_jax.files import disk_error, part_name
@@ -82,7 +82,7 @@ def load_adapters(lm: LM, folders: Sequence[str | Path]) -> Stack:
     if len(set(sources)) != len(sources):
         sources = [str(path) for path, _ in found]
     members = apart([one.member for one in loaded], sources)
-    return Stack(stack([one.lora for one in loaded], lm.config), members)
+    return Stack.of([one.lora for one in loaded], members, lm.config)
 
 
 def _innermost(folder: Path) -> list[Path]:

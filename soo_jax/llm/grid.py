@@ -14,23 +14,26 @@ from soo_jax.adapters.members import RATE, SEED, WEIGHT, Member, varying
 from soo_jax.checkpoints import digest
 from soo_jax.errors import SooError
 from soo_jax.llm.config import FinetuneConfig, config_from_dict
+from soo_jax.llm.varied import FORM
 
 SAME = "layer"
 """What a file says for ``lora.layers`` where the layer that is read is meant."""
 WEIGHTS = {"overlap_weight": f"{WEIGHT}overlap", "retain": f"{WEIGHT}retain"}
-"""Weights of terms, by the names of their settings."""
+"""Weights of terms, by the names of their settings. With rank and alpha of adapters (``FORM``), what the members of one
+program may differ in, beside their seeds and rates."""
 COLUMNS = {"layer": "trained_layer", "site": "trained_site", "layers": "adapter_layers", **WEIGHTS}
 """What settings are called in rows of results, where that is not their own name."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is trained in one program: one combination of all settings that shape it, with all seeds, learning rates and
-    weights of terms.
+    """What is trained in one program: one combination of all settings that shape it, with all seeds, learning rates,
+    weights of terms, ranks and alphas.
 
     Attributes:
-      config: its settings. varied: those in which cells differ, by the names that they have in rows of results.
-      members: what is trained side by side where weights differ; None: the seeds and rates of ``config``.
+      config: its settings; where members have ranks of their own, with the largest. varied: those in which cells
+        differ, by the names that they have in rows of results.
+      members: what is trained side by side where more than seeds and rates differ; None: those of ``config``.
       part: which part of a cell it is that was too large to be trained at once.
     """
 
@@ -42,10 +45,13 @@ class Cell:
     @property
     def key(self) -> str:
         """Tells it apart from cells of other settings; the same in every run."""
-        own = (
-            {"config": self.config.as_dict(), "members": [m.as_dict() for m in self.members]} if self.members else None
-        )
-        return digest(json.loads(json.dumps(own or self.config.as_dict(), default=str)))
+        return digest(json.loads(json.dumps(self.as_dict(), default=str)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is trained, for JSON."""
+        if not self.members:
+            return self.config.as_dict()
+        return {"config": self.config.as_dict(), "members": [member.as_dict() for member in self.members]}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -91,7 +97,8 @@ def grid(
     Args:
       vary: settings of fine-tuning by name (``learning_rate``, ``layer``, ``lora.rank``), each with a list of values:
         all combinations are made. Several such mappings: what each of them gives, one after the other. Combinations
-        that differ in ``overlap_weight`` and ``retain`` alone are members of one cell, as long as neither is 0.
+        that differ in ``overlap_weight`` and ``retain``, as long as neither is 0, and in ``lora.rank``,
+        ``lora.alpha`` and ``lora.rslora`` alone are members of one cell.
       start: what is not varied. same_layer: adapt the layer that is read, and no other.
 
     Raises:
@@ -119,26 +126,34 @@ def grid(
 
 
 def _stacked(cells: Sequence[Cell]) -> list[Cell]:
-    """Cells of which those that differ in weights of terms alone are one."""
+    """Cells of which those that differ in nothing but what members may differ in are one."""
     groups: dict[FinetuneConfig, list[Cell]] = {}
     for cell in cells:
         alike = {name: 1.0 for name in WEIGHTS if getattr(cell.config, name)}
-        groups.setdefault(replace(cell.config, **alike), []).append(cell)
+        lora = replace(cell.config.lora, rank=1, alpha=1.0, rslora=False)
+        groups.setdefault(replace(cell.config, lora=lora, **alike), []).append(cell)
     found = []
     for group in groups.values():
         if len(group) == 1:
             found += group
             continue
         members = [
-            Member.of({SEED: seed, RATE: rate, **{WEIGHTS[name]: getattr(cell.config, name) for name in WEIGHTS if
-                       getattr(cell.config, name)}})
+            Member.of({SEED: seed, RATE: rate, **_own(cell.config)})
             for cell in group
             for rate in cell.config.rates
             for seed in cell.config.seeds
-        ]  # fmt: skip
-        varied = tuple((name, value) for name, value in group[0].varied if name not in WEIGHTS.values())
-        found.append(Cell(group[0].config, varied, tuple(members)))
+        ]
+        differing = varying(members)
+        varied = tuple((name, value) for name, value in group[0].varied if name not in differing)
+        largest = max(group, key=lambda cell: cell.config.lora.rank)
+        found.append(Cell(largest.config, varied, tuple(members)))
     return found
+
+
+def _own(config: FinetuneConfig) -> dict[str, Any]:
+    """What members of one cell may differ in beside seeds and rates, by the names that it has in their settings."""
+    weights = {column: getattr(config, name) for name, column in WEIGHTS.items() if getattr(config, name)}
+    return {**weights, **{name: getattr(config.lora, name) for name in FORM}}
 
 
 def _changed(start: FinetuneConfig, changes: Mapping[str, Any], same_layer: bool) -> FinetuneConfig:

@@ -124,8 +124,9 @@ def finetuning(
         {name: read_once(objective.reads[name]) for name in wanted.kept},
     )
     data = Data(inputs, _of((), jnp.float32), fixed)
-    factors = {name: _of((members,), jnp.float32) for name in objective.names}
-    varied = Varied(_of((members, 2), jnp.uint32), _of((members,), jnp.float32), factors)
+    number = _of((members,), jnp.float32)
+    factors = dict.fromkeys(objective.names, number)
+    varied = Varied(_of((members, 2), jnp.uint32), number, factors, _of((members,), jnp.int32), number)
     state = jax.eval_shape(partial(init_state, static), varied)
     one = lambda tree: jax.tree.map(lambda leaf: _of(leaf.shape[1:], leaf.dtype), tree)
     lora, member = one(state.members.lora), one(varied)

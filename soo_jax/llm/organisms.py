@@ -65,4 +65,4 @@ def load(model: str | Path, dtype: str = "auto", mesh: Mesh | None = None) -> LM
     lora = load_peft(shipped.adapter, base.config, base.fingerprint).lora
     own = hashlib.sha256(base.fingerprint.encode() + (shipped.adapter / WEIGHTS).read_bytes()).hexdigest()[:32]
     params = merge(base.params, lora)
-    return replace(base, params=quantise(params, scheme) if scheme else params, fingerprint=own, called=str(model))
+    return replace(base.with_params(quantise(params, scheme) if scheme else params, own), called=str(model))

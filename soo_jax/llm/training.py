@@ -6,7 +6,7 @@ Shapes: S stacked adapters (members of a sweep), P pairs, B pairs in a micro-bat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from soo_jax.adapters import Lora, LoraConfig, init_lora
+from soo_jax.adapters.lora import in_common
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward
 from soo_jax.models.probes import Probe
@@ -28,7 +29,12 @@ from soo_jax.parallel import constrain_rows
 
 @dataclass(frozen=True)
 class Static:
-    """Everything static about a training run; hashable, so one program serves all members of a sweep."""
+    """Everything static about a training run; hashable, so one program serves all members of a sweep.
+
+    Attributes:
+      lora: a form with room for the adapters of all members. ranks: those that members have; empty: that of ``lora``.
+      first: layers below it are run once, before training: see :class:`Fixed`.
+    """
 
     model: DecoderConfig
     lora: LoraConfig
@@ -44,7 +50,7 @@ class Static:
     remat: bool
     mesh: Mesh | None
     first: int = 0
-    """Layers below it are run once, before training: see :class:`Fixed`."""
+    ranks: tuple[int, ...] = ()
 
 
 class Tokens(NamedTuple):
@@ -89,11 +95,18 @@ class Data(NamedTuple):
 
 
 class Varied(NamedTuple):
-    """What stacked members differ in, as arrays: key data, peak rate, weights of terms. Leaves ``[S, ...]``."""
+    """What stacked members differ in, as arrays ``[S, ...]``.
+
+    Attributes:
+      key: its data. learning_rate: at its peak. weights: of terms, by name. rank: of the adapter.
+      scale: of the adapter's update, beside that of the form that all have in common.
+    """
 
     key: Array
     learning_rate: Array
     weights: dict[str, Array]
+    rank: Array
+    scale: Array
 
 
 class MemberState(NamedTuple):
@@ -136,17 +149,23 @@ def rate_factor(static: Static) -> optax.Schedule:
 
 @partial(jax.jit, static_argnames="static")
 def init_state(static: Static, members: Varied) -> TrainState:
-    """Fresh adapters for all members; the adapter's key is split off the member's."""
+    """Fresh adapters for all members, each drawn as it would be alone; its key is split off the member's."""
+    ranks = static.ranks or (static.lora.rank,)
 
-    def one(key_data: Array) -> MemberState:
-        lora = init_lora(static.model, static.lora, jax.random.fold_in(jax.random.wrap_key_data(key_data), 0))
+    def drawn(rank: int, key: Array) -> Lora:
+        own = replace(static.lora, rank=rank)
+        return in_common(init_lora(static.model, own, key), static.lora, static.model)
+
+    def one(key_data: Array, rank: Array) -> MemberState:
+        key = jax.random.fold_in(jax.random.wrap_key_data(key_data), 0)
+        lora = jax.lax.switch(jnp.argmax(jnp.asarray(ranks) == rank), [partial(drawn, own) for own in ranks], key)
         average = jax.tree.map(jnp.zeros_like, lora) if static.ema else None
         return MemberState(lora, optimiser(static).init(lora), average, jnp.asarray(-1, jnp.int32))
 
     names = ("loss", *static.objective.names, "drift", "grad_norm")
     count = members.learning_rate.shape[0]
     history = {name: jnp.full((static.updates, count), jnp.nan) for name in names}
-    return TrainState(jnp.asarray(0, jnp.int32), jax.vmap(one)(members.key), history)
+    return TrainState(jnp.asarray(0, jnp.int32), jax.vmap(one)(members.key, members.rank), history)
 
 
 @partial(jax.jit, static_argnames="static", donate_argnames="state")
@@ -179,7 +198,12 @@ def update(
     def micro(index: Array) -> tuple[tuple[Array, dict[str, Array]], Lora]:
         batch = pick(static, data, key, index)
         dropout = jax.random.fold_in(jax.random.fold_in(key, 2), index)
-        loss = lambda lora: static.objective(read_views(static, params, batch, lora, dropout), member.weights)
+
+        def loss(lora: Lora) -> tuple[Array, dict[str, Array]]:
+            return static.objective(
+                read_views(static, params, batch, lora.times(member.scale), dropout), member.weights
+            )
+
         return jax.value_and_grad(loss, has_aux=True)(state.lora)
 
     first = step * static.accumulation
@@ -201,7 +225,7 @@ def update(
     moved = MemberState(lora, moments, average, frozen_at)
     kept = state._replace(frozen_at=frozen_at)
     state = jax.tree.map(lambda new, old: jnp.where(frozen_at < 0, new, old), moved, kept)
-    drift = update_norm(state.lora) / data.base_norm
+    drift = update_norm(state.lora.times(member.scale)) / data.base_norm
     return state, {"loss": loss, **metrics, "drift": drift, "grad_norm": norm}
 
 
@@ -302,7 +326,10 @@ def update_norm(lora: Lora) -> Array:
 
 
 def final_adapters(static: Static, state: TrainState) -> Lora:
-    """The stack of trained adapters: the last ones, or their bias-corrected average where the static asks for it."""
+    """The trained adapters, without scales of their own.
+
+    They are the last ones, or their bias-corrected average where the static asks for it.
+    """
     if not static.ema:
         return state.members.lora
     # A frozen member's average stopped with it; the correction uses the updates that it took part in.

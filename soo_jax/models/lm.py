@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from soo_jax.models.formats.fused import parted
 from soo_jax.models.formats.quantised import open_folder
 from soo_jax.models.generate import bucket
 from soo_jax.models.hub import HubModel, fetch_model, is_hub_name
-from soo_jax.models.loading import fingerprint, load_params, settle_ties
+from soo_jax.models.loading import fingerprint, held, load_params, settle_ties
 from soo_jax.models.pretrained import MODELS, fetch
 from soo_jax.models.probes import Probe, logits
 from soo_jax.models.tokenizer import Tokenizer, load_tokenizer, stop_tokens
@@ -39,7 +40,7 @@ class LM:
     Attributes:
       config: static description. params: weights, on the devices of ``mesh`` if there is one.
       tokenizer: the model's. folder: where it came from.
-      stop_tokens: ids that end an answer. fingerprint: identifies the base weights.
+      stop_tokens: ids that end an answer. known_as: the fingerprint of the weights, None where it is still to be taken.
       hub: the model on the Hub that it was fetched from, with its commit. called: a name of its own.
     """
 
@@ -48,10 +49,15 @@ class LM:
     tokenizer: Tokenizer
     folder: Path
     stop_tokens: tuple[int, ...]
-    fingerprint: str
+    known_as: str | None
     mesh: Mesh | None = None
     hub: HubModel | None = None
     called: str | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identifies the weights, by some numbers of every tensor: the same for a file and for what is read of it."""
+        return self.known_as or fingerprint(held(self.folder, self.config, self.params), self.config)
 
     @property
     def name(self) -> str:
@@ -109,9 +115,16 @@ class LM:
                 )
         return forward(self.config, params, tokens, mask, tuple(probes), adapters=adapters, **kwargs)
 
-    def with_params(self, params: Params) -> LM:
-        """The same model with other parameters, e.g. merged ones."""
-        return replace(self, params=params)
+    def with_params(self, params: Params, known_as: str | None = None) -> LM:
+        """The same model with other parameters, e.g. merged ones.
+
+        Args:
+          known_as: the fingerprint that it goes by. Unless given it is that of the new numbers, as if they had been
+            saved and loaded, so that adapters of other weights are refused. Quantised kernels do not tell of which
+            weights they are: they go by the fingerprint that the model had.
+        """
+        kept = self.fingerprint if params is self.params or weights.scheme(params) is not None else None
+        return replace(self, params=params, known_as=known_as or kept)
 
     def encode(
         self, texts: Sequence[str], *, width: int | None = None, new_tokens: int = 0, chat: bool = False

@@ -25,6 +25,7 @@ from soo_jax.models.config import PROJECTIONS, DecoderConfig
 from soo_jax.models.decoder import Params, param_shapes
 from soo_jax.models.formats import DTYPES, SafetensorsReader, TensorReader, write_safetensors
 from soo_jax.models.formats.fused import parted
+from soo_jax.models.formats.held import Held, HeldReader
 from soo_jax.models.formats.quantised import CODES, SCALES, QuantisedReader
 from soo_jax.models.quantised import BLOCK, SCHEMES, Quantised, layout, quantise
 
@@ -330,6 +331,16 @@ def fingerprint(tensors: TensorReader, config: DecoderConfig) -> str:
             digest.update(json.dumps([name, shape]).encode())
             digest.update(np.ascontiguousarray(tensors.read(stored, corner), np.float32).tobytes())
     return digest.hexdigest()[:32]
+
+
+def held(folder: Path, config: DecoderConfig, params: Params) -> HeldReader:
+    """Wide parameters as the tensors that a file of this model has."""
+    leaves = dict(_leaves(params))
+    return HeldReader(folder, {
+        name: Held(leaves[path], i if path[0] == "layers" else None, path[-1] in _TRANSPOSED)
+        for path, parts in leaf_names(config).items()
+        for i, name in enumerate(parts)
+    })  # fmt: skip
 
 
 def save_weights(

@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields
 
+import jax
 import numpy as np
 import pytest
 import torch
@@ -201,6 +202,9 @@ def test_adapters_of_different_forms_are_stacked_and_stay_what_they_are(base, tm
     write(tmp_path, base, target_modules=PER_LAYER["full module paths"])
     several = [load_peft(tmp_path, config).lora, *(perturbed(config, KINDS[kind]) for kind in KINDS)]
     together = stack(several, config)
+    for one, alone in zip(Stack.of(several, None, config), several, strict=True):
+        assert one.config == alone.config, "out of a stack it comes as it was"
+        assert jax.tree.all(jax.tree.map(lambda x, y: np.allclose(x, y, rtol=1e-6, atol=0), one, alone))
     for one, alone in zip(Stack.of(together), several, strict=True):
         np.testing.assert_allclose(our_logits(config, params, one), our_logits(config, params, alone), atol=2e-4)
         np.testing.assert_allclose(our_logits(config, merge(params, one)), our_logits(config, params, alone), atol=2e-4)

@@ -175,6 +175,8 @@ def test_a_sweep_of_which_nothing_succeeds_has_failed(asked, tmp_path, monkeypat
         ("[vary]\nlayer = 3", "vary: layer must be a list of values, found 3"),
         ("[vary]\nlayers = [3]", "setting 'layers' is unknown"),
         ("[vary]\nlayer = [77]", "trained layer 77: layer 77 is out of range"),
+        ('[vary]\n"lora.rank" = [2, 0]', "adapter rank must be at least 1, found 0"),
+        ('[vary]\n"lora.alpha" = [8, "x"]', "setting lora.alpha must be a finite number, found 'x'"),
         ("[vary]\nseeds = [3]", "give them as seeds under finetune"),
         ("[finetune]\nepochs = 1", "vary: nothing is varied"),
         ("[sweep]\nepochs = 1", "part 'sweep' is unknown; a sweep has finetune, measure, vary"),
@@ -192,8 +194,10 @@ def test_what_is_wrong_with_a_sweep_is_one_line_and_nothing_is_written(asked, tm
 
 def test_grids_are_products_or_one_product_after_another_without_repetition():
     start = soo.FinetuneConfig(seeds=(0,))
-    product = grid({"layer": [1, 2], "lora.rank": [2, 4], "learning_rate": [1e-3, 1e-2]}, start)
-    assert [(cell.config.layer, cell.config.lora.rank) for cell in product] == [(1, 2), (1, 4), (2, 2), (2, 4)]
+    product = grid({"layer": [1, 2], "site": ["residual", "mlp_out"], "learning_rate": [1e-3, 1e-2]}, start)
+    assert [(cell.config.layer, cell.config.site) for cell in product] == [
+        (layer, site) for layer in (1, 2) for site in ("residual", "mlp_out")
+    ]
     assert all(cell.config.rates == (1e-3, 1e-2) for cell in product) and len({cell.key for cell in product}) == 4
     several = grid([{"layer": [1, 2]}, {"layer": [2, 3]}], start)
     assert [cell.config.layer for cell in several] == [1, 2, 3]
@@ -220,6 +224,61 @@ def test_combinations_that_differ_in_weights_alone_are_members_of_one_program():
     }
     assert whole.names == ("trained_layer", "weight.overlap", "weight.retain")
     assert not any(m.get("weight.retain") for m in cells[0].members), "a term of weight 0 is not there at all"
+
+
+def test_combinations_that_differ_in_rank_and_alpha_alone_are_members_of_one_program():
+    start = soo.FinetuneConfig(seeds=(0, 1), layer=1)
+    cells = grid({"lora.rank": [2, 8, 4], "lora.alpha": [8.0, 16.0], "layer": [1, 2], "retain": [0.0, 0.1]}, start)
+    assert [(cell.config.layer, bool(cell.config.retain)) for cell in cells] == [
+        (1, False),
+        (1, True),
+        (2, False),
+        (2, True),
+    ]
+    assert all(cell.names == ("trained_layer", "weight.retain", "rank", "alpha") for cell in cells)
+    assert all(cell.config.lora.rank == 8 for cell in cells), "whoever plans for a cell plans for the largest"
+    told = {(m.get("rank"), m.get("alpha"), m.seed) for m in cells[0].members}
+    assert told == {(rank, alpha, seed) for rank in (2, 4, 8) for alpha in (8.0, 16.0) for seed in (0, 1)}
+    small, large = (one for one in grid([{"lora.rank": [2], "layer": [1]}, {"lora.alpha": [8.0], "layer": [2]}], start))
+    assert dict(small.varied) == {"rank": 2, "trained_layer": 1, "alpha": 32.0}
+    assert dict(large.varied) == {"rank": 8, "trained_layer": 2, "alpha": 8.0}
+
+
+def test_what_members_of_a_cell_do_not_differ_in_still_stands_in_its_rows():
+    start = soo.FinetuneConfig(seeds=(0,), layer=1)
+    cells = grid([{"lora.alpha": [8.0, 16.0]}, {"lora.rank": [2], "layer": [2]}], start)
+    assert [cell.names for cell in cells] == [("rank", "trained_layer", "alpha"), ("alpha", "rank", "trained_layer")]
+    assert dict(cells[0].varied) == {"rank": 8, "trained_layer": 1}
+
+
+def test_ranks_and_alphas_are_swept_in_one_program_and_kept_as_their_own(asked, tmp_path, monkeypatch, capsys):
+    text = "[finetune]\nepochs = 1\nseeds = [0]\nchat = false\nlayer = 1\nlearning_rate = 1e-3\n[finetune.lora]\n"
+    text += (
+        'layers = "layer"\n[vary]\n"lora.rank" = [1, 3]\n"lora.alpha" = [8, 20]\n[measure]\nfamilies = ["burglar"]\n'
+    )
+    text += "n = 1\nbase = false\ndrift = false\n"
+    (tmp_path / "sweep.toml").write_text(text)
+    trained, real = [], jobs.finetune
+    counted = lambda *args, **rest: trained.append(len(rest["members"])) or real(*args, **rest)
+    monkeypatch.setattr(jobs, "finetune", counted)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run([*asked, "--out", str(whole), "--keep-adapters"]) == 0
+    assert run([*asked, "--out", str(parts), "--keep-adapters", "--stack", "3"]) == 0
+    assert trained == [4, 3, 1]
+    seen = [[row for row in read_run(out).rows if row["condition"] == "soo"] for out in (whole, parts)]
+    members = {(rank, alpha) for rank in (1, 3) for alpha in (8, 20)}
+    assert all({(row["rank"], row["alpha"]) for row in rows} == members for rows in seen)
+    losses = [{(row["rank"], row["alpha"], row["step"]): row["loss"] for row in read_run(out).training}
+              for out in (whole, parts)]  # fmt: skip
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    for out, count in ((whole, 4), (parts, 4)):
+        configs = [json.loads(path.read_text()) for path in out.rglob("adapter_config.json")]
+        assert len(configs) == count and {(one["r"], one["lora_alpha"]) for one in configs} == members
+    assert len(soo.load_adapters(soo.load(asked[1]), [parts]).members) == 4
+    (tmp_path / "sweep.toml").write_text(text.replace("[8, 20]", "[8, 0]"))
+    capsys.readouterr()
+    assert run([*asked, "--out", str(tmp_path / "bad")]) == 2
+    assert "adapter alpha must not be 0" in capsys.readouterr().err and not (tmp_path / "bad").exists()
 
 
 def test_weights_that_vary_stand_in_every_row_and_train_as_they_would_alone(asked, tmp_path):

@@ -106,7 +106,10 @@ def test_members_can_differ_in_the_weights_of_terms(mistral):
     [
         ([], "none given"),
         ([{"seed": 0}], "learning_rate must be given"),
-        ([{"seed": 0, "learning_rate": 1e-2, "rank": 9}], "members of one run may differ in learning_rate, seed"),
+        ([{"seed": 0, "learning_rate": 1e-2, "dropout": 0.9}], "differ in alpha, learning_rate, rank, rslora, seed, w"),
+        ([{"seed": 0, "learning_rate": 1e-2, "rank": 0}], "adapter rank must be at least 1, found 0"),
+        ([{"seed": 0, "learning_rate": 1e-2, "rank": "4"}], "setting lora.rank must be a whole number, found '4'"),
+        ([{"seed": 0, "learning_rate": 1e-2, "alpha": 0.0}], "adapter alpha must not be 0"),
         ([{"seed": 0, "learning_rate": 1e-2}] * 2, "two are the same"),
     ],
 )

@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from transformers import AutoModelForCausalLM
 import soo_jax as soo
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.llm import folders
+from soo_jax.models.weights import quantise
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 TOKENS = np.arange(3, 15)[None]
@@ -110,6 +113,23 @@ def test_the_fingerprint_is_of_the_model_and_not_of_its_file(folder, mistral):
     )
     write(folder, changed, tie_word_embeddings=False)
     assert soo.load(folder).fingerprint != mistral.fingerprint, "another model of the same shapes"
+
+
+def test_other_parameters_have_the_fingerprint_that_they_would_have_from_a_file(folder, mistral, tmp_path):
+    assert mistral.with_params(dict(mistral.params)).fingerprint == mistral.fingerprint, "the same numbers"
+    config = soo.LoraConfig(rank=2, targets=("down",), layers=(2,))
+    fresh = soo.init_lora(mistral.config, config, jax.random.key(0))
+    adapter = fresh.replace(b=jax.tree.map(jnp.ones_like, fresh.b))
+    merged = mistral.with_params(soo.merge(mistral.params, adapter))
+    assert merged.fingerprint != mistral.fingerprint
+    soo.merge_folder(mistral, adapter, tmp_path / "merged")
+    assert soo.load(tmp_path / "merged").fingerprint == merged.fingerprint
+    soo.save_adapter(tmp_path / "adapter", mistral, adapter)
+    with pytest.raises(SooError, match="trained on other base weights"):
+        soo.load_adapter(merged, tmp_path / "adapter")
+    assert soo.load_adapter(mistral.with_params(merged.params, mistral.fingerprint), tmp_path / "adapter")
+    small = mistral.with_params(quantise(mistral.params, "nf4"))
+    assert small.fingerprint == mistral.fingerprint, "adapters of the wide model fit"
 
 
 def test_an_adapter_fits_its_base_after_the_base_was_saved_again(folder, mistral, tmp_path):
