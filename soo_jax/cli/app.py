@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from soo_jax.cli.benchmarks import import_benchmark
-from soo_jax.cli.common import Dtype, Force, Model, Quiet, bars, check_out, finish, numbers, start
+from soo_jax.cli.common import Dtype, Force, Log, Model, Quiet, bars, check_out, finish, numbers, start, trackers
 from soo_jax.cli.compare import compare
 from soo_jax.cli.controls import controls
 from soo_jax.cli.finetune import finetune
@@ -50,12 +50,14 @@ def demo(
     seed: Annotated[str | None, typer.Option(help="Seeds, one adapter each.  [default: 0,1,2,3,4; 0,1,2]")] = None,
     n: Annotated[int | None, typer.Option(help="Held-out instances per family and order.  [default: 100; 10]")] = None,
     dtype: Dtype = "auto",
+    log: Log = None,
     force: Force = False,
     quiet: Quiet = False,
     quick: Annotated[bool, typer.Option("--quick", help="Two seeds, few instances and epochs: a smoke test.")] = False,
 ) -> None:
     """An organism that ships with the library: measure, fine-tune all seeds, measure again, report."""
     check_out(out, force)
+    sent_to = trackers(log)
     soo = start()
     from dataclasses import replace
 
@@ -71,7 +73,7 @@ def demo(
     lm = soo.load(model, dtype)
     told = {"model": model, "dtype": dtype, "seed": seed, "n": n, "quick": quick}
     with bars(quiet) as reporter:
-        run_demo(lm, config, measure, answers, out, force=force, settings=told, reporter=reporter)
+        run_demo(lm, config, measure, answers, out, force=force, settings=told, log=sent_to, reporter=reporter)
     finish(out, terminal_table)
 
 
