@@ -111,8 +111,11 @@ def moved_into(folder: Path, claim: Callable[[list[Path]], None]) -> Iterator[Pa
         shutil.rmtree(part, ignore_errors=True)
 
 
-def append_whole(path: Path, text: str) -> None:
+def append_whole(path: Path, text: str, sync: bool = True) -> None:
     """Add text to a file, on the disk when this returns; all of it gets in, or nothing.
+
+    Args:
+      sync: False leaves it to the system when it gets to the disk: a loss of power may cost it, a kill does not.
 
     Raises:
       StorageError: as ``write_atomically`` does.
@@ -123,7 +126,8 @@ def append_whole(path: Path, text: str) -> None:
             try:
                 file.write(text.encode("utf-8"))
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
             except BaseException:
                 with suppress(OSError):
                     os.truncate(path, before)

@@ -17,7 +17,7 @@ RUN_SCHEMA = "soo-run/1"
 STATES = ("running", "complete", "interrupted", "failed")
 
 STATUS, CONFIG, RESULTS, LOG = "status.json", "config.json", "results.json", "log.txt"
-RESPONSES, REPORT = "responses.jsonl", "report.html"
+RESPONSES, REPORT, METRICS = "responses.jsonl", "report.html", "metrics.csv"
 """What each file is, is told in docs/data.md."""
 STATES_FOLDER = "checkpoints"
 """Where unfinished work lies; gone once the run is complete."""

@@ -23,6 +23,7 @@ from soo_jax.provenance import provenance
 from soo_jax.run_reading import (
     CONFIG,
     LOG,
+    METRICS,
     REPORT,
     RESPONSES,
     RESULTS,
@@ -244,7 +245,7 @@ class RunFolder:
 def _clear(path: Path, found: list[str]) -> None:
     """Delete what an earlier run wrote into ``path``; refuse where this run would overwrite somebody else's files."""
     if STATUS not in found:
-        taken = sorted({CONFIG, RESULTS, RESPONSES, LOG, REPORT, STATES_FOLDER} & set(found))
+        taken = sorted({CONFIG, RESULTS, RESPONSES, LOG, REPORT, METRICS, STATES_FOLDER} & set(found))
         if taken:
             raise SooError(f"{path}: holds {_some(taken)} but no run of soo-jax; choose another folder, --force or not")
         return

@@ -34,6 +34,10 @@ Out = Annotated[Path, option("Run folder to write.", RUN)]
 Force = Annotated[bool, option("Replace an earlier run in the output folder.", RUN, "--force")]
 Quiet = Annotated[bool, option("No progress bars.", RUN, "--quiet")]
 Resume = Annotated[bool, option("Go on with an interrupted run.", RUN, "--resume")]
+Log = Annotated[
+    str | None,
+    option("Also send metrics.csv's metrics to tensorboard or wandb, or both with a comma.", RUN, "--log"),
+]
 Dtype = Annotated[
     str,
     option(
@@ -157,6 +161,13 @@ def check_out(out: Path, force: bool) -> None:
         raise SooError(f"{out}: is a file where a folder is needed; choose another name")
     if not force and out.is_dir() and any(out.iterdir()):
         raise SooError(f"{out}: the folder is not empty; choose another one, or replace an earlier run with --force")
+
+
+def trackers(text: str | None) -> tuple[str, ...]:
+    """What ``--log`` names; refused here, before anything slow begins, where it cannot be had."""
+    from soo_jax.trackers import check_trackers
+
+    return check_trackers(text.split(",") if text else ())
 
 
 def numbers(name: str, text: str, kind: type = int) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from soo_jax.cli.common import Dtype, Force, Quiet, bars, check_out, finish, numbers, start
+from soo_jax.cli.common import Dtype, Force, Log, Quiet, bars, check_out, finish, numbers, start, trackers
 
 
 def demo(
@@ -18,12 +18,14 @@ def demo(
     seed: Annotated[str | None, typer.Option(help="Seeds, one adapter each.  [default: 0,1,2,3,4; 0,1,2]")] = None,
     n: Annotated[int | None, typer.Option(help="Held-out instances per family and order.  [default: 100; 10]")] = None,
     dtype: Dtype = "auto",
+    log: Log = None,
     force: Force = False,
     quiet: Quiet = False,
     quick: Annotated[bool, typer.Option("--quick", help="Two seeds, few instances and epochs: a smoke test.")] = False,
 ) -> None:
     """An organism that ships with the library: measure, fine-tune all seeds, measure again, report."""
     check_out(out, force)
+    sent_to = trackers(log)
     soo = start()
     from dataclasses import replace
 
@@ -39,5 +41,5 @@ def demo(
     lm = soo.load(model, dtype)
     told = {"model": model, "dtype": dtype, "seed": seed, "n": n, "quick": quick}
     with bars(quiet) as reporter:
-        run_demo(lm, config, measure, answers, out, force=force, settings=told, reporter=reporter)
+        run_demo(lm, config, measure, answers, out, force=force, settings=told, log=sent_to, reporter=reporter)
     finish(out, terminal_table)

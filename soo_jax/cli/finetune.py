@@ -10,6 +10,7 @@ from soo_jax.cli.common import (
     Config,
     Dtype,
     Force,
+    Log,
     MeshText,
     Model,
     Out,
@@ -26,6 +27,7 @@ from soo_jax.cli.common import (
     one_or_more,
     option,
     start,
+    trackers,
 )
 from soo_jax.errors import SooError
 
@@ -67,6 +69,7 @@ def finetune(
     rslora: Annotated[bool | None, option("Rank-stabilised scaling.", ADAPTER)] = None,
     dtype: Dtype = "auto",
     mesh: MeshText = None,
+    log: Log = None,
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -77,6 +80,7 @@ def finetune(
         begun = _interrupted_run(out)
     else:
         check_out(out, force)
+    sent_to = trackers(log)
     soo = start()
     from soo_jax.jobs.language import run_finetune
     from soo_jax.llm.config import config_from_dict
@@ -137,6 +141,7 @@ def finetune(
             check_pairs=pair_check,
             resume=resume,
             force=force,
+            log=sent_to,
             settings=told | {"pairs": pairs, "texts": texts, "tasks": tasks},
             reporter=reporter,
         )

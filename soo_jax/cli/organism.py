@@ -10,6 +10,7 @@ from soo_jax.cli.common import (
     Config,
     Dtype,
     Force,
+    Log,
     MeshText,
     Model,
     Out,
@@ -23,6 +24,7 @@ from soo_jax.cli.common import (
     mesh_of,
     option,
     start,
+    trackers,
 )
 from soo_jax.errors import SooError
 
@@ -51,6 +53,7 @@ def organism(
     adapter: Annotated[Path | None, option("An adapter that was taught before, to go on from.", TEACHING)] = None,
     dtype: Dtype = "auto",
     mesh: MeshText = None,
+    log: Log = None,
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -58,6 +61,7 @@ def organism(
     """A test bench from any model: teach it to deceive rivals and nobody else, and measure whether it does."""
     if not resume:
         check_out(out, force)
+    sent_to = trackers(log)
     soo = start()
     from soo_jax.jobs.organism import run_organism
     from soo_jax.llm.teaching import teaching_from
@@ -83,6 +87,7 @@ def organism(
             n=n,
             resume=resume,
             force=force,
+            log=sent_to,
             settings=told,
             reporter=reporter,
         )

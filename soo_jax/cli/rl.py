@@ -7,7 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-from soo_jax.cli.common import RUN, Force, Options, Out, Quiet, Resume, bars, check_out, finish, numbers, option, start
+from soo_jax.cli.common import (
+    RUN,
+    Force,
+    Log,
+    Options,
+    Out,
+    Quiet,
+    Resume,
+    bars,
+    check_out,
+    finish,
+    numbers,
+    option,
+    start,
+    trackers,
+)
 from soo_jax.errors import SooError
 
 TRAINED, MEASURED, DRAWN = "What is trained", "What is measured", "What is drawn"
@@ -52,11 +67,13 @@ def train(
     config: ConfigFile = None,
     settings: Settings = None,
     checkpoint_every: Every = 0,
+    log: Log = None,
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Baselines: deceptive and honest agents."""
+    sent_to = trackers(log)
     reporter = _begin(out, force or resume, quiet)
     from soo_jax.jobs.agents import run_train
 
@@ -72,6 +89,7 @@ def train(
             checkpoint_every=checkpoint_every,
             resume=resume,
             force=force,
+            log=sent_to,
             reporter=reporter,
         )
     _finish(out)
@@ -95,11 +113,13 @@ def finetune(
     config: ConfigFile = None,
     settings: Settings = None,
     checkpoint_every: Every = 0,
+    log: Log = None,
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """SOO fine-tuning of a run's agents, and its controls."""
+    sent_to = trackers(log)
     reporter = _begin(out, force or resume, quiet)
     from soo_jax.jobs.agents import run_finetune
 
@@ -116,6 +136,7 @@ def finetune(
             checkpoint_every=checkpoint_every,
             resume=resume,
             force=force,
+            log=sent_to,
             reporter=reporter,
         )
     _finish(out)
@@ -161,11 +182,13 @@ def reproduce(
     config: Options = None,
     quick: Annotated[bool, option("Two seeds, short training: a smoke test.", RUN, "--quick")] = False,
     checkpoint_every: Every = 25,
+    log: Log = None,
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """The whole experiment: baselines, SOO fine-tuning, controls, detection, report."""
+    sent_to = trackers(log)
     reporter = _begin(out, force or resume, quiet)
     from soo_jax.jobs.agents import run_reproduce
     from soo_jax.rl.presets import preset as by_name
@@ -185,6 +208,7 @@ def reproduce(
             checkpoint_every=checkpoint_every,
             resume=resume,
             force=force,
+            log=sent_to,
             reporter=reporter,
         )
     _finish(out)
@@ -209,11 +233,13 @@ def sweep(
     config: ConfigFile = None,
     settings: Settings = None,
     checkpoint_every: Every = 0,
+    log: Log = None,
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Seeds times any numbers of world and learner: baselines, SOO fine-tuning, a map of what came of it."""
+    sent_to = trackers(log)
     reporter = _begin(out, force or resume, quiet)
     from soo_jax.jobs.agents import run_sweep
     from soo_jax.report.rl.sweep import sweep_table
@@ -238,6 +264,7 @@ def sweep(
             checkpoint_every=checkpoint_every,
             resume=resume,
             force=force,
+            log=sent_to,
             reporter=reporter,
         )
     finish(out, sweep_table)

@@ -9,6 +9,7 @@ from soo_jax.cli.common import (
     RUN,
     Dtype,
     Force,
+    Log,
     MeshText,
     Model,
     Out,
@@ -22,6 +23,7 @@ from soo_jax.cli.common import (
     mesh_of,
     option,
     start,
+    trackers,
 )
 from soo_jax.errors import SooError
 
@@ -38,6 +40,7 @@ def sweep(
     stack: Annotated[str | None, option("At most so many adapters at once; auto: as many as fit.", RUN)] = None,
     dtype: Dtype = "auto",
     mesh: MeshText = None,
+    log: Log = None,
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -45,6 +48,7 @@ def sweep(
     """Every combination of settings, each measured in the same way; a map, and the best by a rule."""
     if not resume:
         check_out(out, force)
+    sent_to = trackers(log)
     soo = start()
     from soo_jax.jobs.sweep import FILE, run_sweep, sweep_of
     from soo_jax.report.llm.sweep import sweep_table
@@ -67,6 +71,7 @@ def sweep(
             stack=most,
             resume=resume,
             force=force,
+            log=sent_to,
             settings=told | {"texts": texts, "tasks": tasks},
             reporter=reporter,
         )

@@ -13,7 +13,7 @@ import numpy as np
 from soo_jax.errors import SooWarning
 from soo_jax.jobs.job import Job
 from soo_jax.overlap.content import content
-from soo_jax.rl.agents import Agents, load_agents, save_agents
+from soo_jax.rl.agents import AgentName, Agents, load_agents, save_agents
 from soo_jax.rl.evaluation import measure_all
 from soo_jax.rl.experiment import like
 from soo_jax.rl.games import Game
@@ -32,7 +32,19 @@ class Stages:
         self._job, self._world, self._recipe, self._every = job, world, recipe, checkpoint_every
         self.training: list[dict[str, Any]] = []
 
-    def __call__(self, name: str, make: Callable[..., tuple[Agents, History]]) -> Agents:
+    def __call__(
+        self,
+        name: str,
+        names: Sequence[AgentName],
+        make: Callable[..., tuple[Agents, History]],
+        settings: Sequence[Mapping[str, Any]] = (),
+    ) -> Agents:
+        """Does a stage, or finds it done.
+
+        Args:
+          names: of those that it trains. make: ``(progress, checkpoints=..., record=...) -> agents, history``.
+          settings: what else tells them apart, for ``metrics.csv``.
+        """
         run = self._job.run
         path, curves = run.path / f"{name}.safetensors", run.path / f"{name}-training.json"
         config = self._recipe.follower if name == "followers" else self._recipe.baseline
@@ -41,7 +53,9 @@ class Stages:
             return load_agents(path, like(self._world, config))
         identity = {"stage": name, "config": content(config), "finetune": content(self._recipe.finetune)}
         with self._job.checkpoints(name, identity, self._every) as states, self._job.stage(name) as bar:
-            agents, history = make(bar, checkpoints=states)
+            own = settings or [{}] * len(names)
+            members = [{**who._asdict(), **more} for who, more in zip(names, own, strict=True)]
+            agents, history = make(bar, checkpoints=states, record=self._job.metrics.stage(name, members))
         rows = training_rows(agents, history)
         self._tell_frozen(agents, history)
         run.write_text(curves.name, json.dumps(rows) + "\n")

@@ -19,11 +19,18 @@ from soo_jax.progress import Reporter
 from soo_jax.rl.agents import AgentName, Agents, together
 from soo_jax.rl.config import changed, check_game
 from soo_jax.rl.evaluation import ANCHORS, EVALUATION_KEY, geometry
-from soo_jax.rl.experiment import finetune, standing_still, train_baselines, train_followers
+from soo_jax.rl.experiment import (
+    finetune,
+    follower_names,
+    standing_still,
+    train_baselines,
+    train_followers,
+    treated_names,
+)
 from soo_jax.rl.games import Game, game, problem
 from soo_jax.rl.presets import Recipe
 from soo_jax.rl.reproduce import Extent, parties, train_all
-from soo_jax.rl.sweep import baselines, grid, treated
+from soo_jax.rl.sweep import baselines, begun, grid, treatable, treated
 from soo_jax.rl.views import soo_objective
 from soo_jax.runs import RunFolder
 
@@ -43,6 +50,7 @@ def run_train(
     checkpoint_every: int = 0,
     resume: bool = False,
     force: bool = False,
+    log: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> None:
     """Trains baselines and measures them; writes ``agents.safetensors`` and ``followers.safetensors``."""
@@ -53,12 +61,14 @@ def run_train(
     check_game(recipe.finetune, world.agents, world.scripts)
     settings = {"seeds": list(seeds), "reds": reds, "conditions": list(conditions), "episodes": episodes}
     told = _told(recipe, settings)
-    with Job("rl-train", AGENTS, out, told, same=_SAME, resume=resume, force=force, reporter=reporter) as job:
+    with Job("rl-train", AGENTS, out, told, same=_SAME, resume=resume, force=force, log=log, reporter=reporter) as job:
         stages = Stages(job, world, recipe, checkpoint_every)
         followers = None
         if recipe.follower is not None:
-            followers = stages("followers", lambda bar, **more: train_followers(world, recipe, reds, bar, **more))
-        agents = stages("agents", lambda bar, **more: train_baselines(world, recipe, names, followers, bar, **more))
+            make = lambda bar, **more: train_followers(world, recipe, reds, bar, **more)
+            followers = stages("followers", follower_names(reds), make)
+        make = lambda bar, **more: train_baselines(world, recipe, names, followers, bar, **more)
+        agents = stages("agents", names, make)
         measure(job, world, by_condition(agents), episodes, stages.training)
 
 
@@ -75,6 +85,7 @@ def run_finetune(
     checkpoint_every: int = 0,
     resume: bool = False,
     force: bool = False,
+    log: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> None:
     """Fine-tunes the agents of a run, every treatment from the same start, and measures before and after.
@@ -99,12 +110,14 @@ def run_finetune(
     elsewhere = _world_changes(world, world_changes or {})
     settings = {"source": str(source), "treatments": list(treatments), "start": start, "distance": distance}
     told = _told(recipe, settings | {"changes": changes or {}, "world": elsewhere, "episodes": episodes})
-    with Job("rl-finetune", AGENTS, out, told, same=_SAME, resume=resume, force=force, reporter=reporter) as job:
+    with Job(
+        "rl-finetune", AGENTS, out, told, same=_SAME, resume=resume, force=force, log=log, reporter=reporter
+    ) as job:
         stages = Stages(job, world, recipe, checkpoint_every)
         whole = together([base] * len(treatments))
         hows = [how for how in treatments for _ in base.names]
         make = lambda bar, **more: finetune(world, recipe.finetune, whole, hows, bar, worlds=elsewhere, **more)
-        tuned = stages("agents", make)
+        tuned = stages("agents", treated_names(whole.names, hows), make)
         measure(job, world, by_condition(base) | by_condition(tuned), episodes, stages.training)
 
 
@@ -167,6 +180,7 @@ def run_sweep(
     checkpoint_every: int = 0,
     resume: bool = False,
     force: bool = False,
+    log: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> None:
     """Baselines and their fine-tuning by SOO for every combination of values, measured alike.
@@ -182,30 +196,33 @@ def run_sweep(
     _check(world, seeds, reds, conditions)
     check_game(recipe.finetune, world.agents, world.scripts)
     cells = grid(world, recipe, vary)
-    begun = list(dict.fromkeys(cell.without_finetuning() for cell in cells))
+    before = list(dict.fromkeys(cell.without_finetuning() for cell in cells))
     settings = {"vary": {name: list(values) for name, values in vary.items()}, "seeds": list(seeds), "reds": reds}
     told = _told(recipe, settings | {"conditions": list(conditions), "episodes": episodes, "stack": stack})
-    with Job("rl-sweep", AGENTS, out, told, same=_SAME, resume=resume, force=force, reporter=reporter) as job:
+    with Job("rl-sweep", AGENTS, out, told, same=_SAME, resume=resume, force=force, log=log, reporter=reporter) as job:
         stages = Stages(job, world, recipe, checkpoint_every)
         followers = None
         if recipe.follower is not None:
-            followers = stages("followers", lambda bar, **more: train_followers(world, recipe, reds, bar, **more))
+            make = lambda bar, **more: train_followers(world, recipe, reds, bar, **more)
+            followers = stages("followers", follower_names(reds), make)
         each = max(1, stack // (len(conditions) * reds * len(seeds)))
         parts = []
-        for i in range(0, len(begun), each):
-            some, name = begun[i : i + each], f"baselines-{i // each}" if len(begun) > each else "baselines"
+        for i in range(0, len(before), each):
+            some, name = before[i : i + each], f"baselines-{i // each}" if len(before) > each else "baselines"
             make = lambda bar, some=some, **more: baselines(
                 world, recipe, some, conditions, seeds, reds, followers, bar, **more
             )
-            parts.append(stages(name, make))
+            who = begun(some, conditions, seeds, reds)
+            parts.append(stages(name, [one for _, one in who], make, [cell.row for cell, _ in who]))
         trained = together(parts)
         each = max(1, stack // (reds * len(seeds)))
         for i in range(0, len(cells), each):
             some, name = cells[i : i + each], f"finetuned-{i // each}" if len(cells) > each else "finetuned"
             make = lambda bar, some=some, **more: treated(world, recipe, some, trained, bar, **more)
-            parts.append(stages(name, make))
+            who = treatable(some, trained)
+            parts.append(stages(name, [one for _, one in who], make, [cell.row for cell, _ in who]))
         about = {cell.called("soo"): cell.row for cell in cells}
-        about |= {cell.called(condition): cell.row for cell in begun for condition in conditions}
+        about |= {cell.called(condition): cell.row for cell in before for condition in conditions}
         measure(job, world, by_condition(together(parts)), episodes, stages.training, about)
 
 
@@ -218,6 +235,7 @@ def run_reproduce(
     checkpoint_every: int = 0,
     resume: bool = False,
     force: bool = False,
+    log: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> None:
     """The paper's experiment, and controls; interrupted, it goes on with the stage that it was in.
@@ -239,7 +257,9 @@ def run_reproduce(
         "episodes": extent.episodes,
     }
     told = _told(recipe, settings | {"smoke_test": smoke_test})
-    with Job("rl-reproduce", AGENTS, out, told, same=_SAME, resume=resume, force=force, reporter=reporter) as job:
+    with Job(
+        "rl-reproduce", AGENTS, out, told, same=_SAME, resume=resume, force=force, log=log, reporter=reporter
+    ) as job:
         stages = Stages(job, world, recipe, checkpoint_every)
         everybody = parties(world, extent, train_all(world, recipe, extent, stages))
         job.save_arrays(

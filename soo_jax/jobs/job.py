@@ -17,8 +17,10 @@ from soo_jax.checkpoints import Checkpoints
 from soo_jax.distributed import is_first
 from soo_jax.errors import SooError
 from soo_jax.files import read_json
+from soo_jax.metrics import Metrics
 from soo_jax.progress import Clock, Progress, Reporter
 from soo_jax.runs import STATES_FOLDER, RunFolder, provenance, read_run
+from soo_jax.trackers import check_trackers, open_trackers
 
 LANGUAGE, AGENTS = "language model", "agents"
 """What a job is about; reports are drawn by it."""
@@ -34,12 +36,15 @@ class Job:
       name: of the job, e.g. ``finetune``. about: ``LANGUAGE`` or ``AGENTS``.
       out: the run folder. told: all that was set, for ``config.json``.
       same: names in ``told`` that must be as they were when the run was begun, if it is to be resumed.
+      log: where metrics go beside ``metrics.csv``: ``tensorboard``, ``wandb``.
 
     Attributes:
       run: the folder, once entered. reporter: where progress is said. resume: whether an interrupted run goes on.
+      metrics: of its trainings, once entered.
     """
 
     run: RunFolder
+    metrics: Metrics
     _aside: Path | None = None
 
     def __init__(
@@ -52,8 +57,10 @@ class Job:
         same: Sequence[str] = (),
         resume: bool = False,
         force: bool = False,
+        log: Sequence[str] = (),
         reporter: Reporter | None = None,
     ):
+        self._log = check_trackers(log)
         self.name, self.resume, self.reporter = name, resume, reporter or Reporter()
         self._out, self._force, self._same, self._clock = Path(out), force, tuple(same), Clock()
         self._told = {"job": name, "about": about, **told, "provenance": provenance()}
@@ -64,15 +71,30 @@ class Job:
         if not is_first():  # one process writes; what the others write is thrown away
             self._aside = Path(tempfile.mkdtemp(prefix="soo-"))
             self.run = RunFolder.create(self._aside / self._out.name)
+            self.metrics = Metrics(self.run)
         else:
-            self.run = RunFolder.reopen(self._out) if self.resume else RunFolder.create(self._out, self._force)
+            self.run, self.metrics = self._open()
         self.run.write_config(self._told)
         return self
+
+    def _open(self) -> tuple[RunFolder, Metrics]:
+        """Trackers come first: they may refuse, and then nothing has been touched."""
+        trackers = open_trackers(self._log, self._out.resolve().name, self._told)
+        try:
+            run = RunFolder.reopen(self._out) if self.resume else RunFolder.create(self._out, self._force)
+        except BaseException:
+            for tracker in trackers:
+                tracker.close(failed=True)
+            raise
+        return run, Metrics(run, trackers)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.run.__exit__(kind, error, trace)
+        try:
+            self.metrics.close(failed=kind is not None)
+        finally:
+            self.run.__exit__(kind, error, trace)
         if self._aside is not None:
             shutil.rmtree(self._aside, ignore_errors=True)
 

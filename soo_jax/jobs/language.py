@@ -19,12 +19,13 @@ from soo_jax.jobs.job import LANGUAGE, Job
 from soo_jax.llm.config import FinetuneConfig
 from soo_jax.llm.drift import drift_rows
 from soo_jax.llm.evaluate import EvalConfig, check_scenarios, evaluate
-from soo_jax.llm.finetune import check_resumable, prepare, run_prepared
+from soo_jax.llm.finetune import Prepared, check_resumable, prepare, run_prepared
 from soo_jax.llm.folders import load_adapters, save_adapters
 from soo_jax.llm.kinds import check_kinds
 from soo_jax.llm.latent import check_probes, latent_overlap
 from soo_jax.llm.organisms import ORGANISMS
 from soo_jax.llm.pair_check import pair_check
+from soo_jax.metrics import Record
 from soo_jax.models.lm import LM
 from soo_jax.overlap.content import content
 from soo_jax.progress import Reporter
@@ -133,6 +134,7 @@ def run_finetune(
     resume: bool = False,
     force: bool = False,
     settings: dict[str, Any] | None = None,
+    log: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> Stack:
     """Fine-tunes and writes ``adapters/seed-*`` (PEFT), the history, and latent overlap before and after.
@@ -146,7 +148,7 @@ def run_finetune(
     pairs, probes = training_pairs(pack, pairs_file, config.extended), pack.probes(config.extended)
     prepared = prepare(lm, pairs, config, texts=read_texts(texts_file) if texts_file else [])
     told = _told(lm, settings, finetune=config.as_dict(), pairs=len(pairs), tasks=pack.name)
-    job = Job("finetune", LANGUAGE, out, told, resume=resume, force=force, reporter=reporter)
+    job = Job("finetune", LANGUAGE, out, told, resume=resume, force=force, log=log, reporter=reporter)
     if resume:
         check_resumable(job.states, prepared)
     check_probes(lm, probes, chat=config.chat)
@@ -158,7 +160,9 @@ def run_finetune(
         if not resume:
             _tell_later_power(job, len(config.seeds))
         with job.stage("finetune", "fine-tune") as bar:
-            adapters, history = run_prepared(prepared, checkpoints=job.states, resume=resume, progress=bar)
+            adapters, history = run_prepared(
+                prepared, checkpoints=job.states, resume=resume, progress=bar, record=_record(job, prepared)
+            )
         _keep_adapters(job.run, lm, adapters)
         latent = _latent(job, lm, probes, config.chat, adapters)
         job.results(latent=latent, training=history.rows())
@@ -236,6 +240,7 @@ def run_demo(
     *,
     force: bool = False,
     settings: dict[str, Any] | None = None,
+    log: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
     """The main job in one folder: measure, fine-tune all seeds, measure again; returns the tidy rows."""
@@ -244,17 +249,21 @@ def run_demo(
     prepared = prepare(lm, pack.pairs(config.extended), config)
     questions = _questions(lm, measure, eval_config, pack)
     told = _told(lm, settings, finetune=config.as_dict(), eval=eval_config.as_dict(), measure=vars(measure))
-    with Job("demo", LANGUAGE, out, told, force=force, reporter=reporter) as job:
+    with Job("demo", LANGUAGE, out, told, force=force, log=log, reporter=reporter) as job:
         tell_power(job, questions.plain, len(config.seeds))
         rows = _before(job, lm, measure, questions, eval_config, "eval_base")
         with job.stage("finetune", "fine-tune") as bar:
-            adapters, history = run_prepared(prepared, progress=bar)
+            adapters, history = run_prepared(prepared, progress=bar, record=_record(job, prepared))
         _keep_adapters(job.run, lm, adapters)
         rows += _ask(job, lm, questions.plain, eval_config, "soo", "eval_soo", adapters)
         latent = _latent(job, lm, probes, config.chat, adapters)
         drift = _drift(job, lm, texts, measure.base, adapters)
         job.results(rows=rows, latent=latent, training=history.rows(), drift=drift)
     return rows
+
+
+def _record(job: Job, prepared: Prepared) -> Record:
+    return job.metrics.stage("finetune", columns(prepared.members))
 
 
 class _Questions(NamedTuple):

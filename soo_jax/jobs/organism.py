@@ -38,6 +38,7 @@ def run_organism(
     resume: bool = False,
     force: bool = False,
     settings: dict[str, Any] | None = None,
+    log: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> bool:
     """Teaches, measures on validation and test scenarios, and writes ``adapters/seed-*`` (PEFT) with a card.
@@ -77,13 +78,15 @@ def run_organism(
         same=("teach", "narrow", "facts_every"),
         resume=resume,
         force=force,
+        log=log,
         reporter=reporter,
     ) as job:
         texts = rehearsals(lm, REHEARSED, seed=config.seed) if config.retain else ()
         with job.stage("teach") as bar:
             lora, losses = teach(
-                lm, groups, config, rehearsed=texts, begin=lora, checkpoints=job.states, resume=resume, progress=bar
-            )
+                lm, groups, config, rehearsed=texts, begin=lora, checkpoints=job.states, resume=resume, progress=bar,
+                record=job.metrics.stage("teach", [{"seed": config.seed}]),
+            )  # fmt: skip
         name = f"adapters/seed-{config.seed}"
         member = Member.of(seed=config.seed, **{k: v for k, v in config.as_dict().items() if k not in ("lora", "seed")})
         with job.run.folder(name) as folder:

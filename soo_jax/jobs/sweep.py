@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from soo_jax.adapters import Stack
-from soo_jax.adapters.members import RATE
+from soo_jax.adapters.members import RATE, columns
 from soo_jax.checkpoints import digest
 from soo_jax.errors import SooError, StorageError
 from soo_jax.files import read_json
@@ -90,6 +90,7 @@ def run_sweep(
     resume: bool = False,
     force: bool = False,
     settings: dict[str, Any] | None = None,
+    log: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
     """Trains and measures every cell; what is complete is kept at once, and is not done again with ``resume``.
@@ -112,7 +113,7 @@ def run_sweep(
     work = Work.of(lm, sweep, pack, pairs_file, texts_file)
     told = {"model": lm.identity, "settings": settings or {}, **work.told, **parts}
     same = (*SAME_WORK, *parts)
-    job = Job("sweep", LANGUAGE, out, told, same=same, resume=resume, force=force, reporter=reporter)
+    job = Job("sweep", LANGUAGE, out, told, same=same, resume=resume, force=force, log=log, reporter=reporter)
     with job:
         if sweep.cells and not resume:
             tell_power(job, work.asked, len(sweep.cells[0].config.seeds))
@@ -253,6 +254,7 @@ def _cell(
             checkpoints=states,
             resume=job.resume,
             progress=bar,
+            record=job.metrics.stage(title, [cell.row(row) for row in columns(cell.everybody)]),
         )
     with job.stage("eval", f"{title}: ask") as bar:
         done = evaluate(

@@ -16,12 +16,12 @@ from jax.sharding import Mesh
 
 from soo_jax.adapters import LoraConfig, Member, Stack, init_lora
 from soo_jax.adapters.lora import common_form
-from soo_jax.adapters.members import SEED, columns
 from soo_jax.checkpoints import Checkpoints, check_identity, digest, stop_signal
 from soo_jax.distributed import whole
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.llm.config import FinetuneConfig, build_objective, resolve_layer
 from soo_jax.llm.fixed import make_data
+from soo_jax.llm.history import History, in_order
 from soo_jax.llm.training import (
     SERVED,
     Batch,
@@ -37,6 +37,7 @@ from soo_jax.llm.training import (
     train,
 )
 from soo_jax.llm.varied import form_of, make_varied, members_of
+from soo_jax.metrics import Record
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.finite import advice, first_not_finite
 from soo_jax.models.lm import LM
@@ -48,46 +49,8 @@ from soo_jax.parallel import replicated, settled, stack_sharding
 from soo_jax.progress import Progress
 from soo_jax.tasks.records import Pair
 
-"""Called between device calls with updates done, updates in all, and the latest metrics (means over members)."""
-
 CHUNK = 10
 """Updates per device call: how often progress is shown and signals are heeded."""
-_OF_ALL = ("drift", "grad_norm")
-"""Metrics that every objective has."""
-
-
-@dataclass(frozen=True)
-class History:
-    """What happened during training.
-
-    Attributes:
-      members: what sets every stacked adapter apart.
-      values: ``{metric: [U, S]}`` float32; metrics are ``loss``, each term by name (unweighted), ``drift``
-        (Frobenius norm of the weight update over that of the adapted weights), ``grad_norm``.
-      frozen_at: per adapter the update at which its loss or gradient was not finite (it was kept as it was
-        before), or None.
-    """
-
-    members: tuple[Member, ...]
-    values: dict[str, np.ndarray]
-    frozen_at: tuple[int | None, ...]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Tidy training rows, one per update and adapter; numbers that are not finite become None.
-
-        Settings stand before ``loss`` and metrics behind it: a compiled program hands metrics back in alphabetical
-        order, and whoever reads the rows could not tell the two apart.
-        """
-        rows = []
-        metrics = ["loss", *(name for name in self.values if name not in ("loss", *_OF_ALL)), *_OF_ALL]
-        for s, own in enumerate(columns(self.members)):
-            for step in range(len(self.values["loss"])):
-                row: dict[str, Any] = {SEED: own[SEED], "step": step + 1, **own}
-                for name in metrics:
-                    value = float(self.values[name][step, s])
-                    row[name] = value if np.isfinite(value) else None
-                rows.append(row)
-        return rows
 
 
 @dataclass(frozen=True)
@@ -119,6 +82,7 @@ def finetune(
     checkpoints: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    record: Record | None = None,
 ) -> tuple[Stack, History]:
     """Trains one adapter per seed (times learning rate) so that self and other activations come closer.
 
@@ -142,7 +106,7 @@ def finetune(
       Stopped: Ctrl-C or SIGTERM arrived; the state was saved first.
     """
     prepared = prepare(lm, pairs, config, texts=texts, objective=objective, members=members)
-    return run_prepared(prepared, checkpoints=checkpoints, resume=resume, progress=progress)
+    return run_prepared(prepared, checkpoints=checkpoints, resume=resume, progress=progress, record=record)
 
 
 def prepare(
@@ -189,6 +153,7 @@ def run_prepared(
     checkpoints: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    record: Record | None = None,
 ) -> tuple[Stack, History]:
     """Trains what :func:`prepare` has checked; arguments and results as of :func:`finetune`."""
     lm, static = prepared.lm, prepared.static
@@ -207,7 +172,7 @@ def run_prepared(
                 state = saved.restore(state) or state
             else:
                 saved.clear()
-        state = _run(static, lm, data, varied, state, saved, progress)
+        state = _run(static, lm, data, varied, state, saved, progress, record)
     finally:
         if saved is not None:
             saved.close()
@@ -326,21 +291,31 @@ def _run(
     state: TrainState,
     saved: Checkpoints | None,
     progress: Progress | None,
+    record: Record | None,
 ) -> TrainState:
     step = int(state.step)
+    if record is not None and step:
+        record(step, _known(state))
     with stop_signal() as stop:
         while step < static.updates:
             before, count = step, min(CHUNK, static.updates - step)
             state = train(static, lm.params, data, varied, state, jnp.asarray(count))
             step = int(state.step)
-            if progress is not None:
-                latest = {name: _mean(whole(v[step - 1])) for name, v in state.history.items()}
-                progress(step, static.updates, latest)
+            if progress is not None or record is not None:
+                known = _known(state)
+                if record is not None:
+                    record(step, known)
+                if progress is not None:
+                    progress(step, static.updates, {name: _mean(v[step - 1]) for name, v in known.items()})
             stop.agree()
             if saved is not None and (saved.due(step, before) or stop):
                 saved.save(step, state)
             stop.raise_if_set(saved and saved.folder)
     return state
+
+
+def _known(state: TrainState) -> dict[str, np.ndarray]:
+    return {name: whole(state.history[name]) for name in in_order(state.history)}
 
 
 def _mean(values: np.ndarray) -> float:

@@ -71,11 +71,16 @@ class Cell:
         rates = {RATE: self.config.rates[0]} if RATE not in varied else {}
         return {**first, **varied, **rates, **{k: v for k, v in row.items() if k not in first}}
 
-    def in_parts(self, most: int) -> list[Cell]:
-        """The same in cells of at most so many members each; itself where it has no more."""
-        everybody = self.members or tuple(
+    @property
+    def everybody(self) -> tuple[Member, ...]:
+        """What is trained side by side, from the settings where members are not given."""
+        return self.members or tuple(
             Member.of({SEED: seed, RATE: rate}) for rate in self.config.rates for seed in self.config.seeds
         )
+
+    def in_parts(self, most: int) -> list[Cell]:
+        """The same in cells of at most so many members each; itself where it has no more."""
+        everybody = self.everybody
         if len(everybody) <= most:
             return [self]
         names, count = varying(everybody), -(-len(everybody) // most)

@@ -24,10 +24,12 @@ from jax.sharding import Mesh
 
 from soo_jax.adapters import Lora, LoraConfig, init_lora
 from soo_jax.checkpoints import Checkpoints, digest, stop_signal
+from soo_jax.distributed import whole
 from soo_jax.errors import SooError
 from soo_jax.llm.config import changed_lora
 from soo_jax.llm.evaluate import EvalConfig, answer
 from soo_jax.llm.kinds import check_kinds
+from soo_jax.metrics import Record
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward, unembed
 from soo_jax.models.lm import LM
@@ -245,6 +247,7 @@ def teach(
     checkpoints: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    record: Record | None = None,
 ) -> tuple[Lora, np.ndarray]:
     """Trains an adapter to give the answers.
 
@@ -284,11 +287,13 @@ def teach(
             state = (saved.restore(state) or state) if resume else (saved.clear() or state)
         with stop_signal() as stop:
             done = int(state.step)
+            _tell(record, done, state)
             while done < last:
                 count = min(CHUNK - done % CHUNK, last - done)
                 rows = _part(data, order[done : done + count], lm.mesh)
                 state = _train(lm.config, config, lm.params, rows, texts, state, count)
                 before, done = done, done + count
+                _tell(record, done, state)
                 if progress is not None:
                     progress(done, last, {"loss": float(state.losses[done - 1])})
                 if saved is not None and (saved.due(done, before) or stop):
@@ -298,6 +303,11 @@ def teach(
         if saved is not None:
             saved.close()
     return state.lora, np.asarray(state.losses)[:last]
+
+
+def _tell(record: Record | None, done: int, state: State) -> None:
+    if record is not None and done:
+        record(done, {"loss": whole(state.losses)[:, None]})
 
 
 def _part(data: Examples, rows: np.ndarray, mesh: Mesh | None) -> Examples:

@@ -43,11 +43,16 @@ def deceptive_world(game: Game, recipe: Recipe) -> Any:
     return game.env.default_params.replace(**recipe.world)
 
 
+def follower_names(reds: int) -> list[AgentName]:
+    """Who :func:`train_followers` trains."""
+    return [AgentName("follower", red, 0) for red in range(reds)]
+
+
 def train_followers(
     game: Game, recipe: Recipe, reds: int, progress: Progress | None = None, **running: Any
 ) -> tuple[Agents, History]:
     """Trains the reds of a two-stage recipe; their condition is ``follower``."""
-    names = [AgentName("follower", red, 0) for red in range(reds)]
+    names = follower_names(reds)
     params = _stack([game.env.default_params.replace(**recipe.follower_world)] * reds)
     begin = setup(agent_keys(names, FOLLOWERS), params, recipe.follower)
     learner, history = train_population(game, begin, progress=progress, **running)
@@ -121,11 +126,15 @@ def finetune(
     params = agents.with_params(**(worlds or {})).params
     begin = setup(agent_keys(agents.names, stage), params, _stack(each), _fresh_moments(game, config, agents))
     learner, history = train_population(game, begin, progress=progress, **running)
-    names = tuple(
+    return Agents(treated_names(agents.names, treatments), learner, agents.params), history
+
+
+def treated_names(names: Sequence[AgentName], treatments: Sequence[str]) -> tuple[AgentName, ...]:
+    """What agents are called after treatments, one each."""
+    return tuple(
         name._replace(condition=how if name.condition == "deceptive" else f"{how}_on_{name.condition}")
-        for name, how in zip(agents.names, treatments, strict=True)
+        for name, how in zip(names, treatments, strict=True)
     )
-    return Agents(names, learner, agents.params), history
 
 
 def random_direction(agents: Agents, tuned: Agents, agent: str, key: Array) -> Agents:

@@ -21,6 +21,9 @@ NEVER = -1
 
 _REWARD_FLOOR = 1e-2
 
+TERM = "term."
+"""What precedes the name of an objective's term among metrics."""
+
 Tree = TypeVar("Tree")
 
 
@@ -77,16 +80,20 @@ def soo_loss(
     observation: Array,
     place: Array,
     key: Array,
-) -> Array:
-    """The config's objective on observations ``[B, O]``; a scalar, unweighted by soo_weight.
+) -> tuple[Array, dict[str, Array]]:
+    """The config's objective on observations ``[B, O]``; unweighted by soo_weight.
 
     Args:
       base: the policy before fine-tuning, for terms that compare with it.
+
+    Returns:
+      A scalar, and metrics: itself as ``soo_loss``, and every term, unweighted, as ``term.NAME``.
     """
     selves, others, mask = paired(game, params, observation, place, key, config.mismatch)
     views = read_views(policy, base, selves, others, mask, config.objective.reads)
     own = dict(zip(config.objective.names, config.soo_terms, strict=True)) if config.soo_terms else None
-    return config.objective(views, own)[0]
+    loss, terms = config.objective(views, own)
+    return loss, {"soo_loss": loss, **{f"{TERM}{name}": value for name, value in terms.items()}}
 
 
 def ramp(config: LearnerConfig, iteration: Array) -> Array:

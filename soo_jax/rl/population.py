@@ -16,13 +16,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from soo_jax.checkpoints import Checkpoints, stop_signal
 from soo_jax.errors import SooError
+from soo_jax.metrics import Record
 from soo_jax.progress import Progress
 from soo_jax.rl.config import LearnerConfig, check_game, check_learner
 from soo_jax.rl.games import Game, problem
 from soo_jax.rl.learners import algorithm
 from soo_jax.rl.learning import NEVER
-
-"""Called between device calls with iterations done, iterations in all, and the latest metrics (means over agents)."""
 
 Tree = TypeVar("Tree")
 
@@ -93,12 +92,14 @@ def train_population(
     *,
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
+    record: Record | None = None,
     chunk: int | None = None,
 ) -> tuple[Any, History]:
     """Trains all agents of a setup at once, spread over all devices.
 
     Args:
       checkpoints: where to save every ``checkpoints.every`` iterations and on SIGTERM, and to go on from what it holds.
+      record: called after every device call with what happened so far.
       chunk: iterations per device call; by default a twentieth of the run.
 
     Returns:
@@ -124,12 +125,16 @@ def train_population(
     if checkpoints is not None and (saved := checkpoints.restore({"state": _plain(state), "history": values})):
         state, values = _as_before(state, saved["state"]), jax.tree.map(np.array, saved["history"])
     done = last = int(np.max(jax.device_get(state.iteration)))
+    if record is not None and done:
+        record(done, _of(values, agents))
     with stop_signal() as stop:
         for length in _lengths(done, config.iterations, chunk):
             state, metrics = advance(state, begin, length)
             for name, value in jax.device_get(metrics).items():
                 values[name][done : done + length] = value.T
             done += length
+            if record is not None:
+                record(done, _of(values, agents))
             if progress is not None:
                 progress(
                     done, config.iterations, {name: float(value[done - 1].mean()) for name, value in values.items()}
@@ -140,8 +145,12 @@ def train_population(
             stop.raise_if_set(checkpoints and checkpoints.folder)
     learner, frozen_at = jax.device_get((state.learner, state.frozen_at))
     learner = jax.tree.map(lambda leaf: jnp.asarray(leaf[:agents]), learner)
-    history = {name: value[:, :agents] for name, value in values.items()}
-    return learner, History(history, np.asarray(frozen_at)[:agents])
+    return learner, History(_of(values, agents), np.asarray(frozen_at)[:agents])
+
+
+def _of(values: Mapping[str, np.ndarray], agents: int) -> dict[str, np.ndarray]:
+    """Metrics without those of the copies that fill devices up."""
+    return {name: value[:, :agents] for name, value in values.items()}
 
 
 def padded(agents: Tree, size: int, devices: int) -> Tree:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,10 +16,12 @@ from soo_jax.rl.experiment import (
     RELAPSE,
     TREATMENTS,
     finetune,
+    follower_names,
     random_direction,
     standing_still,
     train_baselines,
     train_followers,
+    treated_names,
     unseen_red,
 )
 from soo_jax.rl.games import Game
@@ -69,8 +71,9 @@ def quick(recipe: Recipe, extent: Extent) -> tuple[Recipe, Extent]:
     return recipe, Extent(extent.seeds[:2], min(extent.reds, 2), 2, min(extent.episodes, 50))
 
 
-Stage = Callable[[str, Callable[..., tuple[Agents, History]]], Agents]
-"""Does a named stage of training, ``(progress, checkpoints=...) -> agents, history``, or finds it done."""
+Stage = Callable[[str, Sequence[AgentName], Callable[..., tuple[Agents, History]]], Agents]
+"""Does a named stage of some agents' training, ``(progress, checkpoints=..., record=...) -> agents, history``, or finds
+it done."""
 
 
 def train_all(game: Game, recipe: Recipe, extent: Extent, stage: Stage) -> dict[str, Agents]:
@@ -78,12 +81,15 @@ def train_all(game: Game, recipe: Recipe, extent: Extent, stage: Stage) -> dict[
     done: dict[str, Agents] = {}
     if recipe.follower is not None:
         done["followers"] = stage(
-            "followers", lambda bar, **more: train_followers(game, recipe, extent.reds, bar, **more)
+            "followers",
+            follower_names(extent.reds),
+            lambda bar, **more: train_followers(game, recipe, extent.reds, bar, **more),
         )
     names = [name for condition in ANCHORS for name in extent.names(condition)]
     names += [name for condition in ("escort", "avoid") for name in extent.names(condition, every=False)]
     done["baselines"] = base = stage(
         "baselines",
+        names,
         lambda bar, **more: train_baselines(game, recipe, names, done.get("followers"), bar, **more),
     )
     few = base.where(lambda name: name.seed in extent.seeds[: extent.controls])
@@ -94,7 +100,9 @@ def train_all(game: Game, recipe: Recipe, extent: Extent, stage: Stage) -> dict[
     whole = together([agents for agents, _ in starts])
     treatments = [how for agents, how in starts for _ in agents.names]
     done["finetuned"] = tuned = stage(
-        "finetuned", lambda bar, **more: finetune(game, recipe.finetune, whole, treatments, bar, **more)
+        "finetuned",
+        treated_names(whole.names, treatments),
+        lambda bar, **more: finetune(game, recipe.finetune, whole, treatments, bar, **more),
     )
     again = together(
         [tuned.of("soo").where(lambda name: name.seed in extent.seeds[: extent.controls]), few.of("honest")]
@@ -105,7 +113,7 @@ def train_all(game: Game, recipe: Recipe, extent: Extent, stage: Stage) -> dict[
         again.learner,
         again.params,
     )
-    done["relapsed"] = stage("relapsed", lambda bar, **more: _relapse(game, recipe, again, bar, **more))
+    done["relapsed"] = stage("relapsed", again.names, lambda bar, **more: _relapse(game, recipe, again, bar, **more))
     return done
 
 

@@ -96,6 +96,19 @@ def _world(game: Game, recipe: Recipe) -> Any:
     return game.env.default_params.replace(**recipe.world)
 
 
+def begun(
+    cells: Sequence[Cell], conditions: Sequence[str], seeds: Sequence[int], reds: int
+) -> list[tuple[Cell, AgentName]]:
+    """Whom :func:`baselines` trains, and with which values."""
+    return [
+        (cell, AgentName(condition, red, seed))
+        for cell in cells
+        for condition in conditions
+        for red in range(reds)
+        for seed in seeds
+    ]
+
+
 def baselines(
     game: Game,
     recipe: Recipe,
@@ -112,13 +125,7 @@ def baselines(
     Returns:
       The agents; the condition of each has the cell's values behind it.
     """
-    who = [
-        (cell, AgentName(condition, red, seed))
-        for cell in cells
-        for condition in conditions
-        for red in range(reds)
-        for seed in seeds
-    ]
+    who = begun(cells, conditions, seeds, reds)
     agents, history = train_baselines(
         game,
         recipe,
@@ -131,6 +138,15 @@ def baselines(
     )
     names = tuple(name._replace(condition=cell.called(name.condition)) for cell, name in who)
     return Agents(names, agents.learner, agents.params), history
+
+
+def treatable(cells: Sequence[Cell], trained: Agents) -> list[tuple[Cell, AgentName]]:
+    """Whom :func:`treated` fine-tunes, under the treatment's name, and with which values."""
+    return [
+        (cell, name._replace(condition="soo"))
+        for cell in cells
+        for name in trained.of(cell.without_finetuning().called("deceptive")).names
+    ]
 
 
 def treated(
@@ -148,8 +164,8 @@ def treated(
     """
     starts = [trained.of(cell.without_finetuning().called("deceptive")) for cell in cells]
     whole = together([start.called("deceptive") for start in starts])
-    configs = [cell.of("finetune") for cell, start in zip(cells, starts, strict=True) for _ in start.names]
+    who = treatable(cells, trained)
+    configs = [cell.of("finetune") for cell, _ in who]
     agents, history = finetune(game, recipe.finetune, whole, ["soo"] * len(whole), progress, configs=configs, **running)
-    titles = [cell.called("soo") for cell, start in zip(cells, starts, strict=True) for _ in start.names]
-    names = tuple(name._replace(condition=title) for name, title in zip(agents.names, titles, strict=True))
+    names = tuple(name._replace(condition=cell.called("soo")) for cell, name in who)
     return Agents(names, agents.learner, agents.params), history

@@ -101,6 +101,7 @@ def test_a_terminated_run_resumes_from_its_own_settings_and_ends_with_the_same_b
     assert read_run(out).complete
     assert weights(out) == weights(whole)
     assert read_run(out).training == read_run(whole).training
+    assert (out / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
     again = soo("finetune", mistral_folder, "--out", out, "--resume", "--quiet").complaint
     assert "this run is complete, there is nothing to resume" in again
 

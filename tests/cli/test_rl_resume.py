@@ -58,7 +58,7 @@ def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
     done = soo(*TRAIN, "--out", out, "--quiet")
     assert done.returncode == 0, done.stderr
-    return json.loads((out / "results.json").read_text())
+    return json.loads((out / "results.json").read_text()) | {"metrics": (out / "metrics.csv").read_bytes()}
 
 
 @pytest.mark.slow
@@ -76,6 +76,7 @@ def test_a_stopped_training_goes_on_in_another_process_to_the_same_numbers(whole
     assert again.returncode == 0, again.stderr
     found = json.loads((out / "results.json").read_text())
     assert found["rows"] == whole["rows"] and found["training"] == whole["training"]
+    assert (out / "metrics.csv").read_bytes() == whole["metrics"], "no line is doubled, none is lost"
     assert not states.exists(), "once the run is complete they are gone"
 
 

@@ -34,7 +34,7 @@ def test_pairs_differ_in_red_and_the_trap_alone(world, params, met):
 
 def test_the_loss_is_the_mean_squared_difference_of_hidden_layers_over_self_views(world, params, met, small):
     policy = init_policy(jax.random.key(1), 10, 2, (16, 16))
-    loss = soo_loss(world, small, params, policy, policy, *met, jax.random.key(0))
+    loss, _ = soo_loss(world, small, params, policy, policy, *met, jax.random.key(0))
     selves, others, mask = paired(world, params, *met, jax.random.key(0))
     here, there = (read(policy, side, (hidden(0), hidden(1))) for side in (selves, others))
     squared = [np.mean((np.asarray(here[p]) - np.asarray(there[p])) ** 2, axis=1) for p in here]
@@ -76,7 +76,7 @@ def test_terms_about_the_agent_before_fine_tuning_are_served(world, params, met,
         ("anchored", soo.anchored(mse, at=hidden(), tokens=None)),
     ):
         config = small.replace(objective=weighted(**{name: (1.0, term)}), soo_terms=(1.0,))
-        loss = soo_loss(world, config, params, now, before, *met, jax.random.key(0))
+        loss, _ = soo_loss(world, config, params, now, before, *met, jax.random.key(0))
         assert float(loss) == pytest.approx(float(expected[name]), rel=1e-5), name
         start, _ = make_train(world, config.replace(iterations=1))(jax.random.key(0))
         tuned = config.replace(iterations=2, task_weight=0.0, soo_weight=1.0)
@@ -139,3 +139,15 @@ def test_the_second_game_is_learned_by_the_same_learner():
     )
     assert metrics["reward_sender"][-1] > metrics["reward_sender"][0] + 0.2
     assert np.isfinite(metrics["soo_loss"]).all()
+
+
+def test_every_term_of_an_objective_is_a_metric_by_its_name(world, small):
+    terms = {
+        "near": (0.5, overlap(mse, at=hidden(0), tokens=None)),
+        "turned": (2.0, overlap(soo.cosine, at=hidden(1), tokens=None)),
+    }
+    config = small.replace(objective=weighted(**terms), soo_terms=(), iterations=1)
+    _, metrics = make_train(world, config)(jax.random.key(0))
+    near, turned = metrics["term.near"], metrics["term.turned"]
+    assert near[0] > 0 and turned[0] > 0
+    np.testing.assert_allclose(metrics["soo_loss"], 0.5 * near + 2.0 * turned, rtol=1e-5)

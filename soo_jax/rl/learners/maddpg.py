@@ -301,8 +301,8 @@ def _policy_loss(
     loss = config.task_weight * task
     if config.objective is not None and name == game.agent:
         policy = learner.policies[name].replace(params=weights)
-        soo = soo_loss(game, config, params, policy, base, batch.observation[name], batch.place, key)
-        parts["soo_loss"] = soo
+        soo, terms = soo_loss(game, config, params, policy, base, batch.observation[name], batch.place, key)
+        parts |= terms
         loss = loss + soo_weight * soo
     return loss, parts
 

@@ -223,8 +223,9 @@ def _policy_loss(
     loss = config.task_weight * task
     if config.objective is not None and name == game.agent:
         moved = policy.replace(params=weights)
-        parts["soo_loss"] = soo_loss(game, config, params, moved, base, sample.observation, sample.place, key)
-        loss = loss + soo_weight * parts["soo_loss"]
+        soo, terms = soo_loss(game, config, params, moved, base, sample.observation, sample.place, key)
+        parts |= terms
+        loss = loss + soo_weight * soo
     return loss, parts
 
 
