@@ -45,6 +45,13 @@ class Run:
         return self.state == "complete"
 
     @property
+    def about_agents(self) -> bool:
+        """Whether it is about agents in games rather than language models; an earlier version's by its job's name."""
+        if "about" in self.config:
+            return self.config["about"] == "agents"
+        return str(self.config.get("job", self.results.get("job", ""))).startswith("rl-")
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         """Deception rows (docs/data.md)."""
         return self.results.get("rows", [])

@@ -10,9 +10,13 @@ import typer
 from soo_jax.cli.common import option
 
 RUNS = (
-    "A run, whose conditions are compared with its base; or several, each FOLDER or FOLDER:CONDITION, with the first."
+    "A run, whose conditions are compared with its base (agents: with the deceptive ones); or several, each FOLDER or "
+    "FOLDER:CONDITION, with the first."
 )
-OF = "honest, deceptive, throughout, mislead; default: honest, and throughout where answers contradict themselves."
+OF = (
+    "honest, deceptive, throughout, mislead; default: honest, and throughout where answers contradict "
+    "themselves. Of agents: metrics of results.json."
+)
 
 
 def compare(
@@ -21,13 +25,20 @@ def compare(
     within: Annotated[float, option("Points within which a control counts as the same.")] = 5.0,
     out: Annotated[Path | None, option("JSON file to write, one row a difference.")] = None,
 ) -> None:
-    """Whether answers to the same questions differ: paired tests, intervals, equivalence in controls."""
+    """Whether answers to the same questions, or agents, differ: paired tests, intervals, equivalence in controls."""
     from rich.console import Console
 
-    from soo_jax.report.llm.comparison import caption, comparison_table, title
-    from soo_jax.tasks.run_comparison import compare_runs, write_comparisons
+    from soo_jax.sides import about_agents
 
-    found = compare_runs(runs, measure.split(",") if measure else None, within)
+    if about_agents(runs):
+        from soo_jax.report.rl.comparison import caption, comparison_table, title
+        from soo_jax.rl.run_comparison import compare_agents as compared
+        from soo_jax.rl.run_comparison import write_comparisons
+    else:
+        from soo_jax.report.llm.comparison import caption, comparison_table, title
+        from soo_jax.tasks.run_comparison import compare_runs as compared
+        from soo_jax.tasks.run_comparison import write_comparisons
+    found = compared(runs, measure.split(",") if measure else None, within)
     if out is not None:
         write_comparisons(out, found)
     for i, one in enumerate(found):

@@ -46,7 +46,8 @@ def changed_settings(source: Path, recipe: Recipe) -> dict[str, Any]:
     tuned = read_run(source).config["job"] == "rl-finetune"
     mine, theirs = (recipe.finetune, usual.finetune) if tuned else (recipe.baseline, usual.baseline)
     own = ((f.name, getattr(mine, f.name), getattr(theirs, f.name)) for f in fields(mine) if f.name != OBJECTIVE)
-    return {name: value for name, value, known in own if value != known}
+    flat = lambda value: ",".join(map(str, value)) if isinstance(value, tuple) else value
+    return {name: flat(value) for name, value, known in own if value != known}
 
 
 def described(recipe: Recipe) -> dict[str, Any]:

@@ -88,14 +88,16 @@ def measure(
     episodes: int,
     training: Sequence[dict[str, Any]],
     about: Mapping[str, dict[str, Any]] | None = None,
+    anchors: Mapping[str, str] | None = None,
 ) -> None:
     """Measures everybody, and writes the results.
 
     Args:
       about: what is to stand in the rows of a condition, beside what they say of themselves.
+      anchors: which conditions are the deceptive and the honest ones, where they have other names here.
     """
     with job.stage("evaluate") as bar:
-        rows, surfaces = measure_all(world, everybody, episodes, bar)
+        rows, surfaces = measure_all(world, everybody, episodes, bar, anchors)
     job.save_arrays("surfaces.safetensors", surfaces)
     rows = [{**(about or {}).get(row["condition"], {}), **row} for row in rows]
     job.results(rows=rows, training=list(training))

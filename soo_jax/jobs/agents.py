@@ -134,12 +134,15 @@ def run_evaluate(
 ) -> None:
     """Measures the agents of one run or several, on the same resets; further runs' conditions get their preset's name.
 
+    The first deceptive and the first honest agents are those that a detector is to tell apart.
+
     Args:
       hide: hide the other from the agent's eyes. still: let the agents do nothing: what comes of the other by itself.
       changes: to the params of the world, e.g. ``{"sight": 0.25}``.
     """
     everybody: dict[str, tuple[Agents, bool]] = {}
     rows: dict[str, dict[str, Any]] = {}
+    anchors: dict[str, str] = {}
     read = [(source, *read_agents(source)) for source in sources]
     played = {recipe.game for _, _, recipe in read}
     if len(played) > 1:
@@ -159,12 +162,13 @@ def run_evaluate(
             if label in everybody:
                 raise SooError(f"{source}: is given twice; name each run once")
             everybody[label] = (some.called(label), hide)
+            anchors.setdefault(condition, label)  # the honest agents may be those of a further run
             rows[label] = {"preset": recipe.name, "source": source.name, **changed_settings(source, recipe)}
     settings = {"sources": [str(s) for s in sources], "episodes": episodes, "hide": hide, "still": still}
     settings["world"] = changes or {}
     told = {"game": world.name, "words": world.words.as_dict(), "settings": settings}
     with Job("rl-evaluate", AGENTS, out, told, force=force, reporter=reporter) as job:
-        measure(job, world, everybody, episodes, (), rows)
+        measure(job, world, everybody, episodes, (), rows, anchors)
 
 
 def run_sweep(

@@ -51,15 +51,8 @@ def write_report(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
 
 def _of_agents(runs: Sequence[Run]) -> bool:
     """Whether the runs are about RL agents rather than language models."""
-    agents = [_about_agents(run) for run in runs]
+    agents = [run.about_agents for run in runs]
     if any(agents) and not all(agents):
         one, other = runs[agents.index(True)].path, runs[agents.index(False)].path
         raise SooError(f"report: {one} is about RL agents and {other} about a language model; compare runs of one kind")
     return all(agents)
-
-
-def _about_agents(run: Run) -> bool:
-    """What the run's record says it is about; runs of earlier versions by the name of their job."""
-    if "about" in run.config:
-        return run.config["about"] == "agents"
-    return str(run.config.get("job", run.results.get("job", ""))).startswith("rl-")

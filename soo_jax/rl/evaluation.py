@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -55,12 +55,17 @@ def _program(game: Game, mesh: Any, episodes: int) -> Any:
 
 
 def measure_all(
-    game: Game, everybody: dict[str, tuple[Agents, bool]], episodes: int, bar: Progress | None = None
+    game: Game,
+    everybody: dict[str, tuple[Agents, bool]],
+    episodes: int,
+    bar: Progress | None = None,
+    anchors: Mapping[str, str] | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Evaluates everybody, by condition, on the same resets, and compares them.
 
     Args:
       everybody: agents, and whether the other is hidden from their eyes.
+      anchors: which conditions are those of ``ANCHORS``, where they have other names here.
 
     Returns:
       Tidy rows, and mean surfaces by condition, where the game has such.
@@ -72,10 +77,12 @@ def measure_all(
         if bar is not None:
             bar(i + 1, len(everybody), {})
     rows = [row for agents, result in found.values() for row in metric_rows(agents, result)]
-    rows += difference_rows(game, found, [anchor for anchor in ANCHORS if anchor in found])
-    if all(anchor in found for anchor in ANCHORS):
+    known = {name: (anchors or {}).get(name, name) for name in ANCHORS}
+    known = {name: condition for name, condition in known.items() if condition in found}
+    rows += difference_rows(game, found, known)
+    if len(known) == len(ANCHORS):
         scored = {c: Scored(result.episode_soo, agents.reds) for c, (agents, result) in found.items()}
-        rows += detection_rows(*(scored.pop(name) for name in ANCHORS), scored, game.overlaps)
+        rows += detection_rows(*(scored.pop(known[name]) for name in ANCHORS), scored, game.overlaps)
     surfaces = {name: result.extras["surface"] for name, (_, result) in found.items() if "surface" in result.extras}
     return rows, {name: np.asarray(surface).mean(axis=0) for name, surface in surfaces.items()}
 
@@ -121,17 +128,23 @@ def metric_rows(agents: Agents, found: Evaluation, condition: str | None = None)
     ]
 
 
-def difference_rows(game: Game, parties: Mapping[str, tuple[Agents, Evaluation]], anchors: Sequence[str]) -> list[Row]:
+def difference_rows(
+    game: Game, parties: Mapping[str, tuple[Agents, Evaluation]], anchors: Mapping[str, str]
+) -> list[Row]:
     """How far each agent behaves from the anchors' agents of the same red and seed: ``<difference>_to_<anchor>`` for
-    each of the game's differences."""
+    each of the game's differences.
+
+    Args:
+      anchors: their conditions among the parties, by name.
+    """
     rows: list[Row] = []
     if game.differences is None:
         return rows
     for condition, (agents, found) in parties.items():
-        for anchor in anchors:
-            if anchor == condition:
+        for anchor, theirs_called in anchors.items():
+            if theirs_called == condition:
                 continue
-            theirs, partner = parties[anchor]
+            theirs, partner = parties[theirs_called]
             place = {(name.red, name.seed): i for i, name in enumerate(theirs.names)}
             pairs = [(i, place[n.red, n.seed]) for i, n in enumerate(agents.names) if (n.red, n.seed) in place]
             if not pairs:

@@ -12,6 +12,7 @@ from typing import Any
 from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
 from soo_jax.runs import Run, read_run
+from soo_jax.sides import split_side
 from soo_jax.tasks.comparison import FEW_SEEDS, Difference, compare
 from soo_jax.tasks.statistics import AFTER, apart
 
@@ -119,8 +120,8 @@ def _sides(names: Sequence[str]) -> list[Side]:
 
 
 def _named(name: str) -> Side:
-    folder, _, condition = (name, "", "") if Path(name).is_dir() else name.rpartition(":")
-    sides = {side.condition: side for side in _answered(folder or name)}
+    folder, condition = split_side(name)
+    sides = {side.condition: side for side in _answered(folder)}
     told = ", ".join(sides)
     if condition:
         if condition not in sides:

@@ -66,6 +66,19 @@ def test_finetune_and_evaluate_go_on_from_a_run(trained, tmp_path):
     assert read_run(measured).config["settings"]["world"] == {"sight": 0.5}
 
 
+def test_deceptive_agents_of_one_run_are_told_from_honest_ones_of_another(tmp_path):
+    one, other, both = tmp_path / "one", tmp_path / "other", tmp_path / "both"
+    small = ["--preset", "paper", "--set=capacity=100", "--set=batch_size=8", "--set=updates=1", "--set=hidden=[8]"]
+    for out, condition in ((one, "deceptive"), (other, "honest")):
+        assert run(["rl", "train", "--condition", condition, "--out", str(out), *SMALL[:-1], *small]) == 0
+    assert run(["rl", "evaluate", str(one), str(other), "--out", str(both), "--episodes", "4", "--quiet"]) == 0
+    rows = read_run(both).rows
+    found = {row["metric"] for row in rows if row["condition"] == "detection"}
+    assert {"auroc", "accuracy"} <= found
+    assert {row["hidden"] for row in rows if row["condition"] == "deceptive"} == {"8"}
+    assert "difference_to_honest" in {row["metric"] for row in rows if row["condition"] == "deceptive"}
+
+
 def test_render_draws_a_gif_and_strips(trained):
     assert run(["rl", "render", str(trained), "--condition", "deceptive,honest", "--episode", "0"]) == 0
     assert (trained / "episodes.gif").read_bytes()[:3] == b"GIF"

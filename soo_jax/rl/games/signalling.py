@@ -155,6 +155,7 @@ WORDS = Words(
         "distrust": ("distrust", "how far from where it was told the receiver searches"),
     },
     opponent="receiver",
+    controls=("deceptiveness_to_self",),
     about_behaviour="Clear lies: of the messages to the receiver, those that cost a trusting one at least half of what "
     "the worst lie would. Astray: means of that cost, 0 to 1. Payoffs are per step.",
     reading="Deception also falls when the sender merely stops telling apart who reads. Read the lies beside what it "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from soo_jax.errors import SooError
@@ -51,6 +51,7 @@ class Words:
       overlap: what it measures of overlap beside what all games measure, or under another title.
       tiles: headline figures by metric: title and unit.
       steps: what ``Game.overlaps`` are called.
+      controls: fractions that a treatment is to keep, such as how well agents do their task.
       opponent: what the ones are called that agents of one number have in common.
       about_behaviour, about_overlap: below the headings of the tables. reading: how all of it is to be read, and what
         it does not show. caption: below the terminal's table.
@@ -61,16 +62,22 @@ class Words:
     tiles: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     steps: Mapping[str, str] = field(default_factory=lambda: {"all": "all steps"})
     opponent: str = "opponent"
+    controls: tuple[str, ...] = ()
     about_behaviour: str = ""
     about_overlap: str = ""
     reading: str = ""
     caption: str = ""
+
+    def with_controls(self, controls: tuple[str, ...]) -> Words:
+        """The same with other controls."""
+        return replace(self, controls=controls)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; :func:`words_from` reads them back."""
         end = lambda value: OPEN if isinstance(value, float) and math.isinf(value) else value
         metrics = lambda own: {name: [end(value) for value in metric] for name, metric in own.items()}
         own = {name: getattr(self, name) for name in _TEXTS} | {"steps": dict(self.steps)}
+        own |= {"controls": list(self.controls)}
         own |= {"tiles": {name: list(told) for name, told in self.tiles.items()}}
         return own | {"behaviour": metrics(self.behaviour), "overlap": metrics(self.overlap)}
 
@@ -95,6 +102,7 @@ def words_from(values: Mapping[str, Any], where: str) -> Words:
             overlap={name: metric(*told) for name, told in values["overlap"].items()},
             tiles={name: (str(title), str(unit)) for name, (title, unit) in values["tiles"].items()},
             steps={str(name): str(told) for name, told in values["steps"].items()},
+            controls=tuple(str(name) for name in values.get("controls", ())),
             **{name: str(values[name]) for name in _TEXTS},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

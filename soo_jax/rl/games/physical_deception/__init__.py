@@ -96,6 +96,7 @@ WORDS = Words(
     },
     steps={"all": "all steps", "untrapped": "red free"},
     opponent="red",
+    controls=("blue_at_goal",),
     about_behaviour="Fractions of episodes (trapped, red ever at goal), of steps (blue at goal), or of steps with red "
     "in sight (deceptive moves).",
     about_overlap="With red free, the other view differs from the self view by red alone. Red decoded says how well "
