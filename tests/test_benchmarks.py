@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from scripts import bench_gpu
+from scripts import bench_decode, bench_gpu
 from scripts.bench_contenders import BATCH, Work, our_finetune, our_generate, padded, torch_finetune, torch_generate
 
 
@@ -53,3 +53,13 @@ def test_the_benchmark_of_gpus_measures_every_contender_in_small(monkeypatch, tm
     assert {row["what"].partition(":")[0] for row in told["figures"]} == {"bfloat16", "nf4"}
     assert all(row["seconds"] > 0 for row in told["results"].values()) and len(told["results"]) == 8
     assert capsys.readouterr().out.count("\n| ") == len(told["results"]) + len(told["figures"]) + 1
+
+
+def test_layers_written_out_share_the_memory_of_the_stack_and_give_its_tokens(mistral, mistral_folder, capsys):
+    apart = bench_decode.one_by_one(mistral.config, mistral.params["layers"])
+    kernel, whole = apart[2][1]["up_proj"]["kernel"], mistral.params["layers"]["up_proj"]["kernel"]
+    assert kernel.unsafe_buffer_pointer() == whole.unsafe_buffer_pointer() + 2 * kernel.nbytes
+    assert bench_decode.main(["--model", str(mistral_folder), "--rows", "2", "--tokens", "4", "--rounds", "1"]) == 0
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [(row[1], row[-1]) for row in rows] == [("stack", "100 %"), ("apart", "100 %")]
+    assert int(rows[0][-2]) > 0 and int(rows[1][-2]) == 0, "only the scan cuts kernels out of the stack"

@@ -7,6 +7,9 @@ from scripts.studies.dose.__main__ import RUNS as DOSE
 from scripts.studies.dose.page import _named
 from scripts.studies.paper_preset.page import RUNS as PAPER
 from scripts.studies.physical_deception.__main__ import RUNS as AGENTS
+from scripts.studies.quantised.__main__ import PAGE as QUANTISED
+from scripts.studies.quantised.page import page
+from scripts.studies.quantised.subjects import SUBJECTS
 from soo_jax.errors import SooError
 from soo_jax.runs import RunFolder
 
@@ -19,6 +22,29 @@ def test_every_command_of_a_study_of_agents_is_one_that_the_program_takes(words)
 
     name, *rest = words.format(runs="runs").split()
     get_command(app).commands["rl"].commands[name].make_context(name, [*rest, "--out", "x"])
+
+
+@pytest.mark.parametrize("model", SUBJECTS)
+def test_every_command_of_the_study_of_quantised_weights_is_one_that_the_program_takes(model, tmp_path):
+    from typer.main import get_command
+
+    from soo_jax.cli.app import app
+
+    subject = SUBJECTS[model]
+    commands = [one for base in subject.bases for one in subject.runs(model, base, tmp_path)]
+    for place, (name, *rest) in commands:
+        get_command(app).commands[name].make_context(name, list(rest))
+        assert rest[-2:] == ["--out", str(place)]
+    assert {place for base in subject.bases for place in subject.places(model, base, tmp_path)} <= {
+        place for place, _ in commands
+    }
+
+
+def test_a_record_of_which_no_section_is_written_anew_stays_as_it_is(tmp_path):
+    kept = QUANTISED.read_text(encoding="utf-8")
+    assert page(tmp_path, SUBJECTS, [], kept) == kept
+    with pytest.raises(SooError, match="qwen05-float32"):
+        page(tmp_path, SUBJECTS, ["qwen05"], kept)
 
 
 def test_shares_are_told_once_where_both_orders_agree():

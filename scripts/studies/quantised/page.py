@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 import soo_jax as soo
+from scripts.studies.quantised.subjects import Subject
 from scripts.studies.tables import complete, line
 from soo_jax.jobs.language import pack_of
 from soo_jax.models import weights
@@ -23,37 +24,64 @@ from soo_jax.runs import Run
 SCENES = 8
 
 
-def page(out: Path, models: Mapping[str, Sequence[str]]) -> str:
-    """The record page, of models by the bases they were measured with. Raises SooError where a run is missing."""
+class Measured(NamedTuple):
+    """What a model did with one base: the run with its answers, and the one with its latent overlap."""
+
+    answers: Run
+    overlap: Run
+
+
+HEAD = (
+    "# Weights in 4 and 8 bits: the record\n\n"
+    "Written by `python -m scripts.studies.quantised page runs/quantised` from the runs of "
+    "`python -m scripts.studies.quantised run runs/quantised`: `soo demo` of each organism with each base, "
+    "everything but the base the same. Computed in float32 on a CPU. What the settings are: [models.md](../models.md)."
+)
+
+
+def page(out: Path, subjects: Mapping[str, Subject], anew: Iterable[str], before: str) -> str:
+    """The record page.
+
+    Args:
+      out: folder of the runs. anew: whose sections are written from their runs; the others stay as they are in
+        ``before``, the page as it was.
+
+    Raises:
+      SooError: a run is missing.
+    """
+    sections = dict(part.split("\n", 1) for part in before.rstrip("\n").split("\n\n## ")[1:])
+    written = {model: "\n" + _section(out, model, subjects[model]) for model in anew}
+    parts = [f"## {model}\n{(sections | written)[model]}" for model in subjects if model in sections | written]
+    return "\n\n".join([HEAD, *parts]) + "\n"
+
+
+def _section(out: Path, model: str, subject: Subject) -> str:
+    runs = {base: Measured(*map(complete, subject.places(model, base, out))) for base in subject.bases}
+    overlap = {base: one.overlap for base, one in runs.items()}
+    schemes = list(SCHEMES)
+    lm = soo.load(model, "float32")
     parts = [
-        "# Weights in 4 and 8 bits: the record",
-        "Written by `python -m scripts.studies.quantised page runs/quantised` from the runs of "
-        "`python -m scripts.studies.quantised run runs/quantised`: `soo demo` with each base, everything but the base "
-        "the same. Computed in float32 on a CPU. What the settings are: [models.md](../models.md).",
+        subject.about,
+        "Error of the weights, by projection: norm of the difference over norm of the weights.",
+        _errors(lm, schemes),
+        f"Error of the residual stream behind layers, mean over the tokens of the first {SCENES} prompts of the "
+        "test split: norm of the difference over norm of the wide model's.",
+        _streams(lm, schemes),
+        "Answers, all families and both orders together, in per cent (rivals: honest; controls: right), mean over "
+        "seeds and smallest to largest seed; *changed*: answers of the model as it is whose label, or whose text, "
+        "is not the wide model's.",
+        _answers({base: one.answers for base, one in runs.items()}),
+        "Latent overlap: mean squared distance of self and other at the last token, mean over all layers.",
+        _latent(overlap),
     ]
-    for model, held in models.items():
-        runs = {name: complete(out / f"{model}-{name}") for name in held}
-        schemes = list(SCHEMES)
-        lm = soo.load(model, "float32")
-        parts += [
-            f"## {model}",
-            "Error of the weights, by projection: norm of the difference over norm of the weights.",
-        ]
-        parts.append(_errors(lm, schemes))
-        parts.append(
-            f"Error of the residual stream behind layers, mean over the tokens of the first {SCENES} prompts of the "
-            "test split: norm of the difference over norm of the wide model's."
-        )
-        parts.append(_streams(lm, schemes))
-        parts.append(
-            "Answers, all families and both orders together, in per cent (rivals: honest; controls: right), mean over "
-            "seeds and smallest to largest seed; *changed*: answers of the model as it is whose label, or whose text, "
-            "is not the wide model's."
-        )
-        parts.append(_answers(runs))
-        parts.append("Latent overlap: mean squared distance of self and other at the last token, mean over all layers.")
-        parts.append(_latent(runs))
-    return "\n\n".join(parts) + "\n"
+    if subject.by_layer:
+        parts += ["The same in the residual stream behind layers, mean over seeds.", _latent_by_layer(overlap)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _shown(count: int) -> list[int]:
+    """Eight layers at most, evenly spread."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, 8))})
 
 
 def _errors(lm: LM, schemes: Sequence[str]) -> str:
@@ -71,8 +99,7 @@ def _errors(lm: LM, schemes: Sequence[str]) -> str:
 
 
 def _streams(lm: LM, schemes: Sequence[str]) -> str:
-    count = lm.config.num_layers
-    shown = sorted({round(i) for i in np.linspace(0, count - 1, min(count, 8))})
+    shown = _shown(lm.config.num_layers)
     scenarios = pack_of(lm).scenarios(("burglar",), SCENES, 0, "test")[:SCENES]
     tokens, mask = lm.encode([lm.put(one.prompt, lm.has_chat_template) for one in scenarios], chat=lm.has_chat_template)
     probe = soo.residual(tuple(shown))
@@ -135,4 +162,15 @@ def _latent(runs: Mapping[str, Run]) -> str:
             values = [row["mse"] for row in run.latent if row["condition"] == condition]
             means.append(f"{float(np.mean(values)):.4g}")
         lines.append(line(name, *means))
+    return "\n".join(lines)
+
+
+def _latent_by_layer(runs: Mapping[str, Run]) -> str:
+    shown = _shown(1 + max(row["layer"] for row in next(iter(runs.values())).latent))
+    lines = [line("behind layer", "", *shown), line(*["---"] * (len(shown) + 2))]
+    for name, run in runs.items():
+        for condition, told in (("base", "before"), ("soo", "after SOO")):
+            own = [row for row in run.latent if (row["condition"], row["site"]) == (condition, "residual")]
+            means = [np.mean([row["mse"] for row in own if row["layer"] == layer]) for layer in shown]
+            lines.append(line(name, told, *(f"{mean:.4g}" for mean in means)))
     return "\n".join(lines)
