@@ -10,7 +10,11 @@ from soo_jax.runs import Run, read_run
 
 
 def seeds_page(out: Path) -> str:
-    """The record page, of the subjects that were taught again. Raises SooError where a run of one is missing."""
+    """The record page, of the subjects and seeds that were taught again and given SOO.
+
+    Raises:
+      SooError: a run of one of them is missing or incomplete.
+    """
     parts = [
         "# Organisms of other seeds: the record",
         "Written by `python -m scripts.studies.real_models page runs/real`; what it means is said in "
@@ -25,8 +29,9 @@ def seeds_page(out: Path) -> str:
 
 def _subject(out: Path, subject: Subject) -> list[str]:
     place = lambda seed, step: out / AGAIN / f"seed-{seed}" / step
-    before = {f"seed {seed}": complete(place(seed, "before")) for seed in (0, *SEEDS)}
-    after = {f"seed {seed}": complete(place(seed, "soo-eval")) for seed in SEEDS}
+    seeds = [seed for seed in SEEDS if place(seed, "soo-eval").is_dir()]
+    before = {f"seed {seed}": complete(place(seed, "before")) for seed in (0, *seeds)}
+    after = {f"seed {seed}": complete(place(seed, "soo-eval")) for seed in seeds}
     parts = [
         f"## {subject.title}",
         made(before["seed 0"]),
@@ -39,7 +44,7 @@ def _subject(out: Path, subject: Subject) -> list[str]:
         _drift(before, after),
         "### Where each decides",
     ]
-    for seed in SEEDS:
+    for seed in seeds:
         advice = (place(seed, "layers") / "advice.txt").read_text(encoding="utf-8").strip()
         last = f"teach-{len(subject.teaching) - 1}"
         taught = read_run(place(seed, last))
