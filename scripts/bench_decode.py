@@ -28,6 +28,7 @@ from jax import Array
 
 import soo_jax as soo
 from scripts.studies.tables import table
+from soo_jax.errors import SooError
 from soo_jax.models.config import PROJECTIONS, DecoderConfig
 from soo_jax.models.decoder import Cache, Params, run_layers, unembed
 from soo_jax.models.layers import Embedding
@@ -124,19 +125,26 @@ def main(arguments: Sequence[str]) -> int:
     """Measures and prints; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2", help="as of soo eval")
-    parser.add_argument("--rows", default="8,32,80", help="answers at once")
-    parser.add_argument("--tokens", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=_count, nargs="+", default=[8, 32, 80], help="answers at once")
+    parser.add_argument("--tokens", type=_count, default=32)
+    parser.add_argument("--rounds", type=_count, default=5)
     options = parser.parse_args(arguments)
     if jax.default_backend() != "cpu":
         print("this is about CPUs: set JAX_PLATFORMS=cpu", file=sys.stderr)
         return 2
-    lm = soo.load(options.model, "float32")
-    lines = [
-        line for rows in options.rows.split(",") for line in measure(lm, int(rows), options.tokens, options.rounds)
-    ]
-    print(table(HEAD, lines))
+    try:
+        lm = soo.load(options.model, "float32")
+    except SooError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(table(HEAD, [line for rows in options.rows for line in measure(lm, rows, options.tokens, options.rounds)]))
     return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, found {text}")
+    return int(text)
 
 
 if __name__ == "__main__":
