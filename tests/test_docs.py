@@ -115,6 +115,7 @@ def test_every_python_block_of_the_documents_stands_in_a_section_that_a_test_run
         "CONTRIBUTING.md": ["A loss term", "A task pack", "An architecture", "A game", "A learner"],
         "docs/rl.md": ["In Python"],
         "docs/data.md": ["Stated intent"],
+        "docs/sweeps.md": ["In Python"],
     }
     for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]):
         name = path.relative_to(ROOT).as_posix()
@@ -197,3 +198,13 @@ def test_every_preset_is_described():
 def test_the_python_of_the_rl_page_runs(tmp_path, monkeypatch):
     names, done = follow("docs/rl.md", "In Python", tmp_path, monkeypatch)
     assert done == 1 and names["metrics"]["reward_blue"].shape == (3, 2)
+
+
+def test_a_sweep_takes_a_game_a_learner_and_a_network_of_ones_own(tmp_path, monkeypatch):
+    names, done = follow("docs/sweeps.md", "In Python", tmp_path, monkeypatch)
+    sys.modules.pop("market", None)
+    over = names["over"]
+    assert done == 1 and set(names["frame"].kind) == {"baseline", "treated"}
+    for greed in (0.5, 1.0):  # the best price lies half of the greed above what the thing is worth
+        assert over["treated", greed, 0.0] == pytest.approx(greed / 2, abs=0.1)
+        assert over["treated", greed, 100.0] < 0.8 * over["treated", greed, 0.0], "SOO takes some of it"

@@ -225,8 +225,9 @@ def run_sweep(
             make = lambda bar, some=some, **more: treated(world, recipe, some, trained, bar, **more)
             who = treatable(some, trained)
             parts.append(stages(name, [one for _, one in who], make, [cell.row for cell, _ in who]))
-        about = {cell.called("soo"): cell.row for cell in cells}
-        about |= {cell.called(condition): cell.row for cell in before for condition in conditions}
+        about = {cell.called("soo"): {"kind": "treated", **cell.row} for cell in cells}
+        told = {cell: {"kind": "baseline", **cell.row} for cell in before}
+        about |= {cell.called(condition): row for cell, row in told.items() for condition in conditions}
         measure(job, world, by_condition(together(parts)), episodes, stages.training, about)
 
 

@@ -38,6 +38,31 @@ def test_step_gives_what_the_step_of_gymnax_gives_alone_in_a_batch_and_in_a_batc
         check(*(f(*one) for f in both))
 
 
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 128])
+def test_whoever_else_is_done_an_environment_is_reset_to_the_same_numbers(count):
+    """Of 128 environments up to 8 are reset by themselves; with one more, all are."""
+    env = PhysicalDeception()
+    keys, again = jax.random.split(jax.random.key(0), (2, 4, 32))
+    twice = lambda f: jax.vmap(jax.vmap(f, (0, 0, None)), (0, 0, None))
+    before, state = jax.vmap(jax.vmap(env.reset_env, (0, None)), (0, None))(keys, env.default_params)
+    done = np.zeros(128, bool)
+    done[np.random.default_rng(count).permutation(128)[:count]] = True
+    done = done.reshape(4, 32)
+    fresh = jax.vmap(jax.vmap(env.reset_env, (0, None)), (0, None))(again, env.default_params)
+
+    def replaced(done, own, params):
+        key, current = own
+        return replace_where(done, env.reset_env, (key, params), current)
+
+    found = jax.jit(twice(replaced))(done, (again, (before, state)), env.default_params)
+
+    def same(got, new, old):
+        chosen = done.reshape(4, 32, *[1] * (np.ndim(old) - 2))
+        np.testing.assert_array_equal(got, np.where(chosen, new, old))
+
+    jax.tree.map(same, found, fresh, (before, state))
+
+
 def test_params_may_be_swept_and_shared_keys_give_shared_resets():
     env = PhysicalDeception()
     key = jax.random.key(0)

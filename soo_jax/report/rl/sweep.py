@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from soo_jax.runs import Run
 
 AFTER = "soo"
-_NOT_SETTINGS = {"condition", "red", "seed", "metric", "value", "episodes", "preset", "source"}
+_NOT_SETTINGS = {"condition", "red", "seed", "kind", "metric", "value", "episodes", "preset", "source"}
 CAPTION = "Means over agents (reds and seeds) after SOO, the mean before it in brackets."
 MAP = "After SOO, mean over agents. Where more than two numbers vary, a field is the mean over the others."
 
