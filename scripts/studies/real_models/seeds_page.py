@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scripts.studies.real_models.subjects import AGAIN, SEEDS, SUBJECTS, Subject
 from scripts.studies.tables import SHARES, complete, made, shares, table
-from soo_jax.runs import Run, read_run
+from soo_jax.runs import Run
 
 
 def seeds_page(out: Path) -> str:
@@ -46,9 +46,7 @@ def _subject(out: Path, subject: Subject) -> list[str]:
     ]
     for seed in seeds:
         advice = (place(seed, "layers") / "advice.txt").read_text(encoding="utf-8").strip()
-        last = f"teach-{len(subject.teaching) - 1}"
-        taught = read_run(place(seed, last))
-        parts.append(f"Seed {seed}. {advice} Taught in {taught.timings['teach_s'] / 60:.0f} min in its last go.")
+        parts.append(f"Seed {seed}. {advice}")
     return parts
 
 
