@@ -17,7 +17,7 @@ if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
 
 import pytest
 
-PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=120"
+PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=300"
 """For XLA on several CPU devices: a busy machine may take longer than the usual 40 seconds to bring them together."""
 
 
