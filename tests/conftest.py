@@ -91,21 +91,24 @@ def word_tokenizer():
     )
 
 
+ARCHITECTURES = {
+    "mistral": "Mistral",
+    "llama": "Llama",
+    "qwen2": "Qwen2",
+    "gemma2": "Gemma2",
+    "gemma3": "Gemma3Text",
+    "qwen3": "Qwen3",
+    "olmo2": "Olmo2",
+    "smollm3": "SmolLM3",
+    "phi3": "Phi3",
+}
+"""Ours, by what transformers calls them."""
+
+
 def small_config(architecture: str, **changes):
     """A transformers config of few parameters: 4 layers, 4 heads, 2 KV heads, width 32."""
     import transformers
 
-    kind = {
-        "mistral": "Mistral",
-        "llama": "Llama",
-        "qwen2": "Qwen2",
-        "gemma2": "Gemma2",
-        "gemma3": "Gemma3Text",
-        "qwen3": "Qwen3",
-        "olmo2": "Olmo2",
-        "smollm3": "SmolLM3",
-        "phi3": "Phi3",
-    }[architecture]
     fields = dict(
         vocab_size=len(dict.fromkeys(WORDS)),
         hidden_size=32,
@@ -125,7 +128,7 @@ def small_config(architecture: str, **changes):
         fields |= {"sliding_window": 5, "sliding_window_pattern": 2}
     if architecture == "mistral":
         fields["sliding_window"] = None
-    return getattr(transformers, f"{kind}Config")(**{**fields, **changes})
+    return getattr(transformers, f"{ARCHITECTURES[architecture]}Config")(**{**fields, **changes})
 
 
 def write_model(folder, architecture: str, seed: int = 0, **changes):

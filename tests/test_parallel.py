@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PATIENT, write_model
+from conftest import ARCHITECTURES, PATIENT, write_model
 
 from soo_jax.errors import SooError
 from soo_jax.models.architectures import read_config
@@ -160,25 +160,21 @@ import numpy as np
 import soo_jax as soo
 
 tokens = np.arange(3, 19).reshape(2, 8)
-for folder in sys.argv[1:]:
-    models = soo.load(folder), soo.load(folder, mesh=soo.parse_mesh("data=2,fsdp=2,tensor=2"))
+for folder in sys.argv[2:]:
+    models = [soo.load(folder, sys.argv[1], mesh) for mesh in (None, soo.parse_mesh("data=2,fsdp=2,tensor=2"))]
     read = [np.asarray(lm.forward(lm.params, tokens, np.ones_like(tokens, bool))[soo.logits()]) for lm in models]
     assert np.abs(read[0]).max() > 0.1
     np.testing.assert_allclose(read[1], read[0], atol=1e-4, rtol=0, err_msg=folder)
 """
 
 
-def test_norms_of_queries_and_keys_and_layers_without_positions_give_the_same_logits_on_a_mesh(tmp_path):
-    folders = [write_model(tmp_path / name, name) for name in ("qwen3", "gemma3", "olmo2", "smollm3", "phi3")]
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {PATIENT}"
-    done = subprocess.run(
-        [sys.executable, "-c", LOGITS, *map(str, folders)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "XLA_FLAGS": flags},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("nf4", marks=pytest.mark.slow)])
+def test_every_architecture_gives_the_same_logits_on_a_mesh(tmp_path, dtype):
+    wide = (
+        {} if dtype == "float32" else {"hidden_size": 128, "intermediate_size": 256}
+    )  # blocks of 64 inputs, in halves
+    folders = [write_model(tmp_path / name, name, **wide) for name in ARCHITECTURES]
+    on_eight_devices(LOGITS, dtype, *folders)
 
 
 QUANTISED = """
