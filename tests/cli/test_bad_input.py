@@ -273,12 +273,8 @@ def needs_mount(test):
 
 FULL = {
     "states of the training": ("512k", 10, "checkpoints", "failed"),
-    "adapters": (
-        "16k",
-        0,
-        "adapters/seed-0",
-        "failed",
-    ),  # the half of them that fitted is removed, so that the mark fits
+    # The half of them that fitted is removed, so that the mark fits.
+    "adapters": ("20k", 0, "adapters/seed-0", "failed"),
     "charts": ("64k", 0, "latent.png", "complete"),
 }
 

@@ -89,6 +89,17 @@ def blindness(rows: Rows) -> list[str]:
     return [*told, "", f"Correlation of the two changes over {len(agents)} agents: {np.corrcoef(*moved)[0, 1]:.2f}."]
 
 
+def single_agents(rows: Rows, metrics: Sequence[str]) -> list[str]:
+    """Every agent's values, for conditions of a few agents."""
+    values: dict[str, dict[str, list[str]]] = {}
+    for row in agent_rows(rows):
+        if row["metric"] in metrics:
+            text = "–" if row["value"] is None else f"{row['value']:.2f}"
+            values.setdefault(row["condition"], {}).setdefault(row["metric"], []).append(text)
+    lines = [line(condition_title(c), *(", ".join(own.get(name, ())) for name in metrics)) for c, own in values.items()]
+    return [*head("condition", *(metric(name, WORDS).title for name in metrics)), *lines]
+
+
 def head(*names: object) -> list[str]:
     """The first two lines of a table."""
     return [line(*names), "|---" * len(names) + "|"]
