@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import norm, t
 
 from soo_jax.rl.statistics import FEWEST
-from soo_jax.tasks.comparison import holm
+from soo_jax.tasks.comparison import holm, verdict_of
 
 Values = Mapping[tuple[Any, Any], float | None]
 """One metric of agents by red and seed; None where it was not finite."""
@@ -57,12 +57,8 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """``more``, ``less`` or ``undecided``; of controls also ``same``, where that was shown."""
-        if self.same:
-            return "same"
-        if self.p_holm >= 0.05:
-            return "undecided"
-        return "more" if self.difference > 0 else "less"
+        """See :func:`soo_jax.tasks.comparison.verdict_of`."""
+        return verdict_of(self.same, self.p_holm, self.difference)
 
 
 def differences(

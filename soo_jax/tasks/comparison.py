@@ -62,12 +62,17 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """``more``, ``less`` or ``undecided``; in controls also ``same``, where that was shown."""
-        if self.same:
-            return "same"
-        if self.p_holm >= 0.05:
-            return "undecided"
-        return "more" if self.difference > 0 else "less"
+        """See :func:`verdict_of`."""
+        return verdict_of(self.same, self.p_holm, self.difference)
+
+
+def verdict_of(same: bool | None, p: float, difference: float) -> str:
+    """``more``, ``less`` or ``undecided``; of what is to be kept also ``same``, where that was shown."""
+    if same:
+        return "same"
+    if p >= 0.05:
+        return "undecided"
+    return "more" if difference > 0 else "less"
 
 
 def compare(
