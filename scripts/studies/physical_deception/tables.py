@@ -69,9 +69,10 @@ def detection(rows: Rows) -> list[str]:
 
 
 def _told(row: dict[str, Any]) -> str:
+    """A share with its interval, of which what lies beyond all shares is cut off."""
     if row["value"] is None:
         return "–"
-    interval = "" if row.get("low") is None else f" [{row['low']:.2f}, {row['high']:.2f}]"
+    interval = "" if row.get("low") is None else f" [{max(row['low'], 0.0):.2f}, {min(row['high'], 1.0):.2f}]"
     return f"{row['value']:.2f}{interval}"
 
 
