@@ -15,8 +15,13 @@ _EACH = 8  # collectives that a device takes up at once, generously
 
 
 def make_room(devices: int) -> None:
-    """Asks for threads for so many CPU devices of this process; a size that the user has set stays."""
-    os.environ.setdefault("NPROC", str(max(_EACH * devices, os.cpu_count() or 1)))
+    """Asks for threads for so many CPU devices of this process; a larger size that is set stays.
+
+    A smaller one does not: it may come from a process with fewer devices that has started this one.
+    """
+    told, least = os.environ.get("NPROC", ""), max(_EACH * devices, os.cpu_count() or 1)
+    if not told.isdigit() or int(told) < least:
+        os.environ["NPROC"] = str(least)
 
 
 def make_room_for_forced_devices() -> None:

@@ -18,10 +18,11 @@ COUNT = "import soo_jax, jax, os; jax.devices(); print(len(os.listdir('/proc/sel
         ({"JAX_NUM_CPU_DEVICES": "16"}, 128),
         ({"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}, None),
         ({}, None),
-        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "5"}, 5),
+        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "100"}, 100),
+        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "8"}, 64),
     ],
 )
-def test_room_is_made_for_devices_that_are_asked_for_unless_the_user_has_set_it(monkeypatch, told, room):
+def test_room_is_made_for_devices_that_are_asked_for_unless_there_is_more(monkeypatch, told, room):
     for name in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES", "NPROC"):
         monkeypatch.delenv(name, raising=False)
     for name, value in told.items():
