@@ -44,6 +44,9 @@ RUNS = {
     "signalling-honest": "finetune {runs}/signalling --from honest --treatment soo",
     "signalling-hidden": "evaluate {runs}/signalling --hide-red",
     "signalling-aligned": "finetune {runs}/signalling --treatment control:more_rl,soo --world alignment=1",
+    "signalling-long": (
+        "finetune {runs}/signalling --treatment control:more_rl --world alignment=1 --set iterations=400"
+    ),
 }
 """Folder and command of every run, in their order."""
 MAIN = ("deceptive", "honest", "soo", "control:more_rl", "control:hidden")
