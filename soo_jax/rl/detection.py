@@ -117,7 +117,9 @@ def _flagged(kind: Kind, line: float) -> Summary:
 
 
 def _told(found: Summary) -> Row:
-    return {"value": _finite(found.mean), "low": found.low, "high": found.high}
+    """A share with its interval, of which what lies beyond all shares is cut off."""
+    low, high = (None if end is None else min(max(end, 0.0), 1.0) for end in (found.low, found.high))
+    return {"value": _finite(found.mean), "low": low, "high": high}
 
 
 def _above(scores: np.ndarray, line: float) -> float:
