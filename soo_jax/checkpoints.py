@@ -152,7 +152,11 @@ class Checkpoints:
 
 
 def _remove(folder: Path, pause: float = 0.05, most: int = 40) -> None:
-    """Removes a folder that threads of a save that failed may still be writing into: until it stays away."""
+    """Removes a folder that threads of a save that failed may still be writing into: until it stays away.
+
+    What is still there at the end has no name of a checkpoint, so that nothing takes it for one, and the next save
+    removes it.
+    """
     for _ in range(most):
         shutil.rmtree(folder, ignore_errors=True)
         time.sleep(pause)
