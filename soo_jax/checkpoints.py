@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -38,8 +39,8 @@ class Checkpoints:
     Each holds ``checksums.json``: the sha256 of all its files, and what it belongs to. Both are written before the
     folder gets its name, so that whatever has a name was once whole, and a checksum that differs tells damage.
 
-    Saving is not asynchronous, though Orbax could: checksums are made of files that are complete, and the next update
-    takes over the memory that the state lies in. States are those of adapters or agents, not of a base, and small.
+    The training does not wait for the disk: ``save`` returns once the state is copied out of the devices, and a thread
+    writes, sums and names it. One save is under way at a time, and an error of it is raised by the next call.
 
     Args:
       folder: where they lie.
@@ -53,7 +54,9 @@ class Checkpoints:
         self.every = every
         self._identity = plain_identity(identity)
         _quiet()
-        self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+        self._orbax = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler())
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._under_way: Future[None] | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -64,32 +67,38 @@ class Checkpoints:
         return bool(self.every) and step // self.every > last // self.every
 
     def save(self, step: int, state: Any) -> None:
-        """Writes the state beside and renames it; after this returns it survives a kill.
+        """Begins to write the state; it survives a kill once ``wait`` has returned.
+
+        The state may be changed or donated as soon as this returns.
 
         Raises:
-          StorageError: the disk refuses.
+          StorageError: the disk refuses this save, or has refused the one before.
         """
+        self.wait()
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _OVERHEAD
         # Orbax, out of space in the middle of a write, fills the screen from threads that nobody can catch.
         if shutil.disk_usage(self.folder).free < needed:
             raise disk_error(self.folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         part = self.folder / part_name(str(step))
-        try:
+        with self._refused():
             self._clear_parts()
             self._orbax.save(part, args=ocp.args.StandardSave(state))
-            if is_first():
-                told = {"identity": self._identity, "files": _sums(part)}
-                write_atomically(part / _SUMS, json.dumps({**told, "check": digest(told)}) + "\n")
-                self._keep(part, step)
-        except BaseException as error:
-            self._clear_parts()
-            # Orbax and TensorStore wrap what the operating system says in exceptions of their own.
-            if isinstance(error, Exception) and not isinstance(error, SooError) and is_disk_error(error):
-                raise disk_error(self.folder, error) from error
-            raise
+            self._under_way = self._writer.submit(self._finish, part, step)
+
+    def wait(self) -> None:
+        """Returns once the last state that was given to ``save`` lies on the disk under its name.
+
+        Raises:
+          StorageError: the disk has refused it.
+        """
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            with self._refused():
+                under_way.result()
 
     def clear(self) -> None:
         """Forgets the states of an earlier run, so that none of them can be taken for one of this run."""
+        self.wait()
         self._clear_parts()
         if is_first():
             for step in steps(self.folder):
@@ -104,6 +113,7 @@ class Checkpoints:
         Raises:
           StorageError: none of those that were saved is whole. SooError: they belong to other settings.
         """
+        self.wait()
         step = from_first(self._newest_whole)
         if step is None:
             return None
@@ -111,8 +121,32 @@ class Checkpoints:
         return self._orbax.restore(self.folder / str(step), args=ocp.args.StandardRestore(abstract))
 
     def close(self) -> None:
-        """Releases what Orbax holds."""
-        self._orbax.close()
+        """Waits for a save that is under way, and releases what Orbax holds."""
+        try:
+            self.wait()
+        finally:
+            self._writer.shutdown()
+            self._orbax.close()
+
+    def _finish(self, part: Path, step: int) -> None:
+        """What follows the writing: the first process sums the files, and gives the checkpoint its name."""
+        self._orbax.wait_until_finished()
+        if is_first():
+            told = {"identity": self._identity, "files": _sums(part)}
+            write_atomically(part / _SUMS, json.dumps({**told, "check": digest(told)}) + "\n")
+            self._keep(part, step)
+
+    @contextmanager
+    def _refused(self) -> Iterator[None]:
+        """Leaves nothing half-written where a save fails, and says in one line what the disk has against it."""
+        try:
+            yield
+        except BaseException as error:
+            self._clear_parts()
+            # Orbax and TensorStore wrap what the operating system says in exceptions of their own.
+            if isinstance(error, Exception) and not isinstance(error, SooError) and is_disk_error(error):
+                raise disk_error(self.folder, error) from error
+            raise
 
     def _newest_whole(self) -> int | None:
         damaged: list[str] = []
@@ -313,6 +347,22 @@ class StopSignal:
             raise KeyboardInterrupt
         if self.number is not None:
             raise Stopped(self.number, folder)
+
+
+def save_or_leave(kept: Checkpoints | None, stop: StopSignal, step: int, before: int, state: Any) -> None:
+    """What a training does between two steps: saves where that is due, and leaves on a signal with its state saved.
+
+    Args:
+      before: the step at which this was asked last.
+
+    Raises:
+      Stopped: a signal arrived. StorageError: the disk refuses.
+    """
+    if kept is not None and (kept.due(step, before) or stop):
+        kept.save(step, state)
+        if stop:
+            kept.wait()
+    stop.raise_if_set(kept and kept.folder)
 
 
 @contextmanager

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from soo_jax import checkpoints
 from soo_jax.checkpoints import Checkpoints, steps
 from soo_jax.errors import SooError, SooWarning, StorageError
 
@@ -28,10 +30,10 @@ def opened(folder, **identity):
 @pytest.fixture
 def saved(tmp_path):
     """A folder in which steps 10, 20 and 30 were saved."""
-    checkpoints = opened(tmp_path / "states")
+    kept = opened(tmp_path / "states")
     for step in (10, 20, 30):
-        checkpoints.save(step, state(step))
-    checkpoints.close()
+        kept.save(step, state(step))
+    kept.close()
     return tmp_path / "states"
 
 
@@ -87,6 +89,7 @@ def test_a_damaged_checkpoint_is_replaced_once_its_step_is_reached_again(saved):
     with pytest.warns(SooWarning):
         again.restore(EMPTY)
     again.save(25, state(25))
+    again.wait()
     assert steps(saved) == [20, 25], "a later one is none of this training"
     again.save(30, state(30))
     np.testing.assert_array_equal(again.restore(EMPTY)["x"], 30.0)
@@ -114,12 +117,14 @@ def test_what_a_kill_left_of_a_save_is_never_used_and_goes_with_the_next_save(sa
     again = opened(saved)
     np.testing.assert_array_equal(again.restore(EMPTY)["x"], 30.0)
     again.save(40, state(40))
+    again.wait()
     assert sorted(path.name for path in saved.iterdir()) == ["30", "40"]
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     first = opened(tmp_path, rate=1, seeds=[0])
     first.save(1, EMPTY)
+    first.close()
     with pytest.raises(SooError, match=r"other settings \(rate\)"):
         opened(tmp_path, rate=2, seeds=[0]).restore(EMPTY)
 
@@ -130,12 +135,62 @@ def test_a_new_run_forgets_the_states_of_an_old_one(saved):
     assert again.restore(EMPTY) is None and list(saved.iterdir()) == []
 
 
-def test_a_disk_that_refuses_in_the_middle_of_a_save_leaves_what_was_saved_before(saved, limited):
+@pytest.fixture
+def held(monkeypatch):
+    """While it is not set, what is written gets no name."""
+    let_go = threading.Event()
+    sums = checkpoints._sums
+    monkeypatch.setattr(checkpoints, "_sums", lambda part: let_go.wait(60) and sums(part))
+    yield let_go
+    let_go.set()
+
+
+def test_a_training_goes_on_while_a_state_is_written(tmp_path, held):
+    kept = opened(tmp_path)
+    kept.save(10, state(10))
+    assert steps(tmp_path) == []
+    held.set()
+    kept.wait()
+    assert steps(tmp_path) == [10]
+
+
+@pytest.mark.parametrize("after", ["save", "restore", "clear", "close"])
+def test_whatever_follows_a_save_waits_for_it(tmp_path, held, after):
+    kept = opened(tmp_path)
+    kept.save(10, state(10))
+    threading.Timer(0.1, held.set).start()
+    found = {
+        "save": lambda: kept.save(20, state(20)),
+        "restore": lambda: kept.restore(EMPTY),
+        "clear": kept.clear,
+        "close": kept.close,
+    }[after]()
+    assert held.is_set() and (10 in steps(tmp_path)) == (after != "clear")
+    if after == "restore":
+        np.testing.assert_array_equal(found["x"], 10.0)
+
+
+def test_what_is_saved_is_the_state_as_it_was_although_it_is_changed_at_once(tmp_path):
+    """The next update takes over the memory on the device, and the history is filled in place."""
+    kept, later = opened(tmp_path), jax.jit(lambda x: x + 1, donate_argnums=0)
+    moving, filled = later(jnp.zeros(3_000_000)), np.zeros(3_000_000, np.float32)
+    kept.save(1, {"x": moving, "history": filled})
+    for _ in range(20):
+        moving = later(moving)
+        filled += 1
+    found = kept.restore({"x": jnp.zeros(3_000_000), "history": np.zeros(3_000_000, np.float32)})
+    np.testing.assert_array_equal(found["x"], 1.0)
+    np.testing.assert_array_equal(found["history"], 0.0)
+
+
+@pytest.mark.parametrize("after", ["save", "wait", "close"])
+def test_what_follows_a_save_that_the_disk_refuses_says_so(saved, limited, after):
     """A file may be no larger than 100 kB, and the state needs more."""
     again = opened(saved)
     large = {"x": jnp.asarray(np.random.default_rng(0).normal(size=100_000)), "history": EMPTY["history"]}
     with limited(100_000), pytest.raises(StorageError, match="larger than is allowed here"):
         again.save(40, large)
+        {"save": lambda: again.save(50, state(50)), "wait": again.wait, "close": again.close}[after]()
     assert sorted(path.name for path in saved.iterdir()) == ["20", "30"]
     np.testing.assert_array_equal(again.restore(EMPTY)["x"], 30.0)
 
@@ -173,6 +228,7 @@ def test_what_threads_write_while_a_half_save_is_removed_is_removed_too(saved, m
     kept = opened(saved)
     monkeypatch.setattr("soo_jax.checkpoints.shutil.rmtree", removed)
     kept.save(40, state(40))
+    kept.wait()
     assert late == [] and sorted(path.name for path in saved.iterdir()) == ["30", "40"]
 
 
@@ -185,7 +241,7 @@ def test_what_a_refused_save_tells_from_its_threads_stays_off_the_screen(tmp_pat
         "kept = [Checkpoints(sys.argv[1], {}) for _ in range(2)][-1]\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))\n"
         "for step in range(5):\n"
-        "    try: kept.save(step, states)\n"
+        "    try: kept.save(step, states); kept.wait()\n"
         "    except StorageError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)

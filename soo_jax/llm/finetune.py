@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from soo_jax.adapters import LoraConfig, Member, Stack, init_lora
 from soo_jax.adapters.lora import common_form
-from soo_jax.checkpoints import Checkpoints, check_identity, digest, stop_signal
+from soo_jax.checkpoints import Checkpoints, check_identity, digest, save_or_leave, stop_signal
 from soo_jax.distributed import whole
 from soo_jax.errors import SooError, SooWarning
 from soo_jax.llm.config import FinetuneConfig, build_objective, resolve_layer
@@ -308,9 +308,7 @@ def _run(
                 if progress is not None:
                     progress(step, static.updates, {name: _mean(v[step - 1]) for name, v in known.items()})
             stop.agree()
-            if saved is not None and (saved.due(step, before) or stop):
-                saved.save(step, state)
-            stop.raise_if_set(saved and saved.folder)
+            save_or_leave(saved, stop, step, before, state)
     return state
 
 

@@ -23,7 +23,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from soo_jax.adapters import Lora, LoraConfig, init_lora
-from soo_jax.checkpoints import Checkpoints, digest, stop_signal
+from soo_jax.checkpoints import Checkpoints, digest, save_or_leave, stop_signal
 from soo_jax.distributed import whole
 from soo_jax.errors import SooError
 from soo_jax.llm.config import changed_lora
@@ -296,9 +296,7 @@ def teach(
                 _tell(record, done, state)
                 if progress is not None:
                     progress(done, last, {"loss": float(state.losses[done - 1])})
-                if saved is not None and (saved.due(done, before) or stop):
-                    saved.save(done, state)
-                stop.raise_if_set(saved and saved.folder)
+                save_or_leave(saved, stop, done, before, state)
     finally:
         if saved is not None:
             saved.close()

@@ -14,7 +14,7 @@ from flax import struct
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from soo_jax.checkpoints import Checkpoints, stop_signal
+from soo_jax.checkpoints import Checkpoints, save_or_leave, stop_signal
 from soo_jax.errors import SooError
 from soo_jax.metrics import Record
 from soo_jax.progress import Progress
@@ -124,7 +124,7 @@ def train_population(
     values = _no_history(game, begin, config)
     if checkpoints is not None and (saved := checkpoints.restore({"state": _plain(state), "history": values})):
         state, values = _as_before(state, saved["state"]), jax.tree.map(np.array, saved["history"])
-    done = last = int(np.max(jax.device_get(state.iteration)))
+    done = int(np.max(jax.device_get(state.iteration)))
     if record is not None and done:
         record(done, _of(values, agents))
     with stop_signal() as stop:
@@ -139,10 +139,7 @@ def train_population(
                 progress(
                     done, config.iterations, {name: float(value[done - 1].mean()) for name, value in values.items()}
                 )
-            if checkpoints is not None and (stop or checkpoints.due(done, last)):
-                checkpoints.save(done, {"state": _plain(state), "history": values})
-                last = done
-            stop.raise_if_set(checkpoints and checkpoints.folder)
+            save_or_leave(checkpoints, stop, done, done - length, {"state": _plain(state), "history": values})
     learner, frozen_at = jax.device_get((state.learner, state.frozen_at))
     learner = jax.tree.map(lambda leaf: jnp.asarray(leaf[:agents]), learner)
     return learner, History(_of(values, agents), np.asarray(frozen_at)[:agents])

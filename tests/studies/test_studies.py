@@ -30,14 +30,20 @@ def test_every_command_of_the_study_of_quantised_weights_is_one_that_the_program
 
     from soo_jax.cli.app import app
 
-    subject = SUBJECTS[model]
-    commands = [one for base in subject.bases for one in subject.runs(model, base, tmp_path)]
+    subject, out = SUBJECTS[model], tmp_path / "quantised"
+    (tmp_path / "real" / str(subject.taught) / "model").mkdir(parents=True)
+    commands = [one for base in subject.bases for one in subject.runs(model, base, out)]
     for place, (name, *rest) in commands:
         get_command(app).commands[name].make_context(name, list(rest))
         assert rest[-2:] == ["--out", str(place)]
-    assert {place for base in subject.bases for place in subject.places(model, base, tmp_path)} <= {
+    assert {place for base in subject.bases for place in subject.places(model, base, out)} <= {
         place for place, _ in commands
     }
+
+
+def test_an_organism_that_was_not_made_yet_is_named_with_the_command_that_makes_it(tmp_path):
+    with pytest.raises(SooError, match=r"real_models teach .*real qwen05$"):
+        next(SUBJECTS["qwen05-organism"].runs("qwen05-organism", "nf4", tmp_path / "quantised"))
 
 
 def test_a_record_of_which_no_section_is_written_anew_stays_as_it_is(tmp_path):

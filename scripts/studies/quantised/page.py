@@ -34,7 +34,7 @@ class Measured(NamedTuple):
 HEAD = (
     "# Weights in 4 and 8 bits: the record\n\n"
     "Written by `python -m scripts.studies.quantised page runs/quantised` from the runs of "
-    "`python -m scripts.studies.quantised run runs/quantised`: `soo demo` of each organism with each base, "
+    "`python -m scripts.studies.quantised run runs/quantised`: the same commands with each base, "
     "everything but the base the same. Computed in float32 on a CPU. What the settings are: [models.md](../models.md)."
 )
 
@@ -59,7 +59,7 @@ def _section(out: Path, model: str, subject: Subject) -> str:
     runs = {base: Measured(*map(complete, subject.places(model, base, out))) for base in subject.bases}
     overlap = {base: one.overlap for base, one in runs.items()}
     schemes = list(SCHEMES)
-    lm = soo.load(model, "float32")
+    lm = soo.load(subject.model(model, out), "float32")
     parts = [
         subject.about,
         "Error of the weights, by projection: norm of the difference over norm of the weights.",
