@@ -113,7 +113,7 @@ def again(out: Path, name: str) -> int:
     """More organisms of the same base, taught with other seeds; each is asked more, looked through, and given SOO.
 
     The organism of the study is asked as much. SOO is applied where it was chosen for that one: whether that carries
-    over is the question.
+    over is the question. Where it did not, it is applied elsewhere as well.
     """
     subject = SUBJECTS[name]
     for seed in (0, *SEEDS):
@@ -126,11 +126,12 @@ def again(out: Path, name: str) -> int:
         more, test = ("--n", str(subject.more), *TEST), ("--n", str(subject.n), *TEST)
         steps: list[tuple[str, list[str]]] = [("before", ["eval", organism, *more])]
         if seed:
-            steps += [
-                ("layers", ["layers", organism, "--scenes", "16", "--tasks", "narrow", "--quiet"]),
-                ("soo", ["finetune", organism, *subject.tuning, "--quiet", "--seed", "0"]),
-                ("soo-eval", ["eval", organism, "--adapter", str(place / "soo"), "--no-base", *test]),
-            ]
+            steps += [("layers", ["layers", organism, "--scenes", "16", "--tasks", "narrow", "--quiet"])]
+            for soo, layers in subject.places(seed).items():
+                steps += [
+                    (soo, ["finetune", organism, *subject.tuned_at(layers), "--quiet", "--seed", "0"]),
+                    (f"{soo}-eval", ["eval", organism, "--adapter", str(place / soo), "--no-base", *test]),
+                ]
         if code := next((code for step, command in steps if (code := _soo(place / step, command))), 0):
             return code
     return 0

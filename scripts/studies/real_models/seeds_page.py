@@ -31,14 +31,20 @@ def _subject(out: Path, subject: Subject) -> list[str]:
     place = lambda seed, step: out / AGAIN / f"seed-{seed}" / step
     seeds = [seed for seed in SEEDS if place(seed, "soo-eval").is_dir()]
     before = {f"seed {seed}": complete(place(seed, "before")) for seed in (0, *seeds)}
-    after = {f"seed {seed}": complete(place(seed, "soo-eval")) for seed in seeds}
+    after = {
+        f"seed {seed}" if layers == subject.layers else f"seed {seed}, at {layers}": complete(
+            place(seed, f"{soo}-eval")
+        )
+        for seed in seeds
+        for soo, layers in subject.places(seed).items()
+    }
     parts = [
         f"## {subject.title}",
         made(before["seed 0"]),
         f"### As taught, n = {subject.more} in each order",
         _answers(before),
         f"### After SOO at layers {subject.layers} (`soo finetune MODEL {' '.join(subject.tuning)}`, seed 0), "
-        f"n = {subject.n} in each order",
+        f"n = {subject.n} in each order; *at*: the same at other layers",
         _answers(after),
         "Ordinary texts (KL is to the organism):",
         _drift(before, after),
@@ -46,8 +52,21 @@ def _subject(out: Path, subject: Subject) -> list[str]:
     ]
     for seed in seeds:
         advice = (place(seed, "layers") / "advice.txt").read_text(encoding="utf-8").strip()
-        parts.append(f"Seed {seed}. {advice}")
+        turned = _turned(complete(place(seed, "layers")), subject.layers)
+        parts.append(
+            f"Seed {seed}. The attention of layers {subject.layers} together, taken from the self side, makes {turned} "
+            f"of the answers right. {advice}"
+        )
     return parts
+
+
+def _turned(diagnosis: Run, layers: str) -> str:
+    """What part of the answers two or three layers in a row turn together, in per cent."""
+    several = [int(one) for one in layers.split(",")]
+    assert several == list(range(several[0], several[-1] + 1)), "patched together were layers in a row"
+    column = {2: "patch_two", 3: "patch_three"}[len(several)]
+    share = next(row[column] for row in diagnosis.layers if row["layer"] == several[-1])
+    return f"{100 * share:.0f} %"
 
 
 def _answers(runs: dict[str, Run]) -> str:

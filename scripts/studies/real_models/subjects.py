@@ -25,6 +25,7 @@ class Subject:
       layers: where SOO is applied. seeds: of SOO. n: test questions of a family in each order. more: and as many where
         several organisms of a base are held beside each other, before SOO.
       controls: how many of them the controls are asked, and further options of ``soo controls``.
+      elsewhere: seeds of further organisms with other layers at which SOO is applied to them as well.
     """
 
     title: str
@@ -36,11 +37,21 @@ class Subject:
     n: int
     more: int
     controls: tuple[str, ...]
+    elsewhere: tuple[tuple[int, str], ...] = ()
 
     @property
     def tuning(self) -> tuple[str, ...]:
         """The options of ``soo finetune``."""
-        return (*SOO, "--layer", self.layers, "--adapter-layers", self.layers)
+        return self.tuned_at(self.layers)
+
+    def tuned_at(self, layers: str) -> tuple[str, ...]:
+        """The same with other layers."""
+        return (*SOO, "--layer", layers, "--adapter-layers", layers)
+
+    def places(self, seed: int) -> dict[str, str]:
+        """Layers at which SOO is applied to the organism of a seed, by the name of the run."""
+        others = [layers for of, layers in self.elsewhere if of == seed]
+        return {"soo": self.layers} | {f"soo-{layers.replace(',', '-')}": layers for layers in others}
 
     def taught(self, seed: int) -> tuple[tuple[str, ...], ...]:
         """``teaching`` with another seed; a further option wins over one before. Seed 0 leaves it as it is."""
@@ -63,6 +74,7 @@ SUBJECTS = {
         n=25,
         more=50,
         controls=("--n", "10", "--examples", "16"),
+        elsewhere=((2, "23"), (2, "18,19,20,23")),
     ),
     "qwen05": Subject(
         title="Qwen2.5-Coder-0.5B-Instruct (GGUF, mixed)",
