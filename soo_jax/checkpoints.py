@@ -111,14 +111,21 @@ class Checkpoints:
         for their checksums, and right after that all read them out of the system's cache.
 
         Raises:
-          StorageError: none of those that were saved is whole. SooError: they belong to other settings.
+          StorageError: none of those that were saved is whole. SooError: they belong to other settings, or to a version
+            that keeps other arrays.
         """
         self.wait()
         step = from_first(self._newest_whole)
         if step is None:
             return None
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        return self._orbax.restore(self.folder / str(step), args=ocp.args.StandardRestore(abstract))
+        try:
+            return self._orbax.restore(self.folder / str(step), args=ocp.args.StandardRestore(abstract))
+        except ValueError as error:  # its files are whole, but hold other arrays
+            raise SooError(
+                f"{self.folder}: checkpoint {step} was made by another version, which keeps other arrays; go on with "
+                "that version, or begin anew (--force in place of --resume)"
+            ) from error
 
     def close(self) -> None:
         """Waits for a save that is under way, and releases what Orbax holds."""

@@ -129,6 +129,17 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
         opened(tmp_path, rate=2, seeds=[0]).restore(EMPTY)
 
 
+@pytest.mark.parametrize(
+    "like",
+    [EMPTY | {"more": np.zeros(1)}, {"x": EMPTY["x"]}, EMPTY | {"x": jnp.zeros(4)}],
+    ids=["more", "less", "another_shape"],
+)
+def test_a_checkpoint_of_a_version_that_kept_other_arrays_is_refused_in_a_line(saved, like):
+    with pytest.raises(SooError, match=r"checkpoint 30 was made by another version.*--force") as told:
+        opened(saved).restore(like)
+    assert "\n" not in str(told.value) and steps(saved) == [20, 30]
+
+
 def test_a_new_run_forgets_the_states_of_an_old_one(saved):
     again = opened(saved, b=2)
     again.clear()
