@@ -127,11 +127,11 @@ def again(out: Path, name: str) -> int:
         steps: list[tuple[str, list[str]]] = [("before", ["eval", organism, *more])]
         if seed:
             steps += [("layers", ["layers", organism, "--scenes", "16", "--tasks", "narrow", "--quiet"])]
-            for soo, layers in subject.places(seed).items():
-                steps += [
-                    (soo, ["finetune", organism, *subject.tuned_at(layers), "--quiet", "--seed", "0"]),
-                    (f"{soo}-eval", ["eval", organism, "--adapter", str(place / soo), "--no-base", *test]),
-                ]
+        for soo, layers in subject.places(seed).items():
+            steps += [
+                (soo, ["finetune", organism, *subject.tuned_at(layers), "--quiet", "--seed", "0"]),
+                (f"{soo}-eval", ["eval", organism, "--adapter", str(place / soo), "--no-base", *test]),
+            ]
         if code := next((code for step, command in steps if (code := _soo(place / step, command))), 0):
             return code
     return 0

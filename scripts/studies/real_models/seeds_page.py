@@ -35,7 +35,7 @@ def _subject(out: Path, subject: Subject) -> list[str]:
         f"seed {seed}" if layers == subject.layers else f"seed {seed}, at {layers}": complete(
             place(seed, f"{soo}-eval")
         )
-        for seed in seeds
+        for seed in (0, *seeds)
         for soo, layers in subject.places(seed).items()
     }
     parts = [

@@ -25,7 +25,7 @@ class Subject:
       layers: where SOO is applied. seeds: of SOO. n: test questions of a family in each order. more: and as many where
         several organisms of a base are held beside each other, before SOO.
       controls: how many of them the controls are asked, and further options of ``soo controls``.
-      elsewhere: seeds of further organisms with other layers at which SOO is applied to them as well.
+      elsewhere: seeds of organisms with other layers at which SOO is applied to them as well.
     """
 
     title: str
@@ -49,9 +49,12 @@ class Subject:
         return (*SOO, "--layer", layers, "--adapter-layers", layers)
 
     def places(self, seed: int) -> dict[str, str]:
-        """Layers at which SOO is applied to the organism of a seed, by the name of the run."""
+        """Layers at which SOO is applied to the organism of a seed, by the name of the run.
+
+        To that of seed 0, the organism of the study, it was applied at ``layers`` there.
+        """
         others = [layers for of, layers in self.elsewhere if of == seed]
-        return {"soo": self.layers} | {f"soo-{layers.replace(',', '-')}": layers for layers in others}
+        return ({"soo": self.layers} if seed else {}) | {f"soo-{layers.replace(',', '-')}": layers for layers in others}
 
     def taught(self, seed: int) -> tuple[tuple[str, ...], ...]:
         """``teaching`` with another seed; a further option wins over one before. Seed 0 leaves it as it is."""
@@ -74,7 +77,7 @@ SUBJECTS = {
         n=25,
         more=50,
         controls=("--n", "10", "--examples", "16"),
-        elsewhere=((2, "23"), (2, "18,19,20,23")),
+        elsewhere=((2, "23"), *((seed, "18,19,20,23") for seed in (0, *SEEDS))),
     ),
     "qwen05": Subject(
         title="Qwen2.5-Coder-0.5B-Instruct (GGUF, mixed)",
