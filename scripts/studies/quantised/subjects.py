@@ -88,11 +88,11 @@ SUBJECTS = {
         f"The organism made from SmolLM2-135M-Instruct. {ASKED.format(seeds='five', n='ten')}",
     ),
     "qwen05-organism": Subject(
-        "10",
+        "5",
         ("float32", "nf4"),
         (*REAL["qwen05"].tuning, *FIVE),
         "The organism made from Qwen2.5-Coder-0.5B-Instruct by `python -m scripts.studies.real_models teach runs/real "
-        f"qwen05`. {ASKED.format(seeds='five', n='ten')}",
+        f"qwen05`. {ASKED.format(seeds='five', n='five')}",
         taught="qwen05",
     ),
     "qwen05": Subject(
