@@ -50,9 +50,10 @@ def _subject(out: Path, subject: Subject) -> list[str]:
         _drift(before, after),
         "### Where each decides",
     ]
-    for seed in seeds:
-        advice = (place(seed, "layers") / "advice.txt").read_text(encoding="utf-8").strip()
-        turned = _turned(complete(place(seed, "layers")), subject.layers)
+    for seed in (0, *seeds):
+        diagnosis = place(seed, "layers") if seed else out / "layers"
+        advice = (diagnosis / "advice.txt").read_text(encoding="utf-8").strip()
+        turned = _turned(complete(diagnosis), subject.layers)
         parts.append(
             f"Seed {seed}. The attention of layers {subject.layers} together, taken from the self side, makes {turned} "
             f"of the answers right. {advice}"
