@@ -99,6 +99,7 @@ def train_population(
 
     Args:
       checkpoints: where to save every ``checkpoints.every`` iterations and on SIGTERM, and to go on from what it holds.
+        What was saved lies on the disk when this ends, also where an error ends it. The caller closes them.
       record: called after every device call with what happened so far.
       chunk: iterations per device call; by default a twentieth of the run.
 
@@ -127,19 +128,23 @@ def train_population(
     done = int(np.max(jax.device_get(state.iteration)))
     if record is not None and done:
         record(done, _of(values, agents))
-    with stop_signal() as stop:
-        for length in _lengths(done, config.iterations, chunk):
-            state, metrics = advance(state, begin, length)
-            for name, value in jax.device_get(metrics).items():
-                values[name][done : done + length] = value.T
-            done += length
-            if record is not None:
-                record(done, _of(values, agents))
-            if progress is not None:
-                progress(
-                    done, config.iterations, {name: float(value[done - 1].mean()) for name, value in values.items()}
-                )
-            save_or_leave(checkpoints, stop, done, done - length, {"state": _plain(state), "history": values})
+    try:
+        with stop_signal() as stop:
+            for length in _lengths(done, config.iterations, chunk):
+                state, metrics = advance(state, begin, length)
+                for name, value in jax.device_get(metrics).items():
+                    values[name][done : done + length] = value.T
+                done += length
+                if record is not None:
+                    record(done, _of(values, agents))
+                if progress is not None:
+                    progress(
+                        done, config.iterations, {name: float(value[done - 1].mean()) for name, value in values.items()}
+                    )
+                save_or_leave(checkpoints, stop, done, done - length, {"state": _plain(state), "history": values})
+    finally:
+        if checkpoints is not None:
+            checkpoints.wait()
     learner, frozen_at = jax.device_get((state.learner, state.frozen_at))
     learner = jax.tree.map(lambda leaf: jnp.asarray(leaf[:agents]), learner)
     return learner, History(_of(values, agents), np.asarray(frozen_at)[:agents])

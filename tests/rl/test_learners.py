@@ -1,5 +1,8 @@
 """Both learners through their one interface."""
 
+import time
+from contextlib import nullcontext
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,7 +11,8 @@ import pytest
 from flax import struct
 from gymnax.environments import spaces
 
-from soo_jax.checkpoints import Checkpoints
+from soo_jax import checkpoints as saving
+from soo_jax.checkpoints import Checkpoints, steps
 from soo_jax.errors import SooError
 from soo_jax.rl import MaddpgConfig, PpoConfig, act, game, make_train, setup, train_population
 from soo_jax.rl.config import changed, check_learner
@@ -93,6 +97,31 @@ def test_an_interrupted_population_ends_at_the_same_bits(world, params, small, k
     assert seen == [3, 4]
     assert same(whole, resumed)
     assert same(history.values, again.values)
+
+
+@pytest.mark.parametrize("failing", [True, False], ids=["ended by an error", "trained to the end"])
+def test_states_of_a_population_lie_on_the_disk_when_its_training_ends(
+    world, params, small, keys, tmp_path, monkeypatch, failing
+):
+    class Full(Exception):
+        pass
+
+    sums = saving._sums
+
+    def slow(part):
+        time.sleep(0.3)
+        return sums(part)
+
+    def fail_at_three(done, total, metrics):
+        if failing and done == 3:
+            raise Full
+
+    monkeypatch.setattr(saving, "_sums", slow)
+    with pytest.raises(Full) if failing else nullcontext():
+        train_population(
+            world, setup(keys, params, small), chunk=1, checkpoints=Checkpoints(tmp_path, {}, 1), progress=fail_at_three
+        )
+    assert steps(tmp_path) == ([1, 2] if failing else [3, 4])
 
 
 def test_fresh_policies_act_near_zero_and_within_bounds(keys):
