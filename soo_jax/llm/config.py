@@ -174,9 +174,9 @@ PRESETS: dict[str, FinetuneConfig] = {
     ),
     # Layer and lead by the diagnosis of the organism made of SmolLM2: docs/real_models.md.
     "smollm2-organism": FinetuneConfig(
-        layer=(18, 19, 20),
+        layer=(18, 19, 20, 23),
         direction="anchored",
-        lora=LoraConfig(rank=8, alpha=32.0, dropout=0.0, targets=("q", "k", "v", "o"), layers=(18, 19, 20)),
+        lora=LoraConfig(rank=8, alpha=32.0, dropout=0.0, targets=("q", "k", "v", "o"), layers=(18, 19, 20, 23)),
         learning_rate=1e-3,
         epochs=4,
         batch_size=4,
