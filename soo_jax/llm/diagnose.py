@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -226,29 +226,36 @@ def patch(lm: LM, contrasts: Contrasts, place: str) -> list[float]:
     return jnp.mean(out[:, rows, contrasts.right] > out[:, rows, contrasts.wrong], axis=1).tolist()
 
 
-def patch_together(lm: LM, contrasts: Contrasts, bands: Sequence[tuple[int, int]]) -> list[float]:
-    """Share of contrasts in which the other text prefers the right answer, by band of layers, when the attention
-    outputs of all its layers at the answer are taken from the self text: what SOO would bring about that closed the gap
-    in all of them.
+def margins_together(
+    lm: LM, contrasts: Contrasts, sets: Sequence[Sequence[int]], into: Literal["self", "other"] = "other"
+) -> np.ndarray:
+    """By set of layers: the margins when the attention of all of them at the answer is taken from the other text.
+
+    Into the other text, this is what SOO would bring about that closed the gap in all of them. Into the self text, it
+    shows what those layers have a hand in: where others make up for a layer, only this direction tells.
 
     Args:
-      bands: first and last layer of each.
+      sets: of layers, each of any size. into: the side whose texts are run; activations come from the opposite one.
+
+    Returns:
+      ``[sets, n]`` logit of the right answer's first token less that of the wrong one's, each behind the last token.
     """
-    config, mask = lm.config, contrasts.mask["other"]
+    config, mask = lm.config, contrasts.mask[into]
     at = mask.shape[1] - 1  # nothing before the last token changes
-    own, other = (_streams(lm.config, lm.params, contrasts.tokens[s], contrasts.mask[s]) for s in ("self", "other"))
-    first, last = (jnp.asarray(ends)[:, None, None, None] for ends in zip(*bands, strict=True))
-    x = jnp.broadcast_to(other.words[None, :, at:], (len(bands), *other.words[:, at:].shape))
+    source = "self" if into == "other" else "other"
+    given, host = (_streams(lm.config, lm.params, contrasts.tokens[s], contrasts.mask[s]) for s in (source, into))
+    taken = jnp.asarray([[layer in own for layer in range(config.num_layers)] for own in sets])
+    x = jnp.broadcast_to(host.words[None, :, at:], (len(sets), *host.words[:, at:].shape))
     for i in range(config.num_layers):
         alone, weights = _alone(config, i), jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], lm.params["layers"])
-        moved_on = _moved_on(alone, weights, x, jax.tree.map(lambda leaf, i=i: leaf[i], other.cache), mask, at)
+        own = _moved_on(alone, weights, x, jax.tree.map(lambda leaf, i=i: leaf[i], host.cache), mask, at)
         one = {"params": jax.tree.map(lambda leaf: leaf[0], weights)}
-        given = jnp.broadcast_to(own.attention[i, :, at:], x.shape).reshape(-1, *x.shape[2:])
-        inside = Block(config).apply(one, x.reshape(given.shape), given, method="finish")[0].reshape(x.shape)
-        x = jnp.where(i < first, other.behind[i, :, at:], jnp.where(i <= last, inside, moved_on))
+        mixed = jnp.broadcast_to(given.attention[i, :, at:], x.shape).reshape(-1, *x.shape[2:])
+        swapped = Block(config).apply(one, x.reshape(mixed.shape), mixed, method="finish")[0].reshape(x.shape)
+        x = jnp.where(taken[:, i, None, None, None], swapped, own)
     out = unembed(config, lm.params, x[:, :, 0])
     rows = jnp.arange(out.shape[1])
-    return jnp.mean(out[:, rows, contrasts.right] > out[:, rows, contrasts.wrong], axis=1).tolist()
+    return whole(out[:, rows, contrasts.right] - out[:, rows, contrasts.wrong])
 
 
 class _Streams(NamedTuple):

@@ -12,7 +12,7 @@ from jax import Array
 
 from soo_jax.distributed import whole
 from soo_jax.errors import SooError
-from soo_jax.llm.diagnose import PLACES, Contrasts, carried, constant, patch, patch_together
+from soo_jax.llm.diagnose import NO_GAP, PLACES, Contrasts, carried, constant, margins_together, patch
 from soo_jax.llm.grid import DAMAGE, FALL, HONEST, NOTHING, RISE
 from soo_jax.llm.latent import latent_overlap
 from soo_jax.models.decoder import forward
@@ -21,13 +21,18 @@ from soo_jax.models.probes import logits
 from soo_jax.progress import Progress
 from soo_jax.tasks.records import Contrast, Pair
 
+Shares = tuple[list[float], list[float]]
+
 UNCERTAIN = (
-    "In eleven organisms no measure predicted well what SOO achieved (best rank correlation 0.63): compare with the "
-    "layers beside it, on validation scenarios."
+    "In eleven organisms no measure predicted well what SOO achieved (best rank correlation 0.63): compare with more "
+    "and with fewer layers (--train), on validation scenarios."
 )
-BANDS = ("patch_two", "patch_three")
 HALF = 0.5
 """Share above which a measure counts as high in the advice."""
+HAND = 0.2
+"""Share of the margin from which on a layer's attention has a hand in the decision."""
+ENOUGH = 0.8
+"""Share of the margin that layers have to bring back to be advised."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +41,34 @@ class Diagnosis:
 
     Attributes:
       rows: one per layer: ``layer``; ``gap`` and ``relative_gap`` of the attention output between the sides of the
-        probes; ``constant`` and ``carry``; ``patch_PLACE`` for all ``PLACES``; ``patch_two`` and ``patch_three``, the
-        attention of this layer and of the one or two before it together (see ``soo_jax.llm.diagnose``).
+        probes; ``constant`` and ``carry``; ``patch_PLACE`` for all ``PLACES`` (see ``soo_jax.llm.diagnose``);
+        ``restored`` and ``broken``, the share of the margin between the two sides that comes back when its attention
+        is taken from the self side, and that is lost when it is taken from the other side.
+      together: of the layers that have a hand in the decision (`HAND` in either of the two), the first, the first two,
+        and so on: ``layers``, ``restored`` by all of them, ``right``, the share of answers that they make right, and
+        ``rest``, the share that all other layers together still turn, taken from the other side.
       scenes: how many were looked at.
       self_right, other_right: share of them in which the model prefers the honest place, by whom it advises.
       apart: share in which it prefers the honest place for itself and the other one for the rival.
     """
 
     rows: list[dict[str, Any]]
+    together: list[dict[str, Any]]
     scenes: int
     self_right: float
     other_right: float
     apart: float
+
+    @property
+    def advised(self) -> tuple[int, ...]:
+        """The first layers with a hand in the decision that bring back enough of the margin; all where none do.
+
+        Later layers follow what these decide. None where no layer has a hand in it, or there is nothing to decide.
+        """
+        if self.apart < HALF or not self.together:
+            return ()
+        enough = (one for one in self.together if one["restored"] >= ENOUGH)
+        return tuple(next(enough, self.together[-1])["layers"])
 
     @property
     def advice(self) -> str:
@@ -61,50 +82,38 @@ class Diagnosis:
                 f"{told} In {self.apart:.0%} the two answers differ in the right way: there is no difference for SOO "
                 "to close. A layer chosen from this table would be chosen by chance."
             )
-        deciding = [row for row in self.rows if row["patch_attention"] >= HALF]
-        saying = [row for row in deciding if row["constant"] >= HALF]
-        if not saying and (band := self._band()):
-            return f"{told} {band} {UNCERTAIN}"
-        if not deciding:
-            best = max(self.rows, key=lambda row: row["patch_attention"])
+        if not self.advised:
+            best = max(self.rows, key=lambda row: max(row["restored"], row["broken"]))
+            share = max(best["restored"], best["broken"])
             return (
-                f"{told} No layer's attention decides alone: patched from the self side, the best one (layer "
-                f"{best['layer']}) makes {best['patch_attention']:.0%} of the answers right. Try SOO at several layers "
-                "at once, with whole scenes as pairs."
+                f"{told} No layer's attention carries a fifth of the margin between the two sides; the best one (layer "
+                f"{best['layer']}) carries {share:.0%}. Try SOO at several layers at once, with whole scenes as pairs."
             )
-        row = (saying or deciding)[-1]
+        found = next(one for one in self.together if tuple(one["layers"]) == self.advised)
+        done = (
+            f"taken from the self side, brings back {found['restored']:.0%} of the margin between the two sides and "
+            f"makes {found['right']:.0%} of the answers right"
+        )
+        if len(self.advised) > 1:
+            joined = ",".join(map(str, self.advised))
+            named = f"{', '.join(map(str, self.advised[:-1]))} and {self.advised[-1]}"
+            return (
+                f"{told} Layers {named} decide together: their attention, {done}. Try SOO in all of them, with whole "
+                f"scenes as pairs that go on up to the answer (--layer {joined} --adapter-layers {joined} --direction "
+                f"anchored --lead ...). {UNCERTAIN}"
+            )
+        row = next(row for row in self.rows if row["layer"] == self.advised[0])
         same = (
-            " and whose difference is the same in most scenes, so that it says for whom the answer is"
-            if saying
-            else ", but its difference changes from scene to scene, as in a layer that has fetched the place already"
+            "Its difference is the same in most scenes, so that it says for whom the answer is."
+            if row["constant"] >= HALF
+            else "Its difference changes from scene to scene, as in a layer that has fetched the place already."
         )
         pairs = (
             "The fragments show that difference: try them, with the adapter in that layer alone."
             if row["carry"] >= HALF and row["constant"] >= HALF
             else "Try whole scenes as pairs (--pairs scenes --direction anchored) on all projections of that layer."
         )
-        return (
-            f"{told} Layer {row['layer']} is the last whose attention decides (taken from the self side, it makes "
-            f"{row['patch_attention']:.0%} of the answers right){same}. {pairs} {UNCERTAIN}"
-        )
-
-    def _band(self) -> str:
-        """What to say of the last two or three layers in a row that decide together and say for whom; else nothing."""
-        for count, name in enumerate(BANDS, start=2):
-            for i in range(len(self.rows) - 1, count - 2, -1):
-                own = self.rows[i - count + 1 : i + 1]
-                share, same = self.rows[i][name], float(np.mean([row["constant"] for row in own]))
-                if share >= HALF and same >= HALF:
-                    layers = [str(row["layer"]) for row in own]
-                    named = f"{', '.join(layers[:-1])} and {layers[-1]}"
-                    options = f"--layer {','.join(layers)} --adapter-layers {','.join(layers)}"
-                    return (
-                        f"No single layer both decides and says for whom. Layers {named} together are the last that "
-                        f"do: their attention, taken from the self side, makes {share:.0%} of the answers right, and "
-                        f"{same:.0%} of their difference is the same in all scenes. Try SOO in all of them, with whole "
-                        f"scenes as pairs that go on up to the answer ({options} --direction anchored --lead ...)."
-                    )
-        return ""
+        return f"{told} Layer {row['layer']} decides: its attention, {done}. {same} {pairs} {UNCERTAIN}"
 
 
 def told_fates(fates: Mapping[str, str]) -> str:
@@ -152,7 +161,7 @@ def diagnose_layers(
         if progress is not None:
             progress(done, steps)
 
-    own, other = (_prefers_right(lm, told, side) for side in ("self", "other"))
+    own, other = (_margins(lm, told, side) for side in ("self", "other"))
     found = latent_overlap(lm, probes, chat=chat)
     gaps = {row["layer"]: row for row in found if row["site"] == "attn_out"}
     step()
@@ -163,10 +172,12 @@ def diagnose_layers(
     for place in PLACES:
         patched[place] = patch(lm, told, place)
         step()
-    for count, name in enumerate(BANDS, start=2):
-        bands = [(max(0, last - count + 1), last) for last in range(lm.config.num_layers)]
-        patched[name.removeprefix("patch_")] = patch_together(lm, told, bands)
-        step()
+    layers = range(lm.config.num_layers)
+    restored, _ = _given(lm, told, own, other, [[layer] for layer in layers])
+    broken, _ = _taken(lm, told, own, other, [[layer] for layer in layers])
+    step()
+    together = _together(lm, told, own, other, [i for i in layers if max(restored[i], broken[i]) >= HAND])
+    step()
     rows = [
         {
             "layer": layer,
@@ -175,11 +186,47 @@ def diagnose_layers(
             "constant": same[layer],
             "carry": carry[layer],
             **{f"patch_{place}": shares[layer] for place, shares in patched.items()},
+            "restored": restored[layer],
+            "broken": broken[layer],
         }
-        for layer in range(lm.config.num_layers)
+        for layer in layers
     ]
-    shares = (float(np.mean(x)) for x in (own, other, own & ~other))
-    return Diagnosis(rows, len(own), *shares)
+    shares = (float(np.mean(x)) for x in (own > 0, other > 0, (own > 0) & ~(other > 0)))
+    return Diagnosis(rows, together, len(own), *shares)
+
+
+def _together(
+    lm: LM, told: Contrasts, own: np.ndarray, other: np.ndarray, deciding: Sequence[int]
+) -> list[dict[str, Any]]:
+    """What the first, the first two, ... of these layers do together, and what all others do then."""
+    if not deciding:
+        return []
+    sets = [list(deciding[: count + 1]) for count in range(len(deciding))]
+    rests = [[layer for layer in range(lm.config.num_layers) if layer not in chosen] for chosen in sets]
+    restored, right = _given(lm, told, own, other, sets)
+    _, wrong = _taken(lm, told, own, other, rests)
+    return [
+        {"layers": chosen, "restored": share, "right": made, "rest": turned}
+        for chosen, share, made, turned in zip(sets, restored, right, wrong, strict=True)
+    ]
+
+
+def _given(lm: LM, told: Contrasts, own: np.ndarray, other: np.ndarray, sets: Sequence[Sequence[int]]) -> Shares:
+    """By set of layers, taken from the self side: what comes back of the margin, and how many answers are right."""
+    margins = margins_together(lm, told, sets, into="other")
+    return _of_gap(margins.mean(axis=1) - other.mean(), own, other), (margins > 0).mean(axis=1).tolist()
+
+
+def _taken(lm: LM, told: Contrasts, own: np.ndarray, other: np.ndarray, sets: Sequence[Sequence[int]]) -> Shares:
+    """By set of layers, taken from the other side: what is lost of the margin, and how many answers are wrong."""
+    margins = margins_together(lm, told, sets, into="self")
+    return _of_gap(own.mean() - margins.mean(axis=1), own, other), (margins <= 0).mean(axis=1).tolist()
+
+
+def _of_gap(change: np.ndarray, own: np.ndarray, other: np.ndarray) -> list[float]:
+    """Changes of the mean margin as shares of what lies between the two sides; 0 where that is nothing."""
+    gap = own.mean() - other.mean()
+    return (change / gap if gap > NO_GAP else np.zeros_like(change)).tolist()
 
 
 def aligned(lm: LM, contrasts: Sequence[Contrast], chat: bool) -> Contrasts:
@@ -203,8 +250,8 @@ def aligned(lm: LM, contrasts: Sequence[Contrast], chat: bool) -> Contrasts:
     return Contrasts.of(lm, [texts[i] for i in kept], [first[i][0] for i in kept], [first[i][1] for i in kept], chat)
 
 
-def _prefers_right(lm: LM, told: Contrasts, side: str) -> np.ndarray:
-    """``[n]`` bool: whether the honest place is likelier than the other one."""
+def _margins(lm: LM, told: Contrasts, side: str) -> np.ndarray:
+    """``[n]`` logit of the honest place's first token less that of the other one's."""
     out: Array = forward(lm.config, lm.params, told.tokens[side], told.mask[side], (logits(),))[logits()][:, -1]
     rows = jnp.arange(len(out))
-    return whole(out[rows, told.right] > out[rows, told.wrong])
+    return whole(out[rows, told.right] - out[rows, told.wrong])

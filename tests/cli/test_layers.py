@@ -19,7 +19,7 @@ from tests.test_docs import needs_organism
 def test_layers_are_told_in_a_table_a_chart_and_words(soo, tmp_path):
     out = tmp_path / "out"
     done = soo("layers", "organism", "--scenes", 8, "--out", out, "--quiet")
-    assert done.code == 0 and "Layer 1 is the last whose attention decides" in done.out and "attention" in done.out
+    assert done.code == 0 and "Layer 1 decides" in done.out and "attention" in done.out
     rows = json.loads((out / "results.json").read_text())["layers"]
     assert len(rows) == 5 and rows[1]["patch_attention"] == 1.0
     assert (out / "layers.png").is_file() and "What to train" in (out / "report.html").read_text()

@@ -9,7 +9,7 @@ import pytest
 
 import soo_jax as soo
 from soo_jax.errors import SooError
-from soo_jax.llm.diagnose import MEASURES, PLACES, Contrasts, constant, layer_rows, patch, patch_together
+from soo_jax.llm.diagnose import MEASURES, PLACES, Contrasts, constant, layer_rows, margins_together, patch
 from soo_jax.models.config import Rope
 from soo_jax.models.decoder import run_layers, text_positions, unembed
 from soo_jax.models.layers import Block, Embedding
@@ -75,9 +75,9 @@ def test_pairs_without_a_difference_and_no_pairs_are_refused(mistral):
         Contrasts.of(mistral, [], [], [])
 
 
-def naive_patch(lm, contrasts, layer, place, until=None):
+def naive_patch(lm, contrasts, layer, place, also=()):
     """Share of contrasts made right: the whole text is run again behind the patched layer, one layer at a time; with
-    the attention of all layers up to ``until`` patched as well."""
+    the attention of the layers ``also`` patched as well."""
     config, mask = lm.config, contrasts.mask["other"]
     last = np.full(len(mask), mask.shape[1] - 1)
     at = {"recipient": np.asarray(contrasts.recipient), "question": np.asarray(contrasts.recipient) + 1}.get(
@@ -104,7 +104,7 @@ def naive_patch(lm, contrasts, layer, place, until=None):
         weights = jax.tree.map(lambda leaf, i=later: leaf[i : i + 1], lm.params["layers"])
         todo = cheapest_pass((soo.residual(0), soo.attn_out(0)), 1)
         after, read, *_ = run_layers(alone, weights, x, positions, positions, attend, todo)
-        if until is not None and later <= until:
+        if later in also:
             taken = jnp.where(chosen, run("self", soo.attn_out(later)), read["attn_out"][0])
             one = {"params": jax.tree.map(lambda leaf: leaf[0], weights)}
             after = Block(config).apply(one, x, taken, method="finish")[0]
@@ -129,7 +129,33 @@ def test_patching_all_layers_together_gives_what_one_at_a_time_gives(mistral):
         naive = [naive_patch(odd, contrasts, layer, place) for layer in range(odd.config.num_layers)]
         assert patch(odd, contrasts, place) == pytest.approx(naive), place
         assert 0 < min(naive) < 1
-    bands = [(0, 0), (0, 1), (1, 3), (2, 3), (0, 3)]
-    naive = [naive_patch(odd, contrasts, first, "attention", last) for first, last in bands]
-    assert patch_together(odd, contrasts, bands) == pytest.approx(naive) and len(set(naive)) > 1
+    sets = [(0,), (0, 1), (1, 2, 3), (0, 3), (0, 2)]
+    naive = [naive_patch(odd, contrasts, min(own), "attention", own) for own in sets]
+    together = margins_together(odd, contrasts, sets)
+    assert (together > 0).mean(axis=1) == pytest.approx(naive) and len(set(naive)) > 1
+    turned = replace(
+        contrasts,
+        **{
+            name: dict(
+                zip(("self", "other"), (getattr(contrasts, name)[side] for side in ("other", "self")), strict=True)
+            )
+            for name in ("tokens", "mask")
+        },
+    )
+    np.testing.assert_allclose(margins_together(odd, turned, sets, into="self"), together, atol=1e-4)
     jax.clear_caches()
+
+
+def test_no_layer_leaves_a_text_as_it_is_and_all_layers_make_it_the_other_one(mistral, contrasts):
+    every = range(mistral.config.num_layers)
+    rows = np.arange(len(contrasts.right))
+    plain = {}
+    for side in ("self", "other"):
+        out = mistral.forward(mistral.params, contrasts.tokens[side], contrasts.mask[side], (soo.logits(),))
+        last = np.asarray(out[soo.logits()])[:, -1]
+        plain[side] = last[rows, contrasts.right] - last[rows, contrasts.wrong]
+    none, all_of_them = margins_together(mistral, contrasts, [(), every])
+    np.testing.assert_allclose(none, plain["other"], atol=1e-4)
+    ends_alike = np.asarray(contrasts.tokens["self"][:, -1] == contrasts.tokens["other"][:, -1])
+    assert ends_alike.any()
+    np.testing.assert_allclose(all_of_them[ends_alike], plain["self"][ends_alike], atol=1e-4)

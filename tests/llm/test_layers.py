@@ -24,8 +24,8 @@ def row(layer, **values):
         "patch_question",
         "patch_answer",
         "patch_attention",
-        "patch_two",
-        "patch_three",
+        "restored",
+        "broken",
     )
     return {"layer": layer, **dict.fromkeys(names, 0.0), **values}
 
@@ -50,7 +50,7 @@ def test_the_built_in_organism_is_advised_to_train_the_layer_at_which_soo_works(
     pack = pack_for(lm.tokenizer.get_vocab(), lm.folder)
     found = diagnose_layers(lm, pack.contrasts(20), pack.pairs(False), pack.probes(False))
     assert found.apart > 0.9 and found.self_right > 0.9 and found.other_right < 0.1
-    assert "Layer 1 is the last whose attention decides" in found.advice
+    assert found.advised == (1,) and "Layer 1 decides" in found.advice
     assert "The fragments show that difference" in found.advice
 
 
@@ -67,21 +67,45 @@ def test_a_model_that_treats_self_and_other_alike_is_told_so(mistral):
     assert [one["layer"] for one in found.rows] == list(range(mistral.config.num_layers))
 
 
+def together(*layers, restored, right=1.0, rest=0.0):
+    return {"layers": list(layers), "restored": restored, "right": right, "rest": rest}
+
+
 def test_the_advice_says_what_the_table_shows():
-    apart = Diagnosis([row(0), row(1, patch_attention=0.9, constant=0.9, carry=0.8), row(2)], 10, 1.0, 0.0, 1.0)
-    assert "Layer 1 is the last" in apart.advice and "The fragments show" in apart.advice
-    fetched = replace(apart, rows=[row(1, patch_attention=0.9, constant=0.1, carry=0.9)])
+    alone = Diagnosis(
+        [row(0), row(1, restored=0.9, constant=0.9, carry=0.8), row(2)], [together(1, restored=0.9)], 10, 1.0, 0.0, 1.0
+    )
+    assert alone.advised == (1,) and "Layer 1 decides" in alone.advice and "The fragments show" in alone.advice
+    assert "brings back 90% of the margin between the two sides and makes 100% of the answers right" in alone.advice
+    fetched = replace(alone, rows=[row(1, restored=0.9, constant=0.1, carry=0.9)])
     assert "has fetched the place already" in fetched.advice and "Try whole scenes" in fetched.advice
-    later = replace(apart, rows=[row(1, patch_attention=0.9, constant=0.8), row(2, patch_attention=1.0, constant=0.1)])
-    assert "Layer 1 is the last whose attention decides" in later.advice and "says for whom" in later.advice
-    spread = replace(apart, rows=[row(0, patch_attention=0.2), row(1, patch_attention=0.3)])
-    assert "No layer's attention decides alone" in spread.advice and "(layer 1)" in spread.advice
-    band = [row(0), row(1, constant=0.7), row(2, constant=0.5, patch_two=0.9, patch_three=1.0), row(3, patch_two=0.8)]
-    two = replace(apart, rows=[*band, row(4, patch_attention=1.0, patch_two=1.0)])
-    assert "Layers 1 and 2 together are the last that do" in two.advice and "makes 90% of" in two.advice
-    assert "60% of their difference" in two.advice and "--layer 1,2 --adapter-layers 1,2" in two.advice
-    three = replace(apart, rows=[row(0, constant=0.9), row(1, constant=0.7), row(2, constant=0.5, patch_three=0.5)])
-    assert "Layers 0, 1 and 2 together" in three.advice
+    spread = replace(alone, rows=[row(0, restored=0.1), row(1, broken=0.15)], together=[])
+    assert spread.advised == () and "the best one (layer 1) carries 15%" in spread.advice
+    sets = [together(3, restored=0.0, right=0.0), together(3, 5, restored=0.85), together(3, 5, 6, restored=1.0)]
+    several = replace(alone, together=sets)
+    assert several.advised == (3, 5) and "Layers 3 and 5 decide together" in several.advice
+    assert "brings back 85%" in several.advice and "--layer 3,5 --adapter-layers 3,5" in several.advice
+    short = replace(alone, together=[together(3, restored=0.3), together(3, 5, restored=0.6, right=0.4)])
+    assert short.advised == (3, 5) and "makes 40% of the answers right" in short.advice
+    alike = replace(several, apart=0.4)
+    assert alike.advised == () and "there is no difference for SOO to close" in alike.advice
+
+
+@needs_organism
+def test_layers_with_a_hand_in_the_decision_are_those_that_patching_moves():
+    lm = soo_api.load("organism")
+    pack = pack_for(lm.tokenizer.get_vocab(), lm.folder)
+    found = diagnose_layers(lm, pack.contrasts(20), pack.pairs(False), pack.probes(False))
+    hand = [one["layer"] for one in found.rows if max(one["restored"], one["broken"]) >= 0.2]
+    assert [one["layers"] for one in found.together] == [hand[: i + 1] for i in range(len(hand))]
+    assert found.rows[0]["restored"] == found.rows[0]["broken"] == pytest.approx(0, abs=1e-3)
+    assert found.rows[1]["restored"] > 0.9 and found.rows[1]["broken"] > 0.9
+    assert found.together[0] == {
+        "layers": [1],
+        "restored": pytest.approx(found.rows[1]["restored"]),
+        "right": found.rows[1]["patch_attention"],
+        "rest": pytest.approx(0.05, abs=0.1),
+    }
 
 
 def test_scenes_whose_places_begin_alike_are_left_out_or_refused(mistral):

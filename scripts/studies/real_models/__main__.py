@@ -87,7 +87,7 @@ def run_all(out: Path, name: str) -> int:
     steps: list[tuple[str, list[str]]] = [
         ("base", ["eval", _base(subject), *test]),
         ("before", ["eval", organism, *test]),
-        ("layers", ["layers", organism, "--scenes", "16", "--tasks", "narrow", "--quiet"]),
+        ("layers", ["layers", organism, *subject.diagnosis]),
         ("sweep", ["sweep", organism, "--config", str(SWEEPS / f"{name}.toml"), "--tasks", "narrow", "--quiet"]),
         ("soo", [*tune, "--seed", subject.seeds]),
         ("soo-eval", ["eval", organism, "--adapter", str(out / "soo"), "--no-base", *test]),
@@ -126,7 +126,7 @@ def again(out: Path, name: str) -> int:
         more, test = ("--n", str(subject.more), *TEST), ("--n", str(subject.n), *TEST)
         steps: list[tuple[str, list[str]]] = [("before", ["eval", organism, *more])]
         if seed:
-            steps += [("layers", ["layers", organism, "--scenes", "16", "--tasks", "narrow", "--quiet"])]
+            steps += [("layers", ["layers", organism, *subject.diagnosis])]
         for soo, layers in subject.places(seed).items():
             steps += [
                 (soo, ["finetune", organism, *subject.tuned_at(layers), "--quiet", "--seed", "0"]),
@@ -168,7 +168,11 @@ def _soo(out: Path, command: Sequence[str]) -> int:
     if (out / "status.json").is_file() and read_run(out).complete:
         return 0
     print("soo", *command, "--out", out, flush=True)
-    begun = ["--resume"] if out.is_dir() and command[0] in ("organism", "sweep", "finetune", "eval") else ["--force"]
+    begun = (
+        ["--resume"]
+        if out.is_dir() and command[0] in ("organism", "sweep", "layers", "finetune", "eval")
+        else ["--force"]
+    )
     return run([*command, "--out", str(out), *begun])
 
 

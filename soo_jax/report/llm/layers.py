@@ -21,16 +21,17 @@ TITLES = {
     "patch_question": "question",
     "patch_answer": "answer",
     "patch_attention": "attention",
-    "patch_two": "of two",
-    "patch_three": "of three",
+    "restored": "restored",
+    "broken": "broken",
 }
 """Columns by the names of their fields."""
 PLACES = ("recipient", "question", "answer", "attention")
 CAPTION = (
     "relative gap: between self and other at the attention output, 0 where they agree. constant: the share of their "
-    "difference that is the same in all scenes. carry: how much of it the training pairs show. The rest: the share of "
-    "rivals told the truth when that place is taken from the self side; of two, of three: the attention of this layer "
-    "and of those before it together."
+    "difference that is the same in all scenes. carry: how much of it the training pairs show. Recipient to attention: "
+    "the share of rivals told the truth when that place is taken from the self side. restored, broken: the share of "
+    "the margin between the two sides that comes back when the layer's attention is taken from the self side, and that "
+    "is lost when it is taken from the other side."
 )
 
 
@@ -48,7 +49,7 @@ def layers_table(runs: Sequence[Run]) -> Table:
 
 
 def layers_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
-    """Two panels by layer: what patching each place makes right, and what the attention output says of self and other.
+    """Panels by layer: what patching each place makes right, what attention carries of the margin, and says of whom.
 
     Returns:
       A PNG.
@@ -58,26 +59,28 @@ def layers_chart(rows: Sequence[dict[str, Any]], theme: Theme = LIGHT) -> bytes:
     panels = (
         (
             "rivals told the truth when patched from self",
-            [name for name in TITLES if name.startswith("patch_") and name in rows[0]],
+            [name for name in TITLES if name.startswith("patch_")],
         ),
+        ("share of the margin that the layer's attention carries", ["restored", "broken"]),
         ("attention output, last token", ["relative_gap", "constant", "carry"]),
     )
+    panels = [(title, fields) for title, names in panels if (fields := [name for name in names if name in rows[0]])]
     with styled(theme):
-        figure, axes = new_figure(theme, 4.6, 2, 1, sharex=True)
-        handles, names = [], []
+        figure, axes = new_figure(theme, 2.0 * len(panels) + 0.6, len(panels), 1, sharex=True)
+        handles, labels = [], []
         for i, (title, fields) in enumerate(panels):
             ax = axes[i][0]
             for k, field in enumerate(fields):
-                shade = theme.apart[(k + 6 * i) % len(theme.apart)]
+                shade = theme.apart[len(handles) % len(theme.apart)]
                 style = ("-", "--", ":", "-.", (0, (1, 3)), (0, (6, 1)))[k]
                 across, up = [row["layer"] for row in rows], [row[field] for row in rows]
                 ax.plot(across, up, linestyle=style, color=shade, linewidth=1.7)
                 handles.append(handle(shade, style))
-                names.append(TITLES[field])
+                labels.append(TITLES[field])
             ax.set_title(title, loc="left")
             ax.yaxis.grid(True)
         axes[0][0].set_ylim(-0.03, 1.03)
         axes[-1][0].set_xlabel("layer")
         axes[-1][0].xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        add_legend(figure, handles, names, theme, columns=4)
+        add_legend(figure, handles, labels, theme, columns=4)
         return to_png(figure)
