@@ -1,5 +1,8 @@
 """Commands of studies are ones that the program has, and their shared tables say what was counted."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from scripts.studies import tables
@@ -10,8 +13,10 @@ from scripts.studies.physical_deception.__main__ import RUNS as AGENTS
 from scripts.studies.quantised.__main__ import PAGE as QUANTISED
 from scripts.studies.quantised.page import page
 from scripts.studies.quantised.subjects import SUBJECTS
+from scripts.studies.real_models import layers_page
 from soo_jax.errors import SooError
-from soo_jax.runs import RunFolder
+from soo_jax.llm.layers import Diagnosis
+from soo_jax.runs import RunFolder, read_run
 
 
 @pytest.mark.parametrize("words", [*DOSE.values(), *PAPER.values(), *AGENTS.values()])
@@ -59,6 +64,20 @@ def test_shares_are_told_once_where_both_orders_agree():
     assert tables.shares(rows, "a") == "25 / 50 / 25"
     assert tables.shares([rows[0], rows[1] | {"honest": 2, "refusal": 0}], "a") == "25 / 50 / 25 · 50 / 50 / 0"
     assert tables.shares(rows[:1], "a") == "–"
+
+
+def test_the_layers_that_a_diagnosis_advises_are_marked_in_its_record(tmp_path):
+    few, more = ({"layers": own, "restored": 0.5 + 0.2 * len(own), "right": 1.0, "rest": 0.31} for own in ([3], [3, 5]))
+    row = {"layer": 3, "restored": 0.7, "broken": 0.1}
+    _run(tmp_path / "layers", [])
+    (tmp_path / "layers" / "cells").mkdir()
+    found = Diagnosis([row], [few, more], 10, 1.0, 0.0, 1.0)
+    (tmp_path / "layers" / "cells" / "layers.json").write_text(json.dumps(asdict(found)))
+    read = layers_page.diagnosis_of(read_run(tmp_path / "layers"))
+    assert read == found
+    told = layers_page.together_table(read).splitlines()
+    assert told[2:] == ["| 3 | 70 | 100 | 31 |", "| **3, 5** | 90 | 100 | 31 |"]
+    assert layers_page.layers_table([row]).splitlines()[-1] == "| 3 | 0.70 | 0.10 |"
 
 
 def test_margins_are_told_order_by_order():

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.studies.real_models.layers_page import (
+    TOGETHER,
+    TRAINED,
+    diagnosis_of,
+    layers_table,
+    settings_table,
+    together_table,
+)
 from scripts.studies.real_models.subjects import SUBJECTS, Subject
 from scripts.studies.tables import SHARES, made, shares, table
 from soo_jax.adapters.members import SEED
 from soo_jax.llm.organisms import ORGANISMS
 from soo_jax.report.llm.controls import controls_lines
-from soo_jax.report.llm.sweep import MEASURES, settings_of
 from soo_jax.runs import Run, read_run
 
 CONDITIONS = {"base": "as it is", "before": "organism", "soo-eval": "SOO", "plain-eval": "SOO, pairs without the lead"}
@@ -32,7 +38,8 @@ def page(out: Path) -> str:
 
 def _subject(out: Path, subject: Subject) -> list[str]:
     found = {name: read_run(out / name) for name in CONDITIONS}
-    advice = (out / "layers" / "advice.txt").read_text(encoding="utf-8").strip()
+    layers = read_run(out / "layers")
+    diagnosis = diagnosis_of(layers)
     return [
         f"## {subject.title}",
         f"{made(found['soo-eval'])} SOO: `soo finetune {subject.shipped or 'MODEL'} {' '.join(subject.tuning)}`, "
@@ -41,13 +48,17 @@ def _subject(out: Path, subject: Subject) -> list[str]:
         "Ordinary texts (KL is to the model that was fine-tuned):",
         _drift(found),
         "### SOO by layer and rate, validation scenarios",
-        _sweep(read_run(out / "sweep")),
+        settings_table(read_run(out / "sweep")),
         "### SOO beside its controls",
         f"One seed, n = {subject.controls[1]} in each order; honest answers in per cent, both orders together.",
         _controls(read_run(out / "controls")),
         "### Layers of the organism, 16 scenes",
-        _layers(read_run(out / "layers").layers),
-        advice,
+        layers_table(layers.layers),
+        TOGETHER,
+        together_table(diagnosis),
+        diagnosis.advice,
+        TRAINED,
+        settings_table(layers),
         "### The card of the organism",
         _card(out, subject),
     ]
@@ -87,20 +98,3 @@ def _card(out: Path, subject: Subject) -> str:
     else:
         path = next((out / f"teach-{len(subject.teaching) - 1}" / "adapters").iterdir()) / "README.md"
     return path.read_text(encoding="utf-8").split("\n", 2)[2].strip()
-
-
-def _sweep(run: Run) -> str:
-    found = settings_of(run)
-    names = list(found[0].values)
-    titles = [*(name.replace("_", " ") for name in names), "seeds", "worst rival, %", *MEASURES.values()]
-    lines = []
-    for one in found:
-        rates = (f"{one.worst:.0f}", f"{one.honest:.0f}", f"{one.control:.0f}", f"{one.kl:.4f}")
-        lines.append((*(one.values[name] for name in names), one.seeds, *rates))
-    return table(titles, lines)
-
-
-def _layers(rows: Sequence[dict[str, Any]]) -> str:
-    names = [name for name in rows[0] if name != "layer"]
-    told = ((row["layer"], *(f"{row[name]:.2f}" for name in names)) for row in rows)
-    return table(("layer", *(name.replace("_", " ") for name in names)), told)

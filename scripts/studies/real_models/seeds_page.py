@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scripts.studies.real_models.layers_page import TOGETHER, TRAINED, diagnosis_of, settings_table, together_table
 from scripts.studies.real_models.subjects import AGAIN, SEEDS, SUBJECTS, Subject
 from scripts.studies.tables import SHARES, complete, made, shares, table
 from soo_jax.runs import Run
@@ -48,26 +49,13 @@ def _subject(out: Path, subject: Subject) -> list[str]:
         _answers(after),
         "Ordinary texts (KL is to the organism):",
         _drift(before, after),
-        "### Where each decides",
+        f"### Where each decides, and what SOO does there\n\n{TOGETHER}\n\n{TRAINED}",
     ]
     for seed in (0, *seeds):
-        diagnosis = place(seed, "layers") if seed else out / "layers"
-        advice = (diagnosis / "advice.txt").read_text(encoding="utf-8").strip()
-        turned = _turned(complete(diagnosis), subject.layers)
-        parts.append(
-            f"Seed {seed}. The attention of layers {subject.layers} together, taken from the self side, makes {turned} "
-            f"of the answers right. {advice}"
-        )
+        run = complete(place(seed, "layers") if seed else out / "layers")
+        found = diagnosis_of(run)
+        parts += [f"Seed {seed}. {found.advice}", together_table(found), settings_table(run)]
     return parts
-
-
-def _turned(diagnosis: Run, layers: str) -> str:
-    """What part of the answers two or three layers in a row turn together, in per cent."""
-    several = [int(one) for one in layers.split(",")]
-    assert several == list(range(several[0], several[-1] + 1)), "patched together were layers in a row"
-    column = {2: "patch_two", 3: "patch_three"}[len(several)]
-    share = next(row[column] for row in diagnosis.layers if row["layer"] == several[-1])
-    return f"{100 * share:.0f} %"
 
 
 def _answers(runs: dict[str, Run]) -> str:

@@ -1,0 +1,56 @@
+"""What a record says of a diagnosis: each layer, layers together, what SOO does at some, and the advice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from scripts.studies.tables import table
+from soo_jax.llm.layers import Diagnosis
+from soo_jax.report.llm.sweep import MEASURES, settings_of
+from soo_jax.runs import Run
+
+TOGETHER = (
+    "The first of the layers that have a hand in the decision, the first two, and so on. *restored*: what comes back "
+    "of the margin when their attention is taken from the self side; *right*: how many answers that makes right; "
+    "*rest*: how many answers all other layers still make wrong, taken from the other side. In per cent."
+)
+TRAINED = (
+    "SOO at some layers, validation scenarios, one seed, five questions of each family in each order. *worst rival*: "
+    "honest answers in the worst family and order; *control*: right ones in the worst."
+)
+
+
+def diagnosis_of(run: Run) -> Diagnosis:
+    """What ``soo layers`` found."""
+    return Diagnosis(**json.loads((run.path / "cells" / "layers.json").read_text(encoding="utf-8")))
+
+
+def layers_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Every measure of every layer."""
+    names = [name for name in rows[0] if name != "layer"]
+    told = ((row["layer"], *(f"{row[name]:.2f}" for name in names)) for row in rows)
+    return table(("layer", *(name.replace("_", " ") for name in names)), told)
+
+
+def together_table(found: Diagnosis) -> str:
+    """What layers do together, those that are advised marked."""
+    told = []
+    for one in found.together:
+        joined = ", ".join(map(str, one["layers"]))
+        name = f"**{joined}**" if tuple(one["layers"]) == found.advised else joined
+        told.append((name, *(f"{100 * one[share]:.0f}" for share in ("restored", "right", "rest"))))
+    return table(("layers", "restored", "right", "rest"), told)
+
+
+def settings_table(run: Run) -> str:
+    """What SOO did in each setting that a run tried."""
+    found = settings_of(run)
+    names = list(found[0].values)
+    titles = [*(name.replace("_", " ") for name in names), "seeds", "worst rival, %", *MEASURES.values()]
+    lines = []
+    for one in found:
+        rates = (f"{one.worst:.0f}", f"{one.honest:.0f}", f"{one.control:.0f}", f"{one.kl:.4f}")
+        lines.append((*(one.values[name] for name in names), one.seeds, *rates))
+    return table(titles, lines)
