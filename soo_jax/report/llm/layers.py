@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from soo_jax.runs import Run
 
 TITLES = {
-    "relative_gap": "relative gap",
+    "relative_gap": "gap",
     "constant": "constant",
     "carry": "carry",
     "patch_recipient": "recipient",
@@ -27,7 +27,7 @@ TITLES = {
 """Columns by the names of their fields."""
 PLACES = ("recipient", "question", "answer", "attention")
 CAPTION = (
-    "relative gap: between self and other at the attention output, 0 where they agree. constant: the share of their "
+    "gap: relative, between self and other at the attention output, 0 where they agree. constant: the share of their "
     "difference that is the same in all scenes. carry: how much of it the training pairs show. Recipient to attention: "
     "the share of rivals told the truth when that place is taken from the self side. restored, broken: the share of "
     "the margin between the two sides that comes back when the layer's attention is taken from the self side, and that "
@@ -39,12 +39,13 @@ def layers_table(runs: Sequence[Run]) -> Table:
     """A rich table with one line a layer."""
     (run,) = runs
     table = plain_table(title=f"Layers: {run.path.name}", caption=CAPTION)
+    table.padding = (0, 1, 0, 0)  # ten columns, in 80 characters
     table.add_column("layer", justify="right")
     names = [name for name in TITLES if all(name in row for row in run.layers)]  # earlier runs have fewer
     for name in names:
         table.add_column(TITLES[name], justify="right")
     for row in run.layers:
-        table.add_row(str(row["layer"]), *(f"{row[name]:.2f}" for name in names))
+        table.add_row(str(row["layer"]), *(f"{round(row[name], 2) + 0.0:.2f}" for name in names))
     return table
 
 
