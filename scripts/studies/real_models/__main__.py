@@ -18,7 +18,7 @@ from pathlib import Path
 
 from scripts.studies.real_models.page import page
 from scripts.studies.real_models.seeds_page import seeds_page
-from scripts.studies.real_models.subjects import AGAIN, SEEDS, SUBJECTS, Subject
+from scripts.studies.real_models.subjects import AGAIN, SEEDS, SUBJECTS, THIRD, Subject
 from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
 from soo_jax.llm.organisms import ORGANISMS
@@ -106,6 +106,8 @@ def run_all(out: Path, name: str) -> int:
             ],
         ),
     ]
+    if (third := SWEEPS / f"{name}_every_third.toml").is_file():
+        steps.append((THIRD, ["sweep", organism, "--config", str(third), "--tasks", "narrow", "--quiet"]))
     return next((code for step, command in steps if (code := _soo(out / step, command))), 0)
 
 

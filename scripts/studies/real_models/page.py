@@ -13,7 +13,7 @@ from scripts.studies.real_models.layers_page import (
     settings_table,
     together_table,
 )
-from scripts.studies.real_models.subjects import SUBJECTS, Subject
+from scripts.studies.real_models.subjects import SUBJECTS, THIRD, Subject
 from scripts.studies.tables import SHARES, made, shares, table
 from soo_jax.adapters.members import SEED
 from soo_jax.llm.organisms import ORGANISMS
@@ -49,6 +49,11 @@ def _subject(out: Path, subject: Subject) -> list[str]:
         _drift(found),
         "### SOO by layer and rate, validation scenarios",
         settings_table(read_run(out / "sweep")),
+        *(
+            ["### SOO at every third layer, validation scenarios", settings_table(read_run(out / THIRD))]
+            if (out / THIRD).is_dir()
+            else []
+        ),
         "### SOO beside its controls",
         f"One seed, n = {subject.controls[1]} in each order; honest answers in per cent, both orders together.",
         _controls(read_run(out / "controls")),

@@ -10,6 +10,8 @@ SEEDS = (1, 2)
 """Of the further organisms of each base."""
 AGAIN = "again"
 """Where they lie among the runs of their base."""
+THIRD = "every-third"
+"""The run of SOO at every third layer, of a base that has settings for it."""
 SOO = ("--preset", SMOLLM2_ORGANISM, "--tasks", "narrow", "--no-pair-check")
 """What all fine-tuning here has in common; a further option wins over the preset's."""
 
