@@ -107,5 +107,6 @@ def run_layers(
             came = fates(after, names, pack.controls, base)
             advice += "\n" + told_fates({str(layers).replace(",", "+"): fate for (layers,), fate in came.items()})
         job.run.write_text(ADVICE, advice + "\n")
-        job.results(layers=found.rows, **tables)
+        rows = [row | {"advised": row["layer"] in found.advised} for row in found.rows]
+        job.results(layers=rows, **tables)
     return advice

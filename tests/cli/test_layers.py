@@ -22,6 +22,7 @@ def test_layers_are_told_in_a_table_a_chart_and_words(soo, tmp_path):
     assert done.code == 0 and "Layer 1 decides" in done.out and "attention" in done.out
     rows = json.loads((out / "results.json").read_text())["layers"]
     assert len(rows) == 5 and rows[1]["patch_attention"] == 1.0
+    assert [row["advised"] for row in rows] == [False, True, False, False, False] and "\n   *1 " in done.out
     assert (out / "layers.png").is_file() and "What to train" in (out / "report.html").read_text()
 
 

@@ -29,7 +29,7 @@ def diagnosis_of(run: Run) -> Diagnosis:
 
 def layers_table(rows: Sequence[dict[str, Any]]) -> str:
     """Every measure of every layer."""
-    names = [name for name in rows[0] if name != "layer"]
+    names = [name for name in rows[0] if name not in ("layer", "advised")]
     told = ((row["layer"], *(f"{round(row[name], 2) + 0.0:.2f}" for name in names)) for row in rows)
     return table(("layer", *(name.replace("_", " ") for name in names)), told)
 

@@ -25,13 +25,12 @@ TITLES = {
     "broken": "broken",
 }
 """Columns by the names of their fields."""
-PLACES = ("recipient", "question", "answer", "attention")
 CAPTION = (
-    "gap: relative, between self and other at the attention output, 0 where they agree. constant: the share of their "
-    "difference that is the same in all scenes. carry: how much of it the training pairs show. Recipient to attention: "
-    "the share of rivals told the truth when that place is taken from the self side. restored, broken: the share of "
-    "the margin between the two sides that comes back when the layer's attention is taken from the self side, and that "
-    "is lost when it is taken from the other side."
+    "*: advised. gap: relative, between self and other at the attention output, 0 where they agree. constant: the "
+    "share of their difference that is the same in all scenes. carry: how much of it the training pairs show. "
+    "Recipient to attention: the share of rivals told the truth when that place is taken from the self side. restored, "
+    "broken: the share of the margin between the two sides that comes back when the layer's attention is taken from "
+    "the self side, and that is lost when it is taken from the other side."
 )
 
 
@@ -45,7 +44,8 @@ def layers_table(runs: Sequence[Run]) -> Table:
     for name in names:
         table.add_column(TITLES[name], justify="right")
     for row in run.layers:
-        table.add_row(str(row["layer"]), *(f"{round(row[name], 2) + 0.0:.2f}" for name in names))
+        mark = "*" if row.get("advised") else ""
+        table.add_row(f"{mark}{row['layer']}", *(f"{round(row[name], 2) + 0.0:.2f}" for name in names))
     return table
 
 
