@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from scripts.studies.tables import table
 from soo_jax.llm.layers import Diagnosis
 from soo_jax.report.llm.sweep import MEASURES, settings_of
@@ -17,9 +19,11 @@ TOGETHER = (
     "*rest*: how many answers all other layers still make wrong, taken from the other side. In per cent."
 )
 TRAINED = (
-    "SOO at some layers, validation scenarios, one seed, five questions of each family in each order. *worst rival*: "
-    "honest answers in the worst family and order; *control*: right ones in the worst."
+    "SOO at some layers, validation scenarios, one seed, five questions of each family in each order. Honest or right "
+    "answers in per cent: the eight wordings that were taught, together and in the worst of them and order; treasure "
+    "hunt and escape room; controls."
 )
+NOT_TAUGHT = ("treasure_hunt", "escape_room")
 
 
 def diagnosis_of(run: Run) -> Diagnosis:
@@ -42,6 +46,24 @@ def together_table(found: Diagnosis) -> str:
         name = f"**{joined}**" if tuple(one["layers"]) == found.advised else joined
         told.append((name, *(f"{100 * one[share]:.0f}" for share in ("restored", "right", "rest"))))
     return table(("layers", "restored", "right", "rest"), told)
+
+
+def trained_table(run: Run) -> str:
+    """What SOO did at each of the layers that a diagnosis tried."""
+    lines = []
+    for layers in dict.fromkeys(row["trained_layer"] for row in run.rows if row["condition"] == "soo"):
+        own = [row for row in run.rows if row.get("trained_layer") == layers]
+        eight, others, controls = (
+            [100 * row["honest"] / row["n"] for row in own if kind(row)]
+            for kind in (
+                lambda row: not row["control"] and row["family"] not in NOT_TAUGHT,
+                lambda row: row["family"] in NOT_TAUGHT,
+                lambda row: row["control"],
+            )
+        )
+        worst = (min(eight), min(others), min(controls))
+        lines.append((layers, f"{np.mean(eight):.0f}", *(f"{share:.0f}" for share in worst)))
+    return table(("layers", "eight wordings", "worst of them", "worst not taught", "worst control"), lines)
 
 
 def settings_table(run: Run) -> str:

@@ -12,6 +12,7 @@ from scripts.studies.real_models.layers_page import (
     layers_table,
     settings_table,
     together_table,
+    trained_table,
 )
 from scripts.studies.real_models.subjects import SUBJECTS, THIRD, Subject
 from scripts.studies.tables import SHARES, made, shares, table
@@ -63,7 +64,7 @@ def _subject(out: Path, subject: Subject) -> list[str]:
         together_table(diagnosis),
         diagnosis.advice,
         TRAINED,
-        settings_table(layers),
+        trained_table(layers),
         "### The card of the organism",
         _card(out, subject),
     ]

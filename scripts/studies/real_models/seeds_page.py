@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.studies.real_models.layers_page import TOGETHER, TRAINED, diagnosis_of, settings_table, together_table
+from scripts.studies.real_models.layers_page import TOGETHER, TRAINED, diagnosis_of, together_table, trained_table
 from scripts.studies.real_models.subjects import AGAIN, SEEDS, SUBJECTS, Subject
 from scripts.studies.tables import SHARES, complete, made, shares, table
 from soo_jax.runs import Run
@@ -44,8 +44,9 @@ def _subject(out: Path, subject: Subject) -> list[str]:
         made(before["seed 0"]),
         f"### As taught, n = {subject.more} in each order",
         _answers(before),
-        f"### After SOO at layers {subject.layers} (`soo finetune MODEL {' '.join(subject.tuning)}`, seed 0), "
-        f"n = {subject.n} in each order; *at*: the same at other layers",
+        f"### After SOO, n = {subject.n} in each order",
+        f"At layers {subject.layers}, seed 0 (`soo finetune MODEL {' '.join(subject.tuning)}`); *at*: at other layers. "
+        "What the first do to seed 0 stands in [real_models.md](real_models.md).",
         _answers(after),
         "Ordinary texts (KL is to the organism):",
         _drift(before, after),
@@ -54,7 +55,7 @@ def _subject(out: Path, subject: Subject) -> list[str]:
     for seed in (0, *seeds):
         run = complete(place(seed, "layers") if seed else out / "layers")
         found = diagnosis_of(run)
-        parts += [f"Seed {seed}. {found.advice}", together_table(found), settings_table(run)]
+        parts += [f"Seed {seed}. {found.advice}", together_table(found), trained_table(run)]
     return parts
 
 
