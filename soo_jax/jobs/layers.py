@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,13 @@ def run_layers(
             with job.stage("layers") as bar:
                 return asdict(diagnose_layers(lm, contrasts, pairs, probes, chat=chat, progress=bar))
 
-        found = Diagnosis(**job.once("layers", look))
+        known = job.once("layers", look)
+        if known.keys() != {field.name for field in fields(Diagnosis)}:
+            raise SooError(
+                f"{out}: another version looked at these layers, and told other things of them; go on with that "
+                "version, or begin anew (--force in place of --resume)"
+            )
+        found = Diagnosis(**known)
         advice, tables = found.advice, {}
         if work is not None:
             tables = train_cells(job, lm, work)

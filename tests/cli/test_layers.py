@@ -48,6 +48,23 @@ def test_soo_at_several_layers_is_measured_and_told_beside_the_diagnosis(tmp_pat
     assert "Nothing much changes" in page and (tmp_path / "out" / "sweep.png").is_file()
 
 
+@needs_organism
+def test_a_diagnosis_of_another_version_is_refused_in_one_line(soo, tmp_path, monkeypatch):
+    out, asked = tmp_path / "out", ("layers", "organism", "--scenes", 4, "--out", tmp_path / "out", "--quiet")
+
+    def stop(*_, **__):
+        raise SooError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.Job, "results", stop)
+        assert soo(*asked).code == 2
+    known = json.loads((out / "cells" / "layers.json").read_text())
+    del known["together"]
+    (out / "cells" / "layers.json").write_text(json.dumps(known))
+    refused = soo(*asked, "--resume")
+    assert refused.code == 2 and "another version looked at these layers" in refused.err.replace("\n", " ")
+
+
 def row(family, honest, **setting):
     return {"family": family, "order": "wrong_first", "honest": honest, "n": 10, **setting}
 
