@@ -84,7 +84,7 @@ SUBJECTS = {
     SMOLLM2_ORGANISM: Subject(
         "10",
         ("float32", "nf4"),
-        (*REAL["smollm2"].tuning, *FIVE),
+        (*REAL["smollm2"].tuned_at("18,19,20"), *FIVE),
         f"The organism made from SmolLM2-135M-Instruct. {ASKED.format(seeds='five', n='ten')}",
     ),
     "qwen05-organism": Subject(

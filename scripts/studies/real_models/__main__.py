@@ -87,7 +87,7 @@ def run_all(out: Path, name: str) -> int:
     steps: list[tuple[str, list[str]]] = [
         ("base", ["eval", _base(subject), *test]),
         ("before", ["eval", organism, *test]),
-        ("layers", ["layers", organism, *subject.diagnosis]),
+        ("layers", ["layers", organism, *subject.diagnosis(0)]),
         ("sweep", ["sweep", organism, "--config", str(SWEEPS / f"{name}.toml"), "--tasks", "narrow", "--quiet"]),
         ("soo", [*tune, "--seed", subject.seeds]),
         ("soo-eval", ["eval", organism, "--adapter", str(out / "soo"), "--no-base", *test]),
@@ -128,7 +128,7 @@ def again(out: Path, name: str) -> int:
         more, test = ("--n", str(subject.more), *TEST), ("--n", str(subject.n), *TEST)
         steps: list[tuple[str, list[str]]] = [("before", ["eval", organism, *more])]
         if seed:
-            steps += [("layers", ["layers", organism, *subject.diagnosis])]
+            steps += [("layers", ["layers", organism, *subject.diagnosis(seed)])]
         for soo, layers in subject.places(seed).items():
             steps += [
                 (soo, ["finetune", organism, *subject.tuned_at(layers), "--quiet", "--seed", "0"]),

@@ -63,8 +63,7 @@ def _subject(out: Path, subject: Subject) -> list[str]:
         TOGETHER,
         together_table(diagnosis),
         diagnosis.advice,
-        TRAINED,
-        trained_table(layers),
+        *((TRAINED, trained_table(layers)) if layers.rows else ()),
         "### The card of the organism",
         _card(out, subject),
     ]

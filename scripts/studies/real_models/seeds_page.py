@@ -55,7 +55,7 @@ def _subject(out: Path, subject: Subject) -> list[str]:
     for seed in (0, *seeds):
         run = complete(place(seed, "layers") if seed else out / "layers")
         found = diagnosis_of(run)
-        parts += [f"Seed {seed}. {found.advice}", together_table(found), trained_table(run)]
+        parts += [f"Seed {seed}. {found.advice}", together_table(found), *([trained_table(run)] if run.rows else [])]
     return parts
 
 

@@ -24,8 +24,8 @@ class Subject:
       title: of the base, in the page. base: the name under which it is fetched.
       teaching: the options of ``soo organism``, go by go; each goes on with the adapter of the one before.
       shipped: the name under which the organism is loaded, None where it is made here.
-      layers: where SOO is applied. tried: where it is applied on validation scenarios beside the diagnosis, to each
-        organism. seeds: of SOO. n: test questions of a family in each order. more: and as many where
+      layers: where SOO is applied. tried: where it is applied on validation scenarios beside the diagnosis, to the
+        organisms of which seeds. seeds: of SOO. n: test questions of a family in each order. more: and as many where
         several organisms of a base are held beside each other, before SOO.
       controls: how many of them the controls are asked, and further options of ``soo controls``.
       elsewhere: seeds of organisms with other layers at which SOO is applied to them as well.
@@ -36,7 +36,7 @@ class Subject:
     teaching: tuple[tuple[str, ...], ...]
     shipped: str | None
     layers: str
-    tried: str
+    tried: tuple[str, tuple[int, ...]]
     seeds: str
     n: int
     more: int
@@ -52,11 +52,11 @@ class Subject:
         """The same with other layers."""
         return (*SOO, "--layer", layers, "--adapter-layers", layers)
 
-    @property
-    def diagnosis(self) -> tuple[str, ...]:
-        """The options of ``soo layers``."""
-        trained = ("--train", self.tried, "--preset", SMOLLM2_ORGANISM, "--n", "5", "--seed", "0")
-        return ("--scenes", "16", "--tasks", "narrow", *trained, "--quiet")
+    def diagnosis(self, seed: int) -> tuple[str, ...]:
+        """The options of ``soo layers`` for the organism of a seed."""
+        layers, seeds = self.tried
+        trained = ("--train", layers, "--preset", SMOLLM2_ORGANISM, "--n", "5", "--seed", "0")
+        return ("--scenes", "16", "--tasks", "narrow", *(trained if seed in seeds else ()), "--quiet")
 
     def places(self, seed: int) -> dict[str, str]:
         """Layers at which SOO is applied to the organism of a seed, by the name of the run.
@@ -83,7 +83,7 @@ SUBJECTS = {
         ),
         shipped=SMOLLM2_ORGANISM,
         layers="18,19,20,23",
-        tried="19,20,23,19+20,19+20+23,18+19+20+23,19+20+23+29",
+        tried=("19,20,23,19+20,19+20+23,18+19+20+23,19+20+23+29", (0, *SEEDS)),
         seeds="0,1,2,3,4",
         n=25,
         more=50,
@@ -101,7 +101,7 @@ SUBJECTS = {
         ),
         shipped=None,
         layers="13,14",
-        tried="14,13+14,14+16",
+        tried=("14,13+14,14+16", (1,)),
         seeds="0,1,2",
         n=10,
         more=25,
