@@ -106,5 +106,6 @@ SUBJECTS = {
         n=10,
         more=25,
         controls=("--n", "5", "--examples", ""),
+        elsewhere=((1, "14,16"),),
     ),
 }
