@@ -154,7 +154,7 @@ def diagnose_layers(
     """
     chat = lm.has_chat_template if chat is None else chat
     told = aligned(lm, contrasts, chat)
-    steps, done = len(PLACES) + 4, 0
+    steps, done = len(PLACES) + 3, 0
 
     def step() -> None:
         nonlocal done
@@ -170,11 +170,11 @@ def diagnose_layers(
     same, carry = constant(lm, told), carried(lm, [put(pair) for pair in pairs], told, chat)
     step()
     patched = {}
-    for place in PLACES:
+    for place in ("recipient", "question", "answer"):
         patched[place] = patch(lm, told, place)
         step()
     layers = range(lm.config.num_layers)
-    restored, _ = _given(lm, told, own, other, [[layer] for layer in layers])
+    restored, patched["attention"] = _given(lm, told, own, other, [[layer] for layer in layers])
     broken, _ = _taken(lm, told, own, other, [[layer] for layer in layers])
     step()
     together = _together(lm, told, own, other, [i for i in layers if max(restored[i], broken[i]) >= HAND])
