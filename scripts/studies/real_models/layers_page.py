@@ -44,7 +44,7 @@ def together_table(found: Diagnosis) -> str:
     for one in found.together:
         joined = ", ".join(map(str, one["layers"]))
         name = f"**{joined}**" if tuple(one["layers"]) == found.advised else joined
-        told.append((name, *(f"{100 * one[share]:.0f}" for share in ("restored", "right", "rest"))))
+        told.append((name, *(f"{round(100 * one[share]) + 0:d}" for share in ("restored", "right", "rest"))))
     return table(("layers", "restored", "right", "rest"), told)
 
 

@@ -106,6 +106,6 @@ SUBJECTS = {
         n=10,
         more=25,
         controls=("--n", "5", "--examples", ""),
-        elsewhere=((1, "14,16"),),
+        elsewhere=((1, "14,16"), (2, "13,14,16")),
     ),
 }
