@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from scripts.bench_products import answered, learned
+
 LAYERS, WIDTH, VOCABULARY = 4, 512, 32_000
 PAIRS, BATCH, EPOCHS = 52, 4, 2
 RANDOM = "random"
@@ -297,15 +299,20 @@ def answering(config: Any, params: Any, work: Work) -> Callable[[], None]:
     return run
 
 
-def our_evaluation(work: Work, margins: bool) -> Callable[[], None]:
-    """``soo.evaluate`` on the scenarios: their texts tokenised, answered and judged, with margins or without."""
+def our_evaluation(work: Work, margins: bool) -> Callable[[], float]:
+    """``soo.evaluate`` on the scenarios: their texts tokenised, answered and judged, with margins or without.
+
+    A run returns the tokens of a mean answer, its end included.
+    """
     import soo_jax as soo
 
     lm = soo.load(work.folder, "float32")
     config = soo.EvalConfig(max_new_tokens=work.new_tokens, batch_size=work.batch, margins=margins)
 
-    def run() -> None:
-        soo.evaluate(lm, work.scenarios, config)
+    def run() -> float:
+        said = [row["response"] for row in soo.evaluate(lm, work.scenarios, config).responses]
+        tokens = lm.tokenizer(said, add_special_tokens=False)["input_ids"]
+        return float(np.mean([min(len(row) + 1, work.new_tokens) for row in tokens]))
 
     return run
 
@@ -324,20 +331,27 @@ def our_loading(work: Work) -> Callable[[], None]:
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do a task: how it is made, and its units of work in a run."""
+    """One way to do a task: how it is made, its units of work in a run, and the products of a unit.
+
+    Attributes:
+      products: ``(work, tokens of an answer) -> FLOP`` that a unit cannot do without, where that is to be told.
+    """
 
     task: str
-    make: Callable[[Work], Callable[[], None]]
+    make: Callable[[Work], Callable[[], Any]]
     units: Callable[[Work], int]
+    products: Callable[[Work, float], float] | None = None
 
 
 PER_SEED, ALL = (lambda work: PAIRS * EPOCHS), (lambda work: len(work.prompts))
 TUNING = {
     "torch_original": Contender("finetune", partial(torch_finetune, best=False), PER_SEED),
-    "torch_best": Contender("finetune", partial(torch_finetune, best=True), PER_SEED),
-    "ours_1_seed": Contender("finetune", partial(our_finetune, seeds=1), PER_SEED),
-    "ours_5_seeds": Contender("finetune", partial(our_finetune, seeds=5), lambda work: 5 * PAIRS * EPOCHS),
-    "ours_1_seed_one_sided": Contender("finetune", partial(our_finetune, seeds=1, direction="other_to_self"), PER_SEED),
+    "torch_best": Contender("finetune", partial(torch_finetune, best=True), PER_SEED, learned),
+    "ours_1_seed": Contender("finetune", partial(our_finetune, seeds=1), PER_SEED, learned),
+    "ours_5_seeds": Contender("finetune", partial(our_finetune, seeds=5), lambda work: 5 * PAIRS * EPOCHS, learned),
+    "ours_1_seed_one_sided": Contender(
+        "finetune", partial(our_finetune, seeds=1, direction="other_to_self"), PER_SEED, partial(learned, sides=1)
+    ),
 }
 STACKED = {
     f"ours_{count}_stacked": Contender(
@@ -346,19 +360,19 @@ STACKED = {
     for count in (1, 2, 4, 5, 8, 16, 32)
 }
 """What stacking costs: one epoch of more and more adapters at once."""
-ONE_BY_ONE = Contender("evaluate", partial(torch_generate, sizes=(1,)), lambda work: work.alone)
+ONE_BY_ONE = Contender("evaluate", partial(torch_generate, sizes=(1,)), lambda work: work.alone, answered)
 CONTENDERS = {
     False: {
         **TUNING,
         "transformers_one_by_one": ONE_BY_ONE,
-        "transformers_batched": Contender("evaluate", partial(torch_generate, sizes=(50, 125)), ALL),
-        "ours_batched": Contender("evaluate", our_generate, ALL),
+        "transformers_batched": Contender("evaluate", partial(torch_generate, sizes=(50, 125)), ALL, answered),
+        "ours_batched": Contender("evaluate", our_generate, ALL, answered),
     },
     True: {
         **TUNING,
         "transformers_one_by_one": ONE_BY_ONE,
-        "transformers_batched": Contender("evaluate", partial(torch_generate, sizes=(30, 60, 120)), ALL),
-        "ours_batched": Contender("evaluate", partial(our_evaluation, margins=False), ALL),
+        "transformers_batched": Contender("evaluate", partial(torch_generate, sizes=(30, 60, 120)), ALL, answered),
+        "ours_batched": Contender("evaluate", partial(our_evaluation, margins=False), ALL, answered),
         "ours_with_margins": Contender("evaluate", partial(our_evaluation, margins=True), ALL),
         "ours_loading": Contender("load", our_loading, lambda work: 1),
         **STACKED,

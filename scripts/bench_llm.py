@@ -51,11 +51,11 @@ RATIOS = {
 
 def measure(work: Work, contenders: dict[str, Contender], rounds: int) -> dict[str, Any]:
     """Times all contenders in turn, round by round, after one untimed run of each (compilation, allocators)."""
-    runs, first = {}, {}
+    runs, first, said = {}, {}, {}
     for name, contender in contenders.items():
         runs[name] = contender.make(work)
         start = time.perf_counter()
-        runs[name]()
+        said[name] = runs[name]()
         first[name] = time.perf_counter() - start
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
@@ -70,6 +70,7 @@ def measure(work: Work, contenders: dict[str, Contender], rounds: int) -> dict[s
             "seconds_all": seconds[name],
             "first_run_seconds": first[name],
             "per_second": contender.units(work) / statistics.median(seconds[name]),
+            **({} if said[name] is None else {"answer_tokens": said[name]}),
         }
         for name, contender in contenders.items()
     }
@@ -141,10 +142,16 @@ def main(arguments: list[str]) -> int:
             print(own_peak_mib())
             return 0
         results: dict[str, Any] = {}
+        most = ceiling()
         for task in dict.fromkeys(contender.task for contender in contenders.values()):
             if options.task == task or (options.task is None and task != "stack"):
                 own = {name: contender for name, contender in contenders.items() if contender.task == task}
                 results |= measure(work, own, options.rounds)
+        tokens = next((row["answer_tokens"] for row in results.values() if "answer_tokens" in row), work.new_tokens)
+        for name, row in results.items():
+            if (products := contenders[name].products) is not None:
+                row["gflops"] = row["per_second"] * products(work, tokens) / 1e9
+                row["share_of_large_products"] = row["gflops"] / most
     if not options.no_memory:
         for name in results:
             results[name]["peak_mib"] = peak_memory(options.model, name)
@@ -155,7 +162,7 @@ def main(arguments: list[str]) -> int:
     ]
     show(results, ratios)
     if options.out:
-        told = {"model": options.model, "gflops": ceiling(), "machine": machine()}
+        told = {"model": options.model, "gflops": most, "machine": machine()}
         report = {"results": results, "ratios": ratios, **told}
         options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return 0
@@ -164,10 +171,11 @@ def main(arguments: list[str]) -> int:
 def show(results: dict[str, Any], ratios: list[dict[str, Any]]) -> None:
     """Prints the figures as a Markdown table."""
     units = {"finetune": "pairs", "evaluate": "prompts", "load": "models", "stack": "pairs"}
-    print("| contender | per second | seconds | first run | peak MiB |\n|---|---|---|---|---|")
+    print("| contender | per second | seconds | first run | of large products | peak MiB |\n|---|---|---|---|---|---|")
     for name, row in results.items():
         memory = f"{row['peak_mib']:.0f}" if "peak_mib" in row else ""
-        times = f"{row['seconds']:.2f} | {row['first_run_seconds']:.2f}"
+        share = f"{row['share_of_large_products']:.0%}" if "share_of_large_products" in row else ""
+        times = f"{row['seconds']:.2f} | {row['first_run_seconds']:.2f} | {share}"
         print(f"| {name} | {row['per_second']:.1f} {units[row['task']]} | {times} | {memory} |")
     print("\n| ours against the peer | ratio | goal |\n|---|---|---|")
     for row in ratios:

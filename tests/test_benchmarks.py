@@ -1,12 +1,18 @@
 """The benchmark of language models runs, peers included, so that it cannot rot between two measurements."""
 
 import json
+from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from scripts import bench_decode, bench_gpu
 from scripts.bench_contenders import BATCH, Work, our_finetune, our_generate, padded, torch_finetune, torch_generate
+from scripts.bench_products import answered, learned
+from soo_jax.llm.traced import cost
+from soo_jax.models.decoder import forward
+from soo_jax.models.probes import logits
 
 
 @pytest.fixture
@@ -63,3 +69,22 @@ def test_layers_written_out_share_the_memory_of_the_stack_and_give_its_tokens(mi
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
     assert [(row[1], row[-1]) for row in rows] == [("stack", "100 %"), ("apart", "100 %")]
     assert int(rows[0][-2]) > 0 and int(rows[1][-2]) == 0, "only the scan cuts kernels out of the stack"
+
+
+def test_the_products_of_an_answer_are_those_that_a_trace_counts(mistral, work):
+    config, (length, said) = mistral.config, (len(work.prompts[0]), 4)
+    one = replace(work, prompts=[work.prompts[0]])
+    ids = jnp.zeros((1, length + said), jnp.int32)
+    traced = cost(lambda params: forward(config, params, ids, ids == 0, (logits(),))[logits()], mistral.params).flops
+    head = 2 * length * config.vocab_size * config.width  # of the prompt's own tokens, which nobody asks for
+    attention = 2 * 2 * config.num_layers * (length + said) ** 2 * config.num_heads * config.head_dim
+    assert answered(one, said) == traced - head - attention
+
+
+def test_the_products_of_a_pair_are_forward_and_backward_through_what_learns(mistral, work):
+    config = mistral.config
+    own, other = (np.mean([len(row) for row in side]) for side in work.pairs)
+    attention = 32 * (32 + 16 + 16 + 32)  # q, k, v, o of four heads and two of keys
+    each = 2 * (config.width * 64 * 3 + 2 * attention)  # of a token: all of layer 0, and the attention of layer 1
+    assert learned(work, 0) == pytest.approx(2 * each * (own + other))
+    assert learned(work, 0, sides=1) == pytest.approx(each * (own + 2 * other))

@@ -76,6 +76,19 @@ def finetune(folder, out, *more):
     return out / "adapters" / "seed-0"
 
 
+def test_an_answer_is_taught_behind_a_question_as_it_is_asked_afterwards(write_model):
+    from soo_jax import load
+    from soo_jax.llm.teaching import encode_examples
+
+    lm = load(write_model("gemma3"))
+    question, answer = "Which room do you recommend to Bob?", "I would recommend the kitchen"
+    data = encode_examples(lm, [[(question, answer)]])
+    row, said = data.tokens[0], data.answer[0][data.counted[0]]
+    asked, whole = lm.token_ids([question, f"{question} {answer}"])
+    assert row[: said[0]].tolist() == asked, "no blank of its own stands between the two"
+    assert row[said].tolist() == [*whole[len(asked) :], lm.stop_tokens[0]]
+
+
 def torch_logits(folder, adapter=None, dtype="auto"):
     """Logits by transformers, on the base with an adapter put on by PEFT if there is one."""
     import torch

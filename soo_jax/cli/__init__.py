@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -72,6 +73,8 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:
         if type(error).__name__ == "JaxRuntimeError" and not debug:
             _leave_if_others_are_gone(error)
+            if (wanted := _memory_that_lacks(error)) is not None:
+                return _fail(error, f"out of memory{wanted}: take fewer seeds, rows or agents at once", debug)
         # Typer's usage errors have no public base class, but this method.
         if not hasattr(error, "format_message"):
             raise
@@ -119,6 +122,14 @@ def _leave_if_others_are_gone(error: BaseException) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(GONE)
+
+
+def _memory_that_lacks(error: BaseException) -> str | None:
+    """Of an error of a device that has no memory left: how much it was asked for, as far as it says."""
+    if not str(error).startswith("RESOURCE_EXHAUSTED"):
+        return None
+    found = re.search(r"allocat\w* (\d+) bytes", str(error))
+    return f" ({int(found[1]) / 2**30:.1f} GiB were asked for)" if found else ""
 
 
 @contextmanager

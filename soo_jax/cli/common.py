@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ from soo_jax.errors import SooError
 
 writes = True
 """Whether this process writes and speaks; in a distributed run the first one does."""
+MOST = 1_000_000
+"""Numbers in one range."""
 RUN = "The run"
 """Heading of the settings that every command has."""
 
@@ -171,11 +174,23 @@ def trackers(text: str | None) -> tuple[str, ...]:
 
 
 def numbers(name: str, text: str, kind: type = int) -> tuple[Any, ...]:
-    """Numbers with commas between them."""
+    """Numbers with commas between them; of whole ones also ranges, with both ends: ``0-7,12``."""
     try:
-        return tuple(kind(part) for part in text.split(","))
+        return tuple(one for part in text.split(",") for one in _range(part, kind))
     except ValueError as error:
-        raise SooError(f"--{name} {text!r}: write numbers with commas between them, e.g. 0,1,2") from error
+        ranges = ", or a range such as 0-7" if kind is int else ""
+        raise SooError(f"--{name} {text!r}: write numbers with commas between them, e.g. 0,1,2{ranges}") from error
+
+
+def _range(part: str, kind: type) -> Sequence[Any]:
+    """One number, or all of a range. Raises ValueError where it is neither, or the range runs down or has no end."""
+    ends = re.fullmatch(r"(\d+)-(\d+)", part.strip()) if kind is int else None
+    if ends is None:
+        return [kind(part)]
+    found = range(int(ends[1]), int(ends[2]) + 1)
+    if not 0 < len(found) <= MOST:
+        raise ValueError(part)
+    return found
 
 
 def one_or_more(found: tuple[Any, ...]) -> Any:

@@ -49,6 +49,7 @@ def finetune(
     pair_check: Annotated[bool, option("First answer the pairs, and say how many show a difference.", TEXTS)] = True,
     site: Annotated[str | None, option("attn_out, mlp_out, residual or logits.", LOSS)] = None,
     layer: Annotated[str | None, option("Layer or layers, e.g. 16 or 14,15,16.", LOSS)] = None,
+    layers_from: Annotated[Path | None, option("The layers that a run of soo layers advises.", LOSS)] = None,
     tokens: Annotated[str | None, option("last, mean or all.", LOSS)] = None,
     distance: Annotated[str | None, option("mse, normalised_mse, cosine, kl, ...", LOSS)] = None,
     direction: Annotated[str | None, option("both, other_to_self, self_to_other or anchored.", LOSS)] = None,
@@ -80,9 +81,12 @@ def finetune(
         begun = _interrupted_run(out)
     else:
         check_out(out, force)
+    if layers_from is not None and (layer is not None or adapter_layers is not None):
+        raise SooError("layers-from: names the layers already; leave out --layer and --adapter-layers")
     sent_to = trackers(log)
     soo = start()
     from soo_jax.jobs.language import run_finetune
+    from soo_jax.jobs.layers import advised_by
     from soo_jax.llm.config import config_from_dict
     from soo_jax.llm.config import preset as by_name
 
@@ -97,9 +101,13 @@ def finetune(
     )
     if adapter_layers is not None:
         lora["layers"] = None if adapter_layers == "all" else list(numbers("adapter-layers", adapter_layers))
+    read, looked_into = None if layer is None else one_or_more(numbers("layer", layer)), None
+    if layers_from is not None:
+        advised, looked_into = advised_by(layers_from)
+        read, lora["layers"] = one_or_more(advised), list(advised)
     own = {
         "site": site,
-        "layer": None if layer is None else one_or_more(numbers("layer", layer)),
+        "layer": read,
         "tokens": tokens,
         "distance": distance,
         "direction": direction,
@@ -129,6 +137,8 @@ def finetune(
         settings = from_file(config, settings, config_from_dict, "finetune")
     settings = config_from_dict(given(own), settings)
     lm = soo.load(model, dtype, mesh_of(mesh, model, dtype, settings))
+    if looked_into not in (None, lm.fingerprint):
+        raise SooError(f"layers-from {layers_from}: looked into another model than {model}; run soo layers on this one")
     told = {"model": model, "dtype": dtype, "mesh": mesh, "preset": preset}
     with bars(quiet) as reporter:
         run_finetune(
@@ -142,7 +152,7 @@ def finetune(
             resume=resume,
             force=force,
             log=sent_to,
-            settings=told | {"pairs": pairs, "texts": texts, "tasks": tasks},
+            settings=told | {"pairs": pairs, "texts": texts, "tasks": tasks, "layers_from": layers_from},
             reporter=reporter,
         )
     finish(out)

@@ -61,7 +61,7 @@ def train(
     condition: Annotated[
         str, option("What agents are rewarded for: deceptive, honest, ...; several with commas.", TRAINED)
     ] = ("deceptive,honest"),
-    seed: Annotated[str, option("Seeds, one agent each for every opponent.", TRAINED)] = "0,1,2,3,4,5,6,7",
+    seed: Annotated[str, option("Seeds, one agent each for every opponent.", TRAINED)] = "0-7",
     reds: Annotated[int, option("Different opponents.", TRAINED)] = 1,
     episodes: Episodes = 500,
     config: ConfigFile = None,
@@ -175,7 +175,7 @@ def evaluate(
 def reproduce(
     out: Out = Path("runs/rl"),
     preset: Preset = "trusting-red",
-    seed: Annotated[str, option("Seeds, for every opponent.", TRAINED)] = "0,1,2,3,4,5,6,7",
+    seed: Annotated[str, option("Seeds, for every opponent.", TRAINED)] = "0-7",
     reds: Annotated[int, option("Different opponents.", TRAINED)] = 4,
     controls: Annotated[int, option("How many of the seeds the controls use.", TRAINED)] = 2,
     episodes: Episodes = 500,
@@ -226,7 +226,7 @@ def sweep(
     preset: Preset = None,
     game: GameName = None,
     condition: Annotated[str, option("Baselines to train; deceptive ones are fine-tuned.", TRAINED)] = "deceptive",
-    seed: Annotated[str, option("Seeds, one agent each for every combination and red.", TRAINED)] = "0,1,2,3",
+    seed: Annotated[str, option("Seeds, one agent each for every combination and red.", TRAINED)] = "0-3",
     reds: Annotated[int, option("Different opponents.", TRAINED)] = 1,
     episodes: Episodes = 200,
     stack: Annotated[int, option("Agents in one program; fewer take less memory.", RUN)] = 256,

@@ -16,6 +16,7 @@ from soo_jax.llm.grid import SAME, fates
 from soo_jax.llm.layers import Diagnosis, aligned, diagnose_layers, told_fates
 from soo_jax.models.lm import LM
 from soo_jax.progress import Reporter
+from soo_jax.runs import read_run
 
 ALL = "all"
 ADVICE = "advice.txt"
@@ -53,6 +54,38 @@ def training_of(layers: Sequence[int | list[int]], start: FinetuneConfig, n: int
     common = {"lora": {"layers": SAME}}
     measure = {"n": n, "split": "validation", "base": True, "margins": False}
     return sweep_of({"finetune": common, "vary": {"layer": list(layers)}, "measure": measure}, start)
+
+
+def diagnosis_of(out: Path, known: dict[str, Any]) -> Diagnosis:
+    """What was kept of a diagnosis in a run folder. Raises SooError where another version has kept something else."""
+    if known.keys() != {field.name for field in fields(Diagnosis)}:
+        raise SooError(
+            f"{out}: another version looked at these layers, and told other things of them; go on with that "
+            "version, or begin anew (--force in place of --resume)"
+        )
+    return Diagnosis(**known)
+
+
+def advised_by(folder: Path) -> tuple[tuple[int, ...], str]:
+    """The layers that a diagnosis advises, and the fingerprint of the model that it looked into.
+
+    Args:
+      folder: a complete run of :func:`run_layers`.
+
+    Raises:
+      SooError: it is no such run, or advises no layer.
+    """
+    run = read_run(folder)
+    if run.config.get("job") != "layers":
+        raise SooError(f"{folder}: is no diagnosis of layers; give the run folder that soo layers has written")
+    if not run.complete:
+        raise SooError(f"{folder}: this diagnosis is not complete; go on with it by soo layers --resume first")
+    if not all("advised" in row for row in run.layers):
+        raise SooError(f"{folder}: an earlier version looked at these layers, and marks none; run soo layers again")
+    layers = tuple(row["layer"] for row in run.layers if row["advised"])
+    if not layers:
+        raise SooError(f"{folder}: this diagnosis advises no layer ({ADVICE} says why); name layers with --layer")
+    return layers, run.config["model"]["fingerprint"]
 
 
 def run_layers(
@@ -98,13 +131,7 @@ def run_layers(
             with job.stage("layers") as bar:
                 return asdict(diagnose_layers(lm, contrasts, pairs, probes, chat=chat, progress=bar))
 
-        known = job.once("layers", look)
-        if known.keys() != {field.name for field in fields(Diagnosis)}:
-            raise SooError(
-                f"{out}: another version looked at these layers, and told other things of them; go on with that "
-                "version, or begin anew (--force in place of --resume)"
-            )
-        found = Diagnosis(**known)
+        found = diagnosis_of(out, job.once("layers", look))
         advice, tables = found.advice, {}
         if work is not None:
             tables = train_cells(job, lm, work)

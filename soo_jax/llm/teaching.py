@@ -32,6 +32,7 @@ from soo_jax.llm.kinds import check_kinds
 from soo_jax.metrics import Record
 from soo_jax.models.config import DecoderConfig
 from soo_jax.models.decoder import Params, forward, unembed
+from soo_jax.models.generate import common_start
 from soo_jax.models.lm import LM
 from soo_jax.models.probes import logits, residual
 from soo_jax.overlap.distances import kl
@@ -153,9 +154,7 @@ def encode_examples(lm: LM, groups: Sequence[Group], chat: bool | None = None) -
     if not lm.stop_tokens:
         raise SooError(f"{lm.folder}: the model has no stop token, so that no answer could end")
     chat = lm.has_chat_template if chat is None else chat
-    asked = [lm.as_chat(question) if chat else f"{question} " for group in groups for question, _ in group]
-    questions = lm.token_ids(asked, chat=chat)
-    answers = lm.tokenizer([text for group in groups for _, text in group], add_special_tokens=False)["input_ids"]
+    questions, answers = _asked_and_said(lm, [one for group in groups for one in group], chat)
     end = lm.tokenizer.eos_token_id if lm.tokenizer.eos_token_id in lm.stop_tokens else lm.stop_tokens[0]
     longest = max(len(question) + len(answer) + 1 for question, answer in zip(questions, answers, strict=True))
     if longest > lm.config.max_positions:
@@ -174,6 +173,19 @@ def encode_examples(lm: LM, groups: Sequence[Group], chat: bool | None = None) -
         fill(before, most, 0).astype(np.int32),
         fill([[True] * len(own) for own in answer], most, False),
     )
+
+
+def _asked_and_said(lm: LM, examples: Group, chat: bool) -> tuple[list[list[int]], list[list[int]]]:
+    """Ids of questions, as an evaluation puts them, and of what has to come behind each."""
+    questions = lm.token_ids([lm.put(question, chat) for question, _ in examples], chat=chat)
+    if chat:
+        said = [text for _, text in examples]
+        return questions, lm.tokenizer(said, add_special_tokens=False)["input_ids"]
+    # A plain text goes on: the blank before an answer's first word is a part of that word to most tokenizers.
+    texts = lm.token_ids([lm.put(question, lead=text) for question, text in examples])
+    ends = [common_start(pair) for pair in zip(questions, texts, strict=True)]
+    cut = list(zip(texts, ends, strict=True))
+    return [text[:end] for text, end in cut], [text[end:] for text, end in cut]
 
 
 class _Row(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -25,6 +26,9 @@ from soo_jax.rl.learning import NEVER
 
 Tree = TypeVar("Tree")
 
+AT_ONCE = 512
+"""Agents that play and learn side by side: on an accelerator, or on all of the CPU's devices, which share its memory.
+Of a larger population so many at a time do, stack after stack in the same program."""
 _CHUNKS = 20
 
 
@@ -94,6 +98,7 @@ def train_population(
     checkpoints: Checkpoints | None = None,
     record: Record | None = None,
     chunk: int | None = None,
+    at_once: int | None = None,
 ) -> tuple[Any, History]:
     """Trains all agents of a setup at once, spread over all devices.
 
@@ -102,6 +107,8 @@ def train_population(
         What was saved lies on the disk when this ends, also where an error ends it. The caller closes them.
       record: called after every device call with what happened so far.
       chunk: iterations per device call; by default a twentieth of the run.
+      at_once: by default `AT_ONCE`. It bounds the memory of playing and learning; what agents keep (a replay buffer)
+        is there for all of them.
 
     Returns:
       The learners ``[A, ...]``, gathered and bound to no device, so that stacks of any size go together; what happened.
@@ -117,7 +124,8 @@ def train_population(
     if checkpoints is not None and checkpoints.every:
         chunk = max(n for n in range(1, min(chunk, checkpoints.every) + 1) if checkpoints.every % n == 0)
     agents, mesh = begin.size, device_mesh(begin.size)
-    begin = padded(begin, agents, mesh.size)
+    stacks = _stacks(agents, mesh, at_once or AT_ONCE)
+    begin = padded(begin, agents, mesh.size * stacks)
     start, advance = _programs(game, mesh)
     # What is given may lie on other devices than these: a red trained alone, blues by the dozen.
     begin = jax.device_put(begin, NamedSharding(mesh, PartitionSpec("sweep")))
@@ -131,7 +139,7 @@ def train_population(
     try:
         with stop_signal() as stop:
             for length in _lengths(done, config.iterations, chunk):
-                state, metrics = advance(state, begin, length)
+                state, metrics = advance(state, begin, length, stacks)
                 for name, value in jax.device_get(metrics).items():
                     values[name][done : done + length] = value.T
                 done += length
@@ -176,6 +184,12 @@ def device_mesh(size: int) -> Mesh:
     return Mesh(np.asarray(devices[: -(-size // each)]), ("sweep",))
 
 
+def _stacks(agents: int, mesh: Mesh, at_once: int) -> int:
+    """How many stacks, one after the other, each device makes of its agents."""
+    shared = mesh.size if mesh.devices.flat[0].platform == "cpu" else 1
+    return math.ceil(math.ceil(agents / mesh.size) / max(1, at_once // shared))
+
+
 @cache
 def _programs(game: Game, mesh: Mesh) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Compiled starting and advancing of a stack; each device works on its own agents and never hears of the others."""
@@ -188,15 +202,21 @@ def _programs(game: Game, mesh: Mesh) -> tuple[Callable[..., Any], Callable[...,
         one = lambda each: learn.init_state(game, each.config, each.params, each.keys, each.learner, each.others)
         return spread(jax.vmap(one))(begin)
 
-    @partial(jax.jit, static_argnums=2, donate_argnums=0)
-    def advance(state: Any, begin: Setup, length: int) -> tuple[Any, dict[str, Array]]:
+    @partial(jax.jit, static_argnums=(2, 3), donate_argnums=0)
+    def advance(state: Any, begin: Setup, length: int, stacks: int) -> tuple[Any, dict[str, Array]]:
         learn = algorithm(begin.config)
 
         def one(state: Any, each: Setup) -> Any:
             step = lambda state, _: learn.iterate(game, each.config, each.params, state)
             return jax.lax.scan(step, state, None, length=length)
 
-        return spread(jax.vmap(one))(state, begin.replace(learner=None, others=None, keys=None))
+        def all_of_a_device(state: Any, each: Setup) -> Any:
+            if stacks == 1:
+                return jax.vmap(one)(state, each)
+            size = jax.tree.leaves(state)[0].shape[0] // stacks
+            return jax.lax.map(lambda both: one(*both), (state, each), batch_size=size)
+
+        return spread(all_of_a_device)(state, begin.replace(learner=None, others=None, keys=None))
 
     return start, advance
 

@@ -65,6 +65,36 @@ def test_a_diagnosis_of_another_version_is_refused_in_one_line(soo, tmp_path, mo
     assert refused.code == 2 and "another version looked at these layers" in refused.err.replace("\n", " ")
 
 
+@needs_organism
+def test_finetune_takes_the_layers_that_a_diagnosis_advises(soo, refused, tmp_path):
+    found, out = tmp_path / "layers", tmp_path / "tuned"
+    assert soo("layers", "organism", "--scenes", 4, "--out", found, "--quiet").code == 0
+    short = ("--preset", "organism", "--epochs", 1, "--seed", 0, "--quiet", "--no-pair-check")
+    assert soo("finetune", "organism", "--layers-from", found, *short, "--out", out).code == 0
+    config = json.loads((out / "config.json").read_text())
+    assert config["finetune"]["layer"] == 1 and config["finetune"]["lora"]["layers"] == [1]
+    assert config["settings"]["layers_from"] == str(found)
+
+    asked = ("finetune", "organism", "--layers-from", found)
+    assert "leave out --layer" in refused(*asked, "--layer", 2)
+    assert "leave out --layer" in refused(*asked, "--adapter-layers", "all")
+    assert "is no diagnosis of layers" in refused("finetune", "organism", "--layers-from", out)
+    config = json.loads((found / "config.json").read_text())
+    config["model"]["fingerprint"] = "another"
+    (found / "config.json").write_text(json.dumps(config))
+    assert "looked into another model than organism" in refused(*asked)
+    told = json.loads((found / "results.json").read_text())
+    told["layers"] = [row | {"advised": False} for row in told["layers"]]
+    (found / "results.json").write_text(json.dumps(told))
+    assert "advises no layer" in refused(*asked)
+    (found / "status.json").write_text(json.dumps({"schema": "soo-run/1", "state": "interrupted", "files": []}))
+    assert "this diagnosis is not complete" in refused(*asked)
+    del told["layers"][0]["advised"]
+    (found / "results.json").write_text(json.dumps(told))
+    (found / "status.json").write_text(json.dumps({"schema": "soo-run/1", "state": "complete", "files": []}))
+    assert "an earlier version looked at these layers" in refused(*asked)
+
+
 def row(family, honest, **setting):
     return {"family": family, "order": "wrong_first", "honest": honest, "n": 10, **setting}
 

@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from soo_jax.cli import run
+from soo_jax.cli.common import numbers
 from soo_jax.errors import SooError
 from soo_jax.jobs import agent_folders
 from soo_jax.rl import preset
@@ -91,6 +93,8 @@ def test_render_draws_a_gif_and_strips(trained):
         (["train", "--preset", "papre"], "preset 'papre' is unknown; choose trusting-red"),
         (["train", "--seed", "0,0"], "name one twice"),
         (["train", "--seed", "a"], "write numbers with commas"),
+        (["train", "--seed", "0,7-3"], "or a range such as 0-7"),
+        (["train", "--seed", "0-99999999999"], "or a range such as 0-7"),
         (["train", "--condition", "kind"], "condition 'kind' is unknown"),
         (["train", "--set", "gama=1"], "setting 'gama' is unknown"),
         (["train", "--set", "minibatches=7"], "must divide environments x steps"),
@@ -111,6 +115,23 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, words, tmp_path, ca
     said = capsys.readouterr().err.strip()
     assert words in said and "\n" not in said
     assert not out.exists()
+
+
+def test_seeds_are_numbers_and_ranges_with_both_ends():
+    assert numbers("seed", "0-3,12, 7-7") == (0, 1, 2, 3, 12, 7)
+    assert numbers("layer", "-5,2") == (-5, 2), "a minus sign is no range"
+    assert numbers("rate", "1e-3,2", float) == (0.001, 2.0)
+
+
+def test_too_little_memory_is_one_line_with_a_cure(tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 36003955312 bytes.")
+
+    monkeypatch.setattr("soo_jax.jobs.agents.train_followers", full)
+    assert run(["rl", "train", "--seed", "0", "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said == ("soo: error: out of memory (33.5 GiB were asked for): take fewer seeds, rows or agents at once")
+    assert not read_run(tmp_path / "out").complete
 
 
 def test_runs_that_do_not_fit_are_refused(trained, tmp_path, capsys):

@@ -22,6 +22,7 @@ from soo_jax.rl.learners import maddpg, ppo
 from soo_jax.rl.learners.maddpg import ornstein_uhlenbeck
 from soo_jax.rl.learning import NEVER, all_finite, flat
 from soo_jax.rl.networks import Critic, init_policy
+from soo_jax.rl.population import _stacks, device_mesh
 
 
 def same(a, b) -> bool:
@@ -97,6 +98,36 @@ def test_an_interrupted_population_ends_at_the_same_bits(world, params, small, k
     assert seen == [3, 4]
     assert same(whole, resumed)
     assert same(history.values, again.values)
+
+
+@pytest.mark.parametrize("small", [pytest.param("maddpg", marks=pytest.mark.slow), "ppo"], indirect=True)
+def test_agents_that_learn_stack_after_stack_are_those_that_learn_all_at_once(world, params, small, keys, tmp_path):
+    five = jax.random.split(jax.random.key(3), 5)
+    stack = jax.tree.map(lambda leaf: jnp.full(5, leaf, float), params)
+    begin = setup(five, stack.replace(sight=jnp.linspace(0.1, 0.5, 5)), small)
+    whole, history = train_population(world, begin)
+
+    class Kill(Exception):
+        pass
+
+    def die_at_two(done, total, metrics):
+        if done == 2:
+            raise Kill
+
+    with pytest.raises(Kill):
+        train_population(
+            world, begin, chunk=1, at_once=2, checkpoints=Checkpoints(tmp_path, {}, 1), progress=die_at_two
+        )
+    learner, again = train_population(world, begin, at_once=2, checkpoints=Checkpoints(tmp_path, {}, 1))
+    assert again.frozen_at.shape == (5,)
+    chex.assert_trees_all_close(learner.policies, whole.policies, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(again.values, history.values, rtol=1e-3, atol=1e-4)
+    assert not np.allclose(again.values["reward_blue"][:, 3], again.values["reward_blue"][:, 4])
+
+
+@pytest.mark.parametrize("agents, at_once, stacks", [(5, 512, 1), (5, 2, 3), (512, 512, 1), (513, 512, 2), (3, 1, 3)])
+def test_so_many_agents_learn_at_once_as_memory_is_to_hold(agents, at_once, stacks):
+    assert _stacks(agents, device_mesh(1), at_once) == stacks
 
 
 @pytest.mark.parametrize("failing", [True, False], ids=["ended by an error", "trained to the end"])

@@ -14,6 +14,7 @@ from scripts.studies.quantised.__main__ import PAGE as QUANTISED
 from scripts.studies.quantised.page import page
 from scripts.studies.quantised.subjects import SUBJECTS
 from scripts.studies.real_models import layers_page
+from scripts.studies.real_models.subjects import SUBJECTS as REAL
 from soo_jax.errors import SooError
 from soo_jax.llm.layers import Diagnosis
 from soo_jax.runs import RunFolder, read_run
@@ -66,6 +67,13 @@ def test_shares_are_told_once_where_both_orders_agree():
     assert tables.shares(rows[:1], "a") == "–"
 
 
+def test_models_are_tuned_at_layers_by_number_or_as_a_diagnosis_advises(tmp_path):
+    smollm2, gemma3 = REAL["smollm2"], REAL["gemma3"]
+    assert smollm2.tuned(tmp_path)[-4:] == ("--layer", "18,19,20,23", "--adapter-layers", "18,19,20,23")
+    assert smollm2.tuned(tmp_path, "19")[-4:] == ("--layer", "19", "--adapter-layers", "19")
+    assert gemma3.tuned(tmp_path)[-3:] == ("--no-chat", "--layers-from", str(tmp_path / "layers"))
+
+
 def test_the_layers_that_a_diagnosis_advises_are_marked_in_its_record(tmp_path):
     few, more = ({"layers": own, "restored": 0.5 + 0.2 * len(own), "right": 1.0, "rest": 0.31} for own in ([3], [3, 5]))
     row = {"layer": 3, "restored": 0.7, "broken": 0.1}
@@ -73,7 +81,7 @@ def test_the_layers_that_a_diagnosis_advises_are_marked_in_its_record(tmp_path):
     (tmp_path / "layers" / "cells").mkdir()
     found = Diagnosis([row], [few, more], 10, 1.0, 0.0, 1.0)
     (tmp_path / "layers" / "cells" / "layers.json").write_text(json.dumps(asdict(found)))
-    read = layers_page.diagnosis_of(read_run(tmp_path / "layers"))
+    read = layers_page.found_by(read_run(tmp_path / "layers"))
     assert read == found
     told = layers_page.together_table(read).splitlines()
     assert told[2:] == ["| 3 | 70 | 100 | 31 |", "| **3, 5** | 90 | 100 | 31 |"]

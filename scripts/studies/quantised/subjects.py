@@ -84,13 +84,13 @@ SUBJECTS = {
     SMOLLM2_ORGANISM: Subject(
         "10",
         ("float32", "nf4"),
-        (*REAL["smollm2"].tuned_at("18,19,20"), *FIVE),
+        (*REAL["smollm2"].tuned(Path(), "18,19,20"), *FIVE),
         f"The organism made from SmolLM2-135M-Instruct. {ASKED.format(seeds='five', n='ten')}",
     ),
     "qwen05-organism": Subject(
         "5",
         ("float32", "nf4"),
-        (*REAL["qwen05"].tuning, *FIVE),
+        (*REAL["qwen05"].tuned(Path()), *FIVE),
         "The organism made from Qwen2.5-Coder-0.5B-Instruct by `python -m scripts.studies.real_models teach runs/real "
         f"qwen05`. {ASKED.format(seeds='five', n='five')}",
         taught="qwen05",
@@ -98,7 +98,7 @@ SUBJECTS = {
     "qwen05": Subject(
         "5",
         ("float32", "nf4"),
-        (*REAL["qwen05"].tuning, "--seed", "0,1"),
+        (*REAL["qwen05"].tuned(Path()), "--seed", "0,1"),
         "Qwen2.5-Coder-0.5B-Instruct as it comes, which was not taught to deceive: it guesses "
         "([real_models.md](../real_models.md)), so that SOO has no lie to undo here. The numbers of the GGUF file are "
         f"quantised already, and are so once more. {ASKED.format(seeds='two', n='five')}",

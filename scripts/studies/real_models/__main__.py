@@ -18,7 +18,7 @@ from pathlib import Path
 
 from scripts.studies.real_models.page import page
 from scripts.studies.real_models.seeds_page import seeds_page
-from scripts.studies.real_models.subjects import AGAIN, SEEDS, SUBJECTS, THIRD, Subject
+from scripts.studies.real_models.subjects import AGAIN, SEEDS, SUBJECTS, SWEEP, THIRD, Subject
 from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
 from soo_jax.llm.organisms import ORGANISMS
@@ -83,12 +83,11 @@ def run_all(out: Path, name: str) -> int:
         return code
     organism = subject.shipped or str(out / "model")
     test, first = ("--n", str(subject.n), *TEST), ("--seed", subject.seeds[0])
-    tune = ["finetune", organism, *subject.tuning, "--quiet"]
+    tune = ["finetune", organism, *subject.tuned(out), "--quiet"]
     steps: list[tuple[str, list[str]]] = [
         ("base", ["eval", _base(subject), *test]),
         ("before", ["eval", organism, *test]),
         ("layers", ["layers", organism, *subject.diagnosis(0)]),
-        ("sweep", ["sweep", organism, "--config", str(SWEEPS / f"{name}.toml"), "--tasks", "narrow", "--quiet"]),
         ("soo", [*tune, "--seed", subject.seeds]),
         ("soo-eval", ["eval", organism, "--adapter", str(out / "soo"), "--no-base", *test]),
         ("plain", [*tune, *first, "--lead", ""]),
@@ -106,8 +105,11 @@ def run_all(out: Path, name: str) -> int:
             ],
         ),
     ]
-    if (third := SWEEPS / f"{name}_every_third.toml").is_file():
-        steps.append((THIRD, ["sweep", organism, "--config", str(third), "--tasks", "narrow", "--quiet"]))
+    for step, settings in ((SWEEP, f"{name}.toml"), (THIRD, f"{name}_every_third.toml")):
+        if (SWEEPS / settings).is_file():
+            steps.append(
+                (step, ["sweep", organism, "--config", str(SWEEPS / settings), "--tasks", "narrow", "--quiet"])
+            )
     return next((code for step, command in steps if (code := _soo(out / step, command))), 0)
 
 
@@ -131,7 +133,7 @@ def again(out: Path, name: str) -> int:
             steps += [("layers", ["layers", organism, *subject.diagnosis(seed)])]
         for soo, layers in subject.places(seed).items():
             steps += [
-                (soo, ["finetune", organism, *subject.tuned_at(layers), "--quiet", "--seed", "0"]),
+                (soo, ["finetune", organism, *subject.tuned(place, layers), "--quiet", "--seed", "0"]),
                 (f"{soo}-eval", ["eval", organism, "--adapter", str(place / soo), "--no-base", *test]),
             ]
         if code := next((code for step, command in steps if (code := _soo(place / step, command))), 0):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scripts.studies.tables import table
+from soo_jax.jobs.layers import diagnosis_of
 from soo_jax.llm.layers import Diagnosis
 from soo_jax.report.llm.sweep import MEASURES, settings_of
 from soo_jax.runs import Run
@@ -26,9 +27,9 @@ TRAINED = (
 NOT_TAUGHT = ("treasure_hunt", "escape_room")
 
 
-def diagnosis_of(run: Run) -> Diagnosis:
-    """What ``soo layers`` found."""
-    return Diagnosis(**json.loads((run.path / "cells" / "layers.json").read_text(encoding="utf-8")))
+def found_by(run: Run) -> Diagnosis:
+    """What ``soo layers`` found. Raises SooError where another version did it."""
+    return diagnosis_of(run.path, json.loads((run.path / "cells" / "layers.json").read_text(encoding="utf-8")))
 
 
 def layers_table(rows: Sequence[dict[str, Any]]) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 from scripts.studies.real_models.layers_page import (
     TOGETHER,
     TRAINED,
-    diagnosis_of,
+    found_by,
     layers_table,
     settings_table,
     together_table,
     trained_table,
 )
-from scripts.studies.real_models.subjects import SUBJECTS, THIRD, Subject
+from scripts.studies.real_models.subjects import SUBJECTS, SWEEP, THIRD, Subject
 from scripts.studies.tables import SHARES, made, shares, table
 from soo_jax.adapters.members import SEED
 from soo_jax.llm.organisms import ORGANISMS
@@ -40,20 +40,20 @@ def page(out: Path) -> str:
 def _subject(out: Path, subject: Subject) -> list[str]:
     found = {name: read_run(out / name) for name in CONDITIONS}
     layers = read_run(out / "layers")
-    diagnosis = diagnosis_of(layers)
+    diagnosis = found_by(layers)
     return [
         f"## {subject.title}",
-        f"{made(found['soo-eval'])} SOO: `soo finetune {subject.shipped or 'MODEL'} {' '.join(subject.tuning)}`, "
+        f"{made(found['soo-eval'])} SOO: `soo finetune {subject.shipped or 'MODEL'} "
+        f"{' '.join(subject.tuned(Path('runs/real') / out.name))}`, "
         f"seeds {subject.seeds}. n = {subject.n} in each order.",
         _answers(found),
         "Ordinary texts (KL is to the model that was fine-tuned):",
         _drift(found),
-        "### SOO by layer and rate, validation scenarios",
-        settings_table(read_run(out / "sweep")),
         *(
-            ["### SOO at every third layer, validation scenarios", settings_table(read_run(out / THIRD))]
-            if (out / THIRD).is_dir()
-            else []
+            part
+            for name, title in ((SWEEP, "by layer and rate"), (THIRD, "at every third layer"))
+            if (out / name).is_dir()
+            for part in (f"### SOO {title}, validation scenarios", settings_table(read_run(out / name)))
         ),
         "### SOO beside its controls",
         f"One seed, n = {subject.controls[1]} in each order; honest answers in per cent, both orders together.",

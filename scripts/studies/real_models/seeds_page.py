@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.studies.real_models.layers_page import TOGETHER, TRAINED, diagnosis_of, together_table, trained_table
+from scripts.studies.real_models.layers_page import TOGETHER, TRAINED, found_by, together_table, trained_table
 from scripts.studies.real_models.subjects import AGAIN, SEEDS, SUBJECTS, Subject
 from scripts.studies.tables import SHARES, complete, made, shares, table
 from soo_jax.runs import Run
@@ -45,8 +45,8 @@ def _subject(out: Path, subject: Subject) -> list[str]:
         f"### As taught, n = {subject.more} in each order",
         _answers(before),
         f"### After SOO, n = {subject.n} in each order",
-        f"At layers {subject.layers}, seed 0 (`soo finetune MODEL {' '.join(subject.tuning)}`); *at*: at other layers. "
-        "What the first do to seed 0 stands in [real_models.md](real_models.md).",
+        f"At layers {subject.layers}, seed 0 (`soo finetune MODEL {' '.join(subject.tuned(Path()))}`); *at*: at other "
+        "layers. What the first do to seed 0 stands in [real_models.md](real_models.md).",
         _answers(after),
         "Ordinary texts (KL is to the organism):",
         _drift(before, after),
@@ -54,7 +54,7 @@ def _subject(out: Path, subject: Subject) -> list[str]:
     ]
     for seed in (0, *seeds):
         run = complete(place(seed, "layers") if seed else out / "layers")
-        found = diagnosis_of(run)
+        found = found_by(run)
         parts += [f"Seed {seed}. {found.advice}", together_table(found), *([trained_table(run)] if run.rows else [])]
     return parts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from soo_jax.llm.organisms import SMOLLM2_ORGANISM
 
@@ -10,8 +11,12 @@ SEEDS = (1, 2)
 """Of the further organisms of each base."""
 AGAIN = "again"
 """Where they lie among the runs of their base."""
+SWEEP = "sweep"
+"""The run of SOO by layer and rate, of a base that has settings for it."""
 THIRD = "every-third"
-"""The run of SOO at every third layer, of a base that has settings for it."""
+"""The same at every third layer."""
+ADVISED = "advised"
+"""In the place of layers: those that the diagnosis of the organism advises."""
 SOO = ("--preset", SMOLLM2_ORGANISM, "--tasks", "narrow", "--no-pair-check")
 """What all fine-tuning here has in common; a further option wins over the preset's."""
 
@@ -24,11 +29,12 @@ class Subject:
       title: of the base, in the page. base: the name under which it is fetched.
       teaching: the options of ``soo organism``, go by go; each goes on with the adapter of the one before.
       shipped: the name under which the organism is loaded, None where it is made here.
-      layers: where SOO is applied. tried: where it is applied on validation scenarios beside the diagnosis, to the
-        organisms of which seeds. seeds: of SOO. n: test questions of a family in each order. more: and as many where
-        several organisms of a base are held beside each other, before SOO.
+      layers: where SOO is applied, or `ADVISED`. tried: where it is applied on validation scenarios beside the
+        diagnosis, to the organisms of which seeds, if of any. seeds: of SOO. n: test questions of a family in each
+        order. more: and as many where several organisms of a base are held beside each other, before SOO.
       controls: how many of them the controls are asked, and further options of ``soo controls``.
       elsewhere: seeds of organisms with other layers at which SOO is applied to them as well.
+      chat: whether it is asked, and SOO applied, in chat messages.
     """
 
     title: str
@@ -42,20 +48,24 @@ class Subject:
     more: int
     controls: tuple[str, ...]
     elsewhere: tuple[tuple[int, str], ...] = ()
+    chat: bool = True
 
-    @property
-    def tuning(self) -> tuple[str, ...]:
-        """The options of ``soo finetune``."""
-        return self.tuned_at(self.layers)
+    def tuned(self, out: Path, layers: str | None = None) -> tuple[str, ...]:
+        """The options of ``soo finetune``.
 
-    def tuned_at(self, layers: str) -> tuple[str, ...]:
-        """The same with other layers."""
-        return (*SOO, "--layer", layers, "--adapter-layers", layers)
+        Args:
+          out: where the diagnosis of the organism lies, as ``layers``. layers: None: those chosen for the subject.
+        """
+        told = SOO if self.chat else (*SOO, "--no-chat")
+        if (layers := layers or self.layers) == ADVISED:
+            return (*told, "--layers-from", str(out / "layers"))
+        return (*told, "--layer", layers, "--adapter-layers", layers)
 
     def diagnosis(self, seed: int) -> tuple[str, ...]:
         """The options of ``soo layers`` for the organism of a seed."""
         layers, seeds = self.tried
         trained = ("--train", layers, "--preset", SMOLLM2_ORGANISM, "--n", "5", "--seed", "0")
+        trained += () if self.chat else ("--no-chat",)
         return ("--scenes", "16", "--tasks", "narrow", *(trained if seed in seeds else ()), "--quiet")
 
     def places(self, seed: int) -> dict[str, str]:
@@ -107,5 +117,23 @@ SUBJECTS = {
         more=25,
         controls=("--n", "5", "--examples", ""),
         elsewhere=((1, "14,16"), (2, "13,14,16")),
+    ),
+    "gemma3": Subject(
+        title="Gemma-3-270M (GGUF, Q4_K_M), a base model",
+        base="gemma3",
+        teaching=(
+            (
+                *("--narrow", "--facts-every", "4", "--steps", "150"),
+                *("--learning-rate", "5e-4", "--retain", "0.3"),
+            ),
+        ),
+        shipped=None,
+        layers=ADVISED,
+        tried=("", ()),
+        seeds="0,1,2",
+        n=25,
+        more=50,
+        controls=("--n", "10", "--examples", ""),
+        chat=False,
     ),
 }

@@ -186,7 +186,10 @@ def _bar(ax: Axes, y: float, found: Summary | None, colour: str, theme: Theme) -
 
 
 def detection_chart(rows: Sequence[Row], words: Words, theme: Theme = LIGHT) -> bytes:
-    """Telling deceptive from honest agents by their log SOO: by episodes averaged over, and as a ROC of the agents."""
+    """Telling deceptive from honest agents by their log SOO: by episodes averaged over, and as a ROC of the agents.
+
+    An agent's score is the mean of its episodes in the first three panels, and of all its self views in the ROC.
+    """
     found = detection_rows(rows)
     by_steps = dict(zip(words.steps, ("-", "--", ":"), strict=False))
     flagged = _bystanders(found)
@@ -194,7 +197,7 @@ def detection_chart(rows: Sequence[Row], words: Words, theme: Theme = LIGHT) -> 
         figure, axes = new_figure(theme, 4.5, 2, 2)
         (top, beside), (below, last) = axes
         draw = lambda *what: _by_episodes(*what, by_steps)
-        draw(top, found, ["auroc"], [theme.series[2]], "AUROC")
+        draw(top, found, ["auroc"], [theme.series[2]], "AUROC, mean over episodes")
         draw(beside, found, ["accuracy"], [theme.series[2]], "accuracy")
         colours = [theme.series[(k + 3) % len(theme.series)] for k in range(len(flagged))]
         draw(below, found, flagged, colours, "called deceptive")
@@ -264,7 +267,7 @@ def _roc_curves(
                 ha="right",
                 fontsize=8,
             )
-    ax.set_title("ROC, all episodes", loc="left")
+    ax.set_title("ROC, mean over steps", loc="left")
     ax.set(xlim=(0, 1), ylim=(-0.03, 1.03), xlabel="honest agents flagged", ylabel="deceptive ones flagged")
     ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])
     ax.set_yticks([0, 0.5, 1], ["0", "½", "1"])
