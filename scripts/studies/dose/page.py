@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scripts.studies.agent_runs import command
-from scripts.studies.physical_deception.tables import WORDS, cell
+from scripts.studies.physical_deception.tables import WORDS, cell, level
 from scripts.studies.tables import complete, made, table
 from soo_jax.files import write_atomically
 from soo_jax.report.rl.words import metric
@@ -163,4 +163,4 @@ def _by_red(rows: Rows, weights: Sequence[str]) -> str:
 
 
 def _cell(summary: Summary | None, name: str) -> str:
-    return cell(summary, metric(name, WORDS).digits, True)
+    return level(summary, metric(name, WORDS))

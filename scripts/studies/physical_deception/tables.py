@@ -14,7 +14,7 @@ import numpy as np
 from scripts.studies.tables import line
 from soo_jax.report.rl.tables import main_metrics
 from soo_jax.report.rl.words import condition_title, in_sequence, metric
-from soo_jax.rl.games import Words, game
+from soo_jax.rl.games import Metric, Words, game
 from soo_jax.rl.statistics import Summary, agent_rows, aggregate, changes, detection_rows
 
 BEHAVIOUR = ("trapped", "red_ever_at_goal", "blue_at_goal", "deceptive_rate", "steps_in_sight", "return_blue")
@@ -28,6 +28,13 @@ DIFFERENCES = (
 EPISODES = (1, 10, 100, 500)
 Rows = Sequence[dict[str, Any]]
 WORDS = game("physical_deception").words
+
+
+def level(found: Summary | None, about: Metric, interval: bool = True) -> str:
+    """``mean ± sd [low, high]`` of a metric; an interval ends where the metric does."""
+    if found is not None and found.low is not None:
+        found = found._replace(low=max(found.low, about.least), high=min(found.high, about.most))
+    return cell(found, about.digits, interval)
 
 
 def cell(found: Summary | None, digits: int, interval: bool) -> str:
@@ -51,8 +58,7 @@ def table(rows: Rows, metrics: Sequence[str] | None = None, words: Words = WORDS
         own = [found.get((condition, name)) for name in metrics]
         if not any(own):
             continue
-        digits = [metric(name, words).digits for name in metrics]
-        cells = [cell(one, n, not i) for i, (one, n) in enumerate(zip(own, digits, strict=True))]
+        cells = [level(one, metric(name, words), not i) for i, (one, name) in enumerate(zip(own, metrics, strict=True))]
         count = max(summary.n for (c, _), summary in found.items() if c == condition)
         lines.append(line(condition_title(condition), count, *cells))
     return [*head("condition", "n", *(metric(name, words).title for name in metrics)), *lines]

@@ -179,6 +179,7 @@ class _Stage:
 def _furnish(room: Axes, episode: Episode, params: PhysicalDeceptionParams, title: str) -> None:
     """Walls, floor and the two landmarks; how near counts as being at them is drawn around."""
     from matplotlib.patches import Circle, Rectangle
+    from matplotlib.patheffects import withStroke
 
     half = float(params.wall_width) / 2
     room.add_patch(Rectangle((-1 - half, -1 - half), 2 + 2 * half, 2 + 2 * half, facecolor=WALL, lw=0, zorder=0))
@@ -187,8 +188,7 @@ def _furnish(room: Axes, episode: Episode, params: PhysicalDeceptionParams, titl
         room.add_patch(Circle(place, float(params.reach), facecolor=colour, alpha=0.16, lw=0, zorder=1.5))
         room.add_patch(Circle(place, 0.08, facecolor="white", edgecolor=colour, lw=2, zorder=2.5))
         room.plot(*place, marker="*" if name == "goal" else "x", color=colour, ms=8, mew=2, zorder=2.6)
-        # Above its circle, or below where that would be in the wall.
-        side = -1 if place[1] > 0.6 else 1
+        side = _free_side(place, float(params.reach) + 0.03, episode)
         room.text(
             place[0],
             place[1] + side * (float(params.reach) + 0.03),
@@ -197,11 +197,21 @@ def _furnish(room: Axes, episode: Episode, params: PhysicalDeceptionParams, titl
             fontsize=8.5,
             ha="center",
             va="bottom" if side > 0 else "top",
-            zorder=2.6,
+            zorder=6.5,
+            path_effects=[withStroke(linewidth=2.5, foreground=FLOOR)],
         )
     room.set(xlim=(-1.08, 1.08), ylim=(-1.34, 1.08), aspect="equal")
     room.set_title(title, fontsize=11, color=INK, pad=4)
     room.axis("off")
+
+
+def _free_side(place: np.ndarray, away: float, episode: Episode) -> int:
+    """Where a landmark's name is out of the way: 1 above its circle, -1 below; never in the wall."""
+    if abs(place[1]) > 0.6:
+        return -1 if place[1] > 0 else 1
+    path = np.concatenate([episode.red, episode.blue])
+    met = lambda side: np.sum(np.all(np.abs(path - place - [0, side * (away + 0.06)]) < [0.25, 0.12], axis=1))
+    return -1 if met(-1) < met(1) else 1
 
 
 def _figure(rooms: int, title: str) -> tuple[Figure, list[Axes]]:
