@@ -18,7 +18,7 @@ from pathlib import Path
 
 from scripts.studies.real_models.page import page
 from scripts.studies.real_models.seeds_page import seeds_page
-from scripts.studies.real_models.subjects import AGAIN, SEEDS, SUBJECTS, SWEEP, THIRD, Subject
+from scripts.studies.real_models.subjects import AGAIN, SEEDS, SUBJECTS, SWEEPS, Subject
 from soo_jax.errors import SooError
 from soo_jax.files import write_atomically
 from soo_jax.llm.organisms import ORGANISMS
@@ -26,8 +26,8 @@ from soo_jax.models.pretrained import fetch
 from soo_jax.runs import read_run
 
 PAGE = Path(__file__).parents[3] / "docs" / "records" / "real_models.md"
-SWEEPS = Path(__file__).parent
-"""Where the sweeps lie, by the subject's name."""
+HERE = Path(__file__).parent
+"""Where the settings of sweeps lie."""
 ANSWERS = ("--max-new-tokens", "16", "--batch-size", "64", "--quiet")
 TEST = (*ANSWERS, "--no-margins", "--no-honesty", "--tasks", "narrow")
 FEW = "burglar,name_objective_action,self,friend,factual,perspectives"
@@ -105,11 +105,9 @@ def run_all(out: Path, name: str) -> int:
             ],
         ),
     ]
-    for step, settings in ((SWEEP, f"{name}.toml"), (THIRD, f"{name}_every_third.toml")):
-        if (SWEEPS / settings).is_file():
-            steps.append(
-                (step, ["sweep", organism, "--config", str(SWEEPS / settings), "--tasks", "narrow", "--quiet"])
-            )
+    for step, (settings, tasks, _) in SWEEPS.items():
+        if (file := HERE / settings.format(name)).is_file():
+            steps.append((step, ["sweep", organism, "--config", str(file), "--tasks", tasks, "--quiet"]))
     return next((code for step, command in steps if (code := _soo(out / step, command))), 0)
 
 

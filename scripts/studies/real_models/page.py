@@ -14,7 +14,7 @@ from scripts.studies.real_models.layers_page import (
     together_table,
     trained_table,
 )
-from scripts.studies.real_models.subjects import SUBJECTS, SWEEP, THIRD, Subject
+from scripts.studies.real_models.subjects import SUBJECTS, SWEEPS, Subject
 from scripts.studies.tables import SHARES, made, shares, table
 from soo_jax.adapters.members import SEED
 from soo_jax.llm.organisms import ORGANISMS
@@ -51,7 +51,7 @@ def _subject(out: Path, subject: Subject) -> list[str]:
         _drift(found),
         *(
             part
-            for name, title in ((SWEEP, "by layer and rate"), (THIRD, "at every third layer"))
+            for name, (_, _, title) in SWEEPS.items()
             if (out / name).is_dir()
             for part in (f"### SOO {title}, validation scenarios", settings_table(read_run(out / name)))
         ),

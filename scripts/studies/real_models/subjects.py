@@ -11,10 +11,12 @@ SEEDS = (1, 2)
 """Of the further organisms of each base."""
 AGAIN = "again"
 """Where they lie among the runs of their base."""
-SWEEP = "sweep"
-"""The run of SOO by layer and rate, of a base that has settings for it."""
-THIRD = "every-third"
-"""The same at every third layer."""
+SWEEPS = {
+    "sweep": ("{}.toml", "narrow", "by layer and rate"),
+    "every-third": ("{}_every_third.toml", "narrow", "at every third layer"),
+    "fragments": ("{}_fragments.toml", "english", "on fragments, at every third layer and where scenes work"),
+}
+"""Runs of SOO in many settings, by name: their settings, if a base has such; whose pairs; what the page calls them."""
 ADVISED = "advised"
 """In the place of layers: those that the diagnosis of the organism advises."""
 SOO = ("--preset", SMOLLM2_ORGANISM, "--tasks", "narrow", "--no-pair-check")
