@@ -109,7 +109,9 @@ def test_the_program_sweeps_and_every_row_says_what_varied(swept):
     several = combinations(found)
     assert len(several) == 4 and all(one.before and one.after["trapped"].n == 2 for one in several)
     assert several[1].values == {"sight": 0.3, "soo_weight": 10.0}
-    assert (out / "sweep.png").is_file() and "What varied" in (out / "report.html").read_text(encoding="utf-8")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert (out / "sweep.png").is_file() and page.count(">What varied</h3>") == 1
+    assert page.index(">What varied</h3>") < page.index("What agents do") and "The agents:" not in page
     assert {path.name for path in out.glob("finetuned-*.safetensors")} == {
         "finetuned-0.safetensors",
         "finetuned-1.safetensors",

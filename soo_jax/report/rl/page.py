@@ -35,6 +35,8 @@ from soo_jax.rl.statistics import (
 )
 from soo_jax.runs import Run
 
+MAPS = ("sweep",)
+"""Charts that a page begins with: of many combinations, a map says more than any table."""
 _BESIDE = ("honest", "control:more_rl", "control:hidden", "control:random_pairs")
 Cells = Mapping[tuple[str, str], Summary]
 
@@ -92,6 +94,16 @@ class Section:
     provenance: list[tuple[str, str]]
     timings: list[tuple[str, str]]
 
+    @property
+    def maps(self) -> list[Chart]:
+        """What the page begins with."""
+        return [one for one in self.charts if one.name in MAPS]
+
+    @property
+    def further_charts(self) -> list[Chart]:
+        """What comes behind the tables."""
+        return [one for one in self.charts if one.name not in MAPS]
+
 
 def agents_page(runs: Sequence[Run]) -> tuple[list[list[Chart]], str]:
     """The charts of each run, and the page about all.
@@ -107,6 +119,8 @@ def agents_page(runs: Sequence[Run]) -> tuple[list[list[Chart]], str]:
 
 def _section(run: Run) -> Section:
     cells, words = aggregate(run.rows), words_of(run)
+    charts = _charts(run, cells, words)
+    mapped = any(one.name in MAPS for one in charts)
     compared, metrics = _after(cells), main_metrics((name for _, name in cells), words)
     return Section(
         run=run,
@@ -114,13 +128,13 @@ def _section(run: Run) -> Section:
         trouble=trouble(run),
         subtitle=", ".join(str(run.config[name]) for name in ("job", "preset") if run.config.get(name)),
         about=condition_title(compared),
-        tiles=_tiles(cells, words, compared),
+        tiles=[] if mapped else _tiles(cells, words, compared),
         columns=[metric(name, words).title for name in metrics],
         overview=lines(cells, metrics, words),
         tables=_tables(run.rows, cells, words, metrics),
         further=_further(cells, words),
         detection=_detection(run.rows, words),
-        charts=_charts(run, cells, words),
+        charts=charts,
         agents=_agents(run, words, metrics),
         settings=settings(run),
         provenance=provenance(run),
