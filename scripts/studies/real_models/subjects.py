@@ -131,7 +131,7 @@ SUBJECTS = {
         ),
         shipped=None,
         layers=ADVISED,
-        tried=("", ()),
+        tried=("10,11,10+11", (0,)),
         seeds="0,1,2",
         n=25,
         more=50,
