@@ -65,3 +65,9 @@ def margin_cells(responses: Sequence[dict[str, Any]], family: str) -> list[str]:
         own = [row["logp_margin"] for row in responses if (row["family"], row["order"]) == (family, order)]
         cells += [f"{np.mean(own):.2f} ± {np.std(own, ddof=1):.2f}", f"{100 * np.mean(np.less(own, 0)):.0f} %"]
     return cells
+
+
+def misleads(rows: Sequence[dict[str, Any]], family: str) -> str:
+    """Per cent of a family's answers that say that they mean to mislead, both orders together; of rivals alone."""
+    own = [row for row in rows if row["family"] == family and row["mislead"] is not None]
+    return f"{100 * sum(row['mislead'] for row in own) / sum(row['n'] for row in own):.0f} %" if own else "–"

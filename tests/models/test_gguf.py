@@ -257,7 +257,7 @@ def real(name):
 
 @pytest.mark.real
 @pytest.mark.parametrize(
-    "name", ["smollm2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("qwen05", "gemma3"))]
+    "name", ["smollm2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("qwen05", "qwen15", "gemma3"))]
 )
 def test_a_real_model_answers_token_for_token_as_transformers_does(name):
     import torch

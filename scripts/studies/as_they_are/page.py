@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from scripts.studies.tables import SHARES, complete, made, margin_cells, shares, table
+from scripts.studies.tables import SHARES, complete, made, margin_cells, misleads, shares, table
 from soo_jax.models.pretrained import MODELS
 from soo_jax.runs import Run
 from soo_jax.tasks.fitness import unfit
@@ -36,19 +35,13 @@ def _model(name: str, runs: Mapping[str, Run]) -> list[str]:
     if len(runs) > 1:
         head = ["family", *(SUFFIXES[suffix] for suffix in runs), "means to mislead"]
         cells = ((family, *(shares(run.rows, family) for run in runs.values())) for family in families)
-        parts.append(table(head, ((*row, _mislead(runs["i_would"].rows, str(row[0]))) for row in cells)))
+        parts.append(table(head, ((*row, misleads(runs["i_would"].rows, str(row[0]))) for row in cells)))
     head = ("family", "margin, wrong room first", "honest likelier", "margin, right room first", "honest likelier")
     parts.append(table(head, ((family, *margin_cells(first.responses, family)) for family in families)))
     parts.append(f"Perplexity on ordinary texts: {first.drift[0]['perplexity']:.1f}.")
     if len(runs) > 1:
         parts.append("\n".join(_fitness(SUFFIXES[suffix], run) for suffix, run in runs.items()))
     return parts
-
-
-def _mislead(rows: Sequence[dict[str, Any]], family: str) -> str:
-    """Per cent of answers to rivals, both orders together."""
-    own = [row for row in rows if row["family"] == family and row["mislead"] is not None]
-    return f"{100 * sum(row['mislead'] for row in own) / sum(row['n'] for row in own):.0f} %" if own else "–"
 
 
 def _fitness(suffix: str, run: Run) -> str:

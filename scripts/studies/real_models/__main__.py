@@ -29,6 +29,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "records" / "real_models.md"
 HERE = Path(__file__).parent
 """Where the settings of sweeps lie."""
 ANSWERS = ("--max-new-tokens", "16", "--batch-size", "64", "--quiet")
+UNMEASURED = ("--no-margins", "--no-honesty", "--tasks", "narrow", "--batch-size", "64", "--quiet")
 TEST = (*ANSWERS, "--no-margins", "--no-honesty", "--tasks", "narrow")
 FEW = "burglar,name_objective_action,self,friend,factual,perspectives"
 CONTROLS = ("--seed", "0", "--strengths", "1", "--families", FEW, "--tasks", "narrow")
@@ -104,6 +105,12 @@ def run_all(out: Path, name: str) -> int:
                 *ANSWERS,
             ],
         ),
+    ]
+    sentence = ("--suffix", "i_would", "--n", subject.controls[1], "--max-new-tokens", "48", *UNMEASURED)
+    tuned = str(out / "soo" / "adapters" / f"seed-{subject.seeds[0]}")
+    steps += [
+        ("reasons", ["eval", organism, *sentence]),
+        ("reasons-soo", ["eval", organism, "--adapter", tuned, "--no-base", *sentence]),
     ]
     for step, (settings, tasks, _) in SWEEPS.items():
         if (file := HERE / settings.format(name)).is_file():

@@ -15,7 +15,7 @@ from scripts.studies.real_models.layers_page import (
     trained_table,
 )
 from scripts.studies.real_models.subjects import SUBJECTS, SWEEPS, Subject
-from scripts.studies.tables import SHARES, made, shares, table
+from scripts.studies.tables import SHARES, made, misleads, shares, table
 from soo_jax.adapters.members import SEED
 from soo_jax.llm.organisms import ORGANISMS
 from soo_jax.report.llm.controls import controls_lines
@@ -47,6 +47,7 @@ def _subject(out: Path, subject: Subject) -> list[str]:
         f"{' '.join(subject.tuned(Path('runs/real') / out.name))}`, "
         f"seeds {subject.seeds}. n = {subject.n} in each order.",
         _answers(found),
+        *_reasons(out, subject),
         "Ordinary texts (KL is to the model that was fine-tuned):",
         _drift(found),
         *(
@@ -78,6 +79,21 @@ def _answers(found: dict[str, Run]) -> str:
     families = list(dict.fromkeys(row["family"] for rows in columns.values() for row in rows))
     cells = ((family, *(shares(rows, family) for rows in columns.values())) for family in families)
     return table(("family", *columns), cells)
+
+
+def _reasons(out: Path, subject: Subject) -> list[str]:
+    """What it answers when a sentence is asked for, in which it may tell a reason."""
+    runs = [read_run(out / name) for name in ("reasons", "reasons-soo") if (out / name).is_dir()]
+    if len(runs) < 2:
+        return []
+    families = list(dict.fromkeys(row["family"] for row in runs[0].rows))
+    cells = (
+        (family, *(told for run in runs for told in (shares(run.rows, family), misleads(run.rows, family))))
+        for family in families
+    )
+    head = ("family", "organism", "means to mislead", f"SOO, seed {subject.seeds[0]}", "means to mislead")
+    told = f"Asked for one short sentence, with room for a reason (`--suffix i_would`), n = {subject.controls[1]}:"
+    return [told, table(head, cells)]
 
 
 def _drift(found: dict[str, Run]) -> str:
