@@ -17,6 +17,8 @@ from scripts.bench_products import answered, learned
 
 LAYERS, WIDTH, VOCABULARY = 4, 512, 32_000
 PAIRS, BATCH, EPOCHS = 52, 4, 2
+PROMPTS = 240
+"""Asked of a real model, unless told otherwise."""
 RANDOM = "random"
 REAL = ("smollm2", "qwen05", "qwen15")
 SELF_TOKENS, OTHER_TOKENS, PROMPT_TOKENS = (22, 28), (26, 34), (70, 96)
@@ -89,8 +91,8 @@ def random_work(folder: Path) -> Work:
     return Work(folder, LAYERS // 2, pairs, [text(PROMPT_TOKENS) for _ in range(250)], 32, (), 50, 125)
 
 
-def real_work(folder: Path, name: str) -> Work:
-    """A fetched model, converted into the folder, the built-in pairs, and 240 of the built-in scenarios."""
+def real_work(folder: Path, name: str, prompts: int = PROMPTS) -> Work:
+    """A fetched model, converted into the folder, the built-in pairs, and some of the built-in scenarios."""
     import soo_jax as soo
     from soo_jax.models.pretrained import fetch
     from soo_jax.tasks.english import PACK
@@ -99,13 +101,13 @@ def real_work(folder: Path, name: str) -> Work:
     soo.convert(path, folder)
     lm = soo.load(path)
     every = PACK.scenarios(None, 15, 0, "test")
-    asked = [every[i] for i in np.random.default_rng(0).permutation(len(every))[:240]]
+    asked = [every[i] for i in np.random.default_rng(0).permutation(len(every))[:prompts]]
     ids = lambda texts: [list(row) for row in lm.token_ids([lm.as_chat(text) for text in texts], chat=True)]
     sides = zip(*((pair.self_text, pair.other_text) for pair in PACK.pairs(False)[:PAIRS]), strict=True)
     own, other = map(ids, sides)
-    prompts = ids([scenario.prompt for scenario in asked])
+    questions = ids([scenario.prompt for scenario in asked])
     layer = lm.config.num_layers // 2
-    return Work(folder, layer, (own, other), prompts, 32, lm.stop_tokens, 24, 80, asked, path)
+    return Work(folder, layer, (own, other), questions, 32, lm.stop_tokens, 24, 80, asked, path)
 
 
 def file_work(name: str) -> Work:

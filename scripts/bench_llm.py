@@ -24,7 +24,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scripts.bench_contenders import CONTENDERS, RANDOM, REAL, Contender, Work, file_work, random_work, real_work
+from scripts.bench_contenders import (
+    CONTENDERS,
+    PROMPTS,
+    RANDOM,
+    REAL,
+    Contender,
+    Work,
+    file_work,
+    random_work,
+    real_work,
+)
 
 TASKS = ("finetune", "evaluate", "load", "stack")
 BOTH = (
@@ -126,17 +136,24 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--task", choices=TASKS, help="only this one; stack only if asked for")
+    parser.add_argument("--only", help="contenders by name, with commas")
+    parser.add_argument("--prompts", type=int, default=PROMPTS, help="asked of a real model, out of all scenarios")
     parser.add_argument("--no-memory", action="store_true", help="skip the memory runs")
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     real = options.model != RANDOM
     contenders = CONTENDERS[real]
+    if options.only is not None:
+        names = options.only.split(",")
+        if wrong := [name for name in names if name not in contenders]:
+            parser.error(f"--only {wrong[0]}: is no contender; choose among {', '.join(contenders)}")
+        contenders = {name: contenders[name] for name in names}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         if options.alone and contenders[options.alone].task == "load":  # with nothing else in this process
             work = file_work(options.model)
         else:
-            work = real_work(folder, options.model) if real else random_work(folder)
+            work = real_work(folder, options.model, options.prompts) if real else random_work(folder)
         if options.alone:
             contenders[options.alone].make(work)()
             print(own_peak_mib())
@@ -162,7 +179,7 @@ def main(arguments: list[str]) -> int:
     ]
     show(results, ratios)
     if options.out:
-        told = {"model": options.model, "gflops": most, "machine": machine()}
+        told = {"model": options.model, "prompts": len(work.prompts), "gflops": most, "machine": machine()}
         report = {"results": results, "ratios": ratios, **told}
         options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return 0
