@@ -4,11 +4,13 @@ import io
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from report.synthetic import write_run
 from soo_jax.report.llm.tables import table_lines, terminal_table
 from soo_jax.report.llm.words import condition_title
+from soo_jax.report.settings_map import Panel, _font_size, _in_lines
 from soo_jax.report.style import legend_columns
 from soo_jax.runs import read_run
 from soo_jax.tasks.statistics import aggregate
@@ -143,6 +145,14 @@ def test_a_sweep_over_learning_rates_draws_one_line_each():
         for step in range(1, 20)
     ]
     assert plots.loss_chart(rows) != plots.loss_chart([{**row, "learning_rate": 1e-4} for row in rows])
+
+
+def test_what_stands_in_a_map_stays_in_its_field_however_many_there_are():
+    few, many = (
+        Panel("KL", np.full((1, n), 0.123), 0.0, 1.0, "#000000", lambda value: f"{value:.3f}") for n in (5, 30)
+    )
+    assert _font_size(few, 5) == 8.0 and 30 * _font_size(many, 30) * len("0.123") * 0.68 <= 400.1
+    assert _in_lines("18,19,20,23") == "18,19,\n20,23" and _in_lines("29") == "29" and _in_lines("1,2,3") == "1,2,\n3"
 
 
 @pytest.mark.parametrize(

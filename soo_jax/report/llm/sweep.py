@@ -144,7 +144,8 @@ def sweep_map(found: Sequence[Setting], theme: Theme = LIGHT) -> bytes:
             own = [value for one in here if (value := getattr(one, measure)) is not None]
             fields[i, j] = np.mean(own) if own else np.nan
         if measure == "kl":
-            top, colour, text = max(float(np.nanmax(fields)), 1e-9), theme.deceptive, lambda value: f"{value:.2g}"
+            top, colour = max(float(np.nanmax(fields)), 1e-9), theme.deceptive
+            text = lambda value: f"{value:.3f}" if value >= 0.0005 else "<.001"
         else:
             top, colour, text = 100.0, theme.honest, lambda value: f"{value:.0f}"
         panels.append(Panel(MEASURES[measure], fields, 0.0, top, colour, text))
