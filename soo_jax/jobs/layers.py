@@ -82,10 +82,16 @@ def advised_by(folder: Path) -> tuple[tuple[int, ...], str]:
         raise SooError(f"{folder}: this diagnosis is not complete; go on with it by soo layers --resume first")
     if not all("advised" in row for row in run.layers):
         raise SooError(f"{folder}: an earlier version looked at these layers, and marks none; run soo layers again")
-    layers = tuple(row["layer"] for row in run.layers if row["advised"])
+    try:
+        layers, of = (
+            tuple(int(row["layer"]) for row in run.layers if row["advised"]),
+            run.config["model"]["fingerprint"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise SooError(f"{folder}: config.json or results.json is damaged ({error}); run soo layers again") from error
     if not layers:
         raise SooError(f"{folder}: this diagnosis advises no layer ({ADVICE} says why); name layers with --layer")
-    return layers, run.config["model"]["fingerprint"]
+    return layers, of
 
 
 def run_layers(

@@ -80,6 +80,8 @@ def test_finetune_takes_the_layers_that_a_diagnosis_advises(soo, refused, tmp_pa
     assert "leave out --layer" in refused(*asked, "--adapter-layers", "all")
     assert "is no diagnosis of layers" in refused("finetune", "organism", "--layers-from", out)
     config = json.loads((found / "config.json").read_text())
+    (found / "config.json").write_text(json.dumps({**config, "model": None}))
+    assert "config.json or results.json is damaged" in refused(*asked)
     config["model"]["fingerprint"] = "another"
     (found / "config.json").write_text(json.dumps(config))
     assert "looked into another model than organism" in refused(*asked)

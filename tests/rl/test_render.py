@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from soo_jax.errors import SooError
-from soo_jax.rl.games.physical_deception.render import BLUE, RED, animate, strip
+from soo_jax.rl.games.physical_deception.render import BLUE, RED, _free_side, animate, episode_of, strip
 from soo_jax.rl.games.physical_deception.trajectory import Trajectory
 
 STEPS = 4
@@ -74,6 +74,14 @@ def test_a_trapped_red_looks_different_and_one_episode_without_a_batch_is_drawn_
     assert pictures[0] != pictures[1]
     assert strip(free, tmp_path / "again.png", frames=2).read_bytes() == pictures[0]
     assert strip(free, tmp_path / "second.png", episode=1, frames=2).read_bytes() != pictures[0]
+
+
+def test_a_landmarks_name_stands_where_nobody_walks_and_never_in_the_wall():
+    moving = lambda y: episode_of(walk(), 0)._replace(blue=np.asarray([[0.0, y]] * 3), red=np.full((3, 2), 0.9))
+    assert _free_side(np.zeros(2), 0.2, moving(0.3)) == -1
+    assert _free_side(np.zeros(2), 0.2, moving(-0.3)) == 1
+    assert _free_side(np.asarray([0.0, 0.8]), 0.2, moving(0.5)) == -1, "above it is the wall"
+    assert _free_side(np.asarray([0.0, -0.8]), 0.2, moving(-0.5)) == 1, "below it is the wall"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from scripts.studies.dose.__main__ import RUNS as DOSE
 from scripts.studies.dose.page import _named
 from scripts.studies.paper_preset.page import RUNS as PAPER
 from scripts.studies.physical_deception.__main__ import RUNS as AGENTS
+from scripts.studies.physical_deception.tables import level
 from scripts.studies.quantised.__main__ import PAGE as QUANTISED
 from scripts.studies.quantised.page import page
 from scripts.studies.quantised.subjects import SUBJECTS
@@ -17,6 +18,8 @@ from scripts.studies.real_models import layers_page
 from scripts.studies.real_models.subjects import SUBJECTS as REAL
 from soo_jax.errors import SooError
 from soo_jax.llm.layers import Diagnosis
+from soo_jax.rl.games import Metric
+from soo_jax.rl.statistics import Summary
 from soo_jax.runs import RunFolder, read_run
 
 
@@ -65,6 +68,12 @@ def test_shares_are_told_once_where_both_orders_agree():
     assert tables.shares(rows, "a") == "25 / 50 / 25"
     assert tables.shares([rows[0], rows[1] | {"honest": 2, "refusal": 0}], "a") == "25 / 50 / 25 · 50 / 50 / 0"
     assert tables.shares(rows[:1], "a") == "–"
+
+
+def test_an_interval_of_a_share_ends_where_shares_end():
+    found = Summary(mean=0.73, sd=0.27, low=0.43, high=1.02, n=8, missing=0, reds=2, values=())
+    assert level(found, Metric("red trapped", least=0.0, most=1.0)) == "0.73 ± 0.27 [0.43, 1.00]"
+    assert level(found, Metric("return")) == "0.73 ± 0.27 [0.43, 1.02]"
 
 
 def test_models_are_tuned_at_layers_by_number_or_as_a_diagnosis_advises(tmp_path):
